@@ -1,0 +1,59 @@
+"""The secret under which keys are hashed: `PENSTOCK_SECRET_KEY`, or a file of mode 0600 made at first start."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+from penstock.types.errors import StartError
+
+VARIABLE = "PENSTOCK_SECRET_KEY"
+FILE_NAME = "secret.key"
+_SHORTEST = 16
+
+
+def load(home: Path, environ: Mapping[str, str]) -> bytes:
+    """
+    Return the 32-byte pepper of this data directory, making the file when neither it nor the variable exists.
+
+    Raises:
+        StartError: the variable is too short, or the file can be read by others.
+    """
+    value = environ.get(VARIABLE)
+    if value is not None:
+        if len(value) < _SHORTEST:
+            raise StartError(f"{VARIABLE} is shorter than {_SHORTEST} characters")
+        return blake2b(value.encode(), digest_size=32, person=b"penstock-pepper").digest()
+    path = home / FILE_NAME
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        _make(path)
+        mode = path.stat().st_mode
+    if mode & 0o077:
+        raise StartError(f"{path} can be read by others; run: chmod 600 {path}")
+    content = path.read_bytes()
+    if len(content) != 32:
+        raise StartError(
+            f"{path} does not hold 32 bytes; restore it, since keys made under it cannot be checked without"
+        )
+    return content
+
+
+def _make(path: Path) -> None:
+    """Write a fresh pepper so that two processes starting together agree on one: the first link wins."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return  # another process was first; its pepper is the one
+    finally:
+        draft.unlink()

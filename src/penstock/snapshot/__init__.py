@@ -1,0 +1,12 @@
+"""
+What processes tell each other on one host: immutable, versioned documents, each an atomically replaced file.
+
+| document     | written by | read by        |
+|--------------|------------|----------------|
+| `Config`     | control    | gateways       |
+| `Principals` | control    | gateways       |
+| `Desired`    | control    | node           |
+| `Fleet`      | node       | gateways, control |
+
+This package is the contract between planes: a reader refuses a format it does not know and keeps what it has.
+"""

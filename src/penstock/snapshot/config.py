@@ -1,0 +1,95 @@
+"""What gateways need to know of the stack. Secrets travel as references, never as values."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.pricing.price import Price
+from penstock.types.address import Address
+
+
+class SecretRef(msgspec.Struct, frozen=True):
+    """Where a secret is found: the name of an environment variable or the path of a file; exactly one is set."""
+
+    env: str | None = None
+    file: str | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """
+    Something that answers.
+
+    Attributes:
+        provider: the name in `penstock.gateway.upstream.PROVIDERS`; engines speak `openai`.
+        model: the name to ask the upstream for.
+        engine: True when replicas come from the fleet; then `address` is None.
+        address: where a hosted provider is.
+        api_key: the upstream's credential, if it needs one.
+        slots: exchanges in flight that one gateway worker may have here at once: per replica for an engine
+            (decoding and queued), in all for a provider.
+    """
+
+    name: str
+    provider: str
+    model: str
+    engine: bool
+    price: Price
+    slots: int
+    address: Address | None = None
+    api_key: SecretRef | None = None
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One deployment a route may choose, with its weight (> 0)."""
+
+    deployment: str
+    weight: float = 1.0
+
+
+class Model(msgspec.Struct, frozen=True):
+    """
+    A name that clients ask for.
+
+    Attributes:
+        fallback: deployments tried in order when the chosen one fails before content.
+        first_token_s: seconds from dispatch to the first content, waiting for capacity included.
+        total_s: seconds from dispatch to the end.
+        created: seconds since the epoch, for `/v1/models`.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    fallback: tuple[str, ...]
+    first_token_s: float
+    total_s: float
+    created: int
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """Paths of the PEM files of the data port's certificate chain and key."""
+
+    certificate: str
+    key: str
+
+
+class GatewaySettings(msgspec.Struct, frozen=True):
+    """
+    Attributes:
+        max_body: bytes.
+        drain_s: seconds that streams may go on after SIGTERM.
+        commit_after_s: seconds of upstream silence after which a stream's 200 goes out.
+    """
+
+    max_body: int = 32 * 1024 * 1024
+    drain_s: float = 30.0
+    commit_after_s: float = 15.0
+    tls: Tls | None = None
+
+
+class Config(msgspec.Struct, frozen=True):
+    """The stack as gateways see it. `version` grows with each change."""
+
+    version: int
+    deployments: dict[str, Deployment]
+    models: dict[str, Model]
+    gateway: GatewaySettings

@@ -1,0 +1,78 @@
+"""
+Documents as files: replaced atomically, read without locks, noticed by their inode.
+
+A rename gives a file a new inode, so one `stat` tells whether there is something new, however coarse the clock is.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from penstock.snapshot.config import Config
+from penstock.snapshot.fleet import Desired, Fleet
+from penstock.snapshot.principals import Principals
+
+FORMAT = 1  # grows when a reader of the old format could misread the new one
+
+Document = Config | Principals | Desired | Fleet
+T = TypeVar("T", Config, Principals, Desired, Fleet)
+
+_NAMES: dict[type[Document], str] = {
+    Config: "config",
+    Principals: "principals",
+    Desired: "desired",
+    Fleet: "fleet",
+}
+
+
+class UnknownFormat(Exception):
+    """The file was written in a format this reader does not know, or is damaged; the reader keeps what it has."""
+
+
+def publish(directory: Path, document: Document) -> None:
+    """Replace the document of this type in `directory`; readers see the old one or the new one, never a mix."""
+    path = directory / f"{_NAMES[type(document)]}.msgpack"
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    content = msgspec.msgpack.encode((FORMAT, document))
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+class Reader(Generic[T]):
+    """Follows one document. Owned by one task; `changed()` costs one `stat` when nothing happened."""
+
+    def __init__(self, directory: Path, document: type[T]) -> None:
+        self._path = directory / f"{_NAMES[document]}.msgpack"
+        self._decoder: msgspec.msgpack.Decoder[tuple[int, T]] = msgspec.msgpack.Decoder(tuple[int, document])  # type: ignore[valid-type]  # a type made at run time
+        self._seen: tuple[int, int, int] | None = None
+
+    def changed(self) -> T | None:
+        """
+        Return the document when it is new since the last call, else None.
+
+        Raises:
+            UnknownFormat: there is a new file, but not one this reader understands. Raised once per file.
+        """
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if stamp == self._seen:
+            return None
+        self._seen = stamp
+        try:
+            number, document = self._decoder.decode(self._path.read_bytes())
+        except (msgspec.DecodeError, FileNotFoundError) as error:
+            raise UnknownFormat(f"{self._path.name}: {error}") from error
+        if number != FORMAT:
+            raise UnknownFormat(f"{self._path.name}: format {number}, this reader knows {FORMAT}")
+        return document

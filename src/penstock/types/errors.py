@@ -1,0 +1,120 @@
+"""
+One tree of our own errors, named for what the caller can do about them.
+
+Packages raise these; foreign exceptions are translated where they enter. What an error means in HTTP is decided once,
+at the edge (`penstock.gateway.dialects`). The message of every error is one sentence for people and never holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class PenstockError(Exception):
+    """Anything that Penstock itself reports. `str(error)` is one clear sentence."""
+
+
+class StackError(PenstockError):
+    """The stack file is wrong; the message names the file, the line and, where one is near, the right key."""
+
+
+class StartError(PenstockError):
+    """A process cannot start: a port is taken, a directory is in use, a part is missing."""
+
+
+class WeightsError(PenstockError):
+    """A weights file is missing, truncated or not in the format the engine reads."""
+
+
+class JournalError(PenstockError):
+    """The journal cannot be written (a full disk, say); admission stops until it can."""
+
+
+class ExchangeError(PenstockError):
+    """
+    An exchange that ends without an answer from a model.
+
+    Attributes:
+        param: the request field at fault, if one is.
+        code: a finer machine-readable code than the class gives, if there is one.
+        retry_after: seconds after which another try makes sense, if that is known.
+    """
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ExchangeError):
+    """The client sent something that cannot be served as it is: 400."""
+
+
+class Unauthenticated(ExchangeError):
+    """No key, or one that is not valid: 401."""
+
+
+class UnknownPath(ExchangeError):
+    """Nothing is served at this path: 404."""
+
+
+class ModelNotFound(ExchangeError):
+    """No such model, or none that this key may see: 404, the same for both."""
+
+
+class MethodNotAllowed(ExchangeError):
+    """The path is served, by another method: 405."""
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTooLarge(ExchangeError):
+    """The body is over `max_body`: 413."""
+
+
+class HeadersTooLarge(ExchangeError):
+    """The request head is over its limits in bytes or count: 431."""
+
+
+class RequestTimedOut(ExchangeError):
+    """The client was too slow in sending its request: 408."""
+
+
+class NoCapacity(ExchangeError):
+    """Nothing can take the request now (no replica ready, a full queue, draining): 503 with Retry-After."""
+
+
+class UpstreamError(ExchangeError):
+    """An engine or provider failed, and nothing of an answer has reached the client."""
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection could be made, so the request was certainly not processed."""
+
+
+class UpstreamFailed(UpstreamError):
+    """The connection broke or the answer was malformed: 502."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """A deadline passed while waiting for the upstream: 504."""
+
+
+class UpstreamRejected(UpstreamError):
+    """
+    The upstream answered with an error status of its own.
+
+    Attributes:
+        status: the upstream's status.
+        body: the upstream's body, as received, at most 64 KiB.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, body: bytes = b"", retry_after: float | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, code=code)
+        self.status = status
+        self.body = body
