@@ -104,7 +104,8 @@ class Segment:
         """
         Return up to `limit` whole records from `offset`, and the offset after the last of them.
 
-        Reading stops in front of a record that is torn or not yet whole; it is there at the next call if it was only late.
+        Reading stops in front of a record that is torn or not yet whole; one that was only late is there at the next
+        call.
         """
         records: list[Record] = []
         with self.path.open("rb") as file:

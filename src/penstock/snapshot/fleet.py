@@ -55,7 +55,7 @@ class Replica(msgspec.Struct, frozen=True):
     Attributes:
         name: `mini/0`.
         socket: path of the Unix socket it answers on.
-        generation: grows with each process started for this replica, so that a restarted one is not mistaken for the old.
+        generation: grows with each process started for this replica, so that a restarted one is not taken for the old.
         detail: one sentence on why it is not ready, if it is not.
     """
 

@@ -1,8 +1,9 @@
 """
 The link between a node and a child process: one socket pair, JSON lines from child to node.
 
-The child says that it is ready, sends its metrics and hands over what a person should see. Its other purpose is silence:
-when the node dies the socket closes, and the child ends itself. The node never writes, so a full buffer cannot block it.
+The child says that it is ready, sends its metrics and hands over what a person should see. Its other purpose is
+silence: when the node dies the socket closes, and the child ends itself. The node never writes, so a full buffer cannot
+block it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 One tree of our own errors, named for what the caller can do about them.
 
 Packages raise these; foreign exceptions are translated where they enter. What an error means in HTTP is decided once,
-at the edge (`penstock.gateway.dialects`). The message of every error is one sentence for people and never holds a secret.
+at the edge (`penstock.gateway.dialects`). The message of every error is one sentence for people, without any secret.
 """
 
 from __future__ import annotations
