@@ -1,0 +1,1 @@
+"""The data plane: one request path, stateless but for its journal. Start reading at `serve.serve`."""

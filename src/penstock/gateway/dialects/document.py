@@ -1,0 +1,78 @@
+"""JSON bodies as bytes: checked whole, decoded only where a step acts on them, patched without re-encoding the rest."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from penstock.types.errors import InvalidRequest
+
+_KEY = re.compile(rb'[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
+_GAP = re.compile(rb"[ \t\r\n]*([,}])")
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_key = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
+
+Fields = dict[str, msgspec.Raw]
+
+
+def fields(body: bytes) -> Fields:
+    """
+    Split a JSON object into its top-level fields, each left as the bytes it came in.
+
+    Raises:
+        InvalidRequest: not UTF-8, not JSON, not an object, nested too deep, or a top-level key comes twice.
+    """
+    try:
+        body.decode()
+        found = _decode_fields(body)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the body is not valid UTF-8", code="invalid_utf8") from error
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json") from error
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+    except RecursionError as error:
+        raise InvalidRequest("the body is nested too deep", code="invalid_json") from error
+    if not _compact(body, found):
+        _refuse_duplicates(body, found)
+    return found
+
+
+def patch(found: Fields, changes: dict[str, object]) -> bytes:
+    """Return the object with some fields replaced or added; the others keep their bytes and their order."""
+    merged: dict[str, object] = dict(found)
+    merged.update(changes)
+    return _encode(merged)
+
+
+def _compact(body: bytes, found: Fields) -> bool:
+    """
+    Tell whether the fields account for every byte of the body.
+
+    They do when a client writes no blanks between tokens, as the official SDKs do; then no key can have come twice.
+    """
+    size = 1 + len(found)  # braces and commas
+    for name, value in found.items():
+        size += len(name) + 3 + len(value)
+    return size == len(body)
+
+
+def _refuse_duplicates(body: bytes, found: Fields) -> None:
+    """Walk the keys of the top level. `found` has the last value of each key, so any other value is an earlier one."""
+    seen: set[str] = set()
+    position = body.index(b"{") + 1
+    while match := _KEY.match(body, position):
+        name = _decode_key(match[1])
+        value = bytes(found[name])
+        if name in seen or not body.startswith(value, match.end()):
+            raise InvalidRequest(f"the key {name[:64]!r} comes twice", param=name[:64], code="duplicate_key")
+        seen.add(name)
+        gap = _GAP.match(body, match.end() + len(value))
+        if gap is None or gap[1] == b"}":
+            # Without a gap the value was only a prefix of what stands there: an earlier value of a repeated key.
+            if gap is None:
+                raise InvalidRequest(f"the key {name[:64]!r} comes twice", param=name[:64], code="duplicate_key")
+            return
+        position = gap.end()

@@ -1,0 +1,110 @@
+"""What each error means in HTTP, decided in one place, and its body in the OpenAI shape."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+
+import msgspec
+
+from penstock.http.server import Refusal
+from penstock.types import errors
+
+_JSON = b"content-type: application/json\r\n"
+
+
+class Meaning(msgspec.Struct, frozen=True):
+    """
+    Attributes:
+        source: whose fault it is, for `x-penstock-error-source`: client, penstock or upstream.
+    """
+
+    status: int
+    type: str
+    code: str | None
+    source: str
+
+
+# The first class that matches counts, so narrower ones stand above wider ones.
+MEANINGS: tuple[tuple[type[errors.PenstockError], Meaning], ...] = (
+    (errors.Unauthenticated, Meaning(401, "invalid_request_error", "invalid_api_key", "client")),
+    (errors.ModelNotFound, Meaning(404, "invalid_request_error", "model_not_found", "client")),
+    (errors.UnknownPath, Meaning(404, "invalid_request_error", "unknown_url", "client")),
+    (errors.MethodNotAllowed, Meaning(405, "invalid_request_error", "method_not_allowed", "client")),
+    (errors.RequestTimedOut, Meaning(408, "timeout_error", "request_timeout", "client")),
+    (errors.BodyTooLarge, Meaning(413, "invalid_request_error", "request_too_large", "client")),
+    (errors.HeadersTooLarge, Meaning(431, "invalid_request_error", "headers_too_large", "client")),
+    (errors.InvalidRequest, Meaning(400, "invalid_request_error", None, "client")),
+    (errors.NoCapacity, Meaning(503, "server_error", "overloaded", "penstock")),
+    (errors.JournalError, Meaning(503, "server_error", "journal_unavailable", "penstock")),
+    (errors.UpstreamUnreachable, Meaning(503, "server_error", "upstream_unreachable", "upstream")),
+    (errors.UpstreamTimeout, Meaning(504, "timeout_error", "upstream_timeout", "upstream")),
+    (errors.UpstreamFailed, Meaning(502, "server_error", "upstream_failed", "upstream")),
+    (errors.PenstockError, Meaning(500, "server_error", "internal_error", "penstock")),
+)
+
+# What an upstream's own status means to the client. 429 is only for the caller's own limits, and an upstream that
+# refuses Penstock's credentials or does not know the model is no fault of the client.
+_REJECTED = {
+    400: Meaning(400, "invalid_request_error", None, "upstream"),
+    413: Meaning(413, "invalid_request_error", "request_too_large", "upstream"),
+    415: Meaning(415, "invalid_request_error", None, "upstream"),
+    422: Meaning(422, "invalid_request_error", None, "upstream"),
+    429: Meaning(503, "server_error", "upstream_overloaded", "upstream"),
+    501: Meaning(400, "invalid_request_error", "unsupported_operation", "upstream"),
+    503: Meaning(503, "server_error", "upstream_overloaded", "upstream"),
+    504: Meaning(504, "timeout_error", "upstream_timeout", "upstream"),
+    529: Meaning(503, "server_error", "upstream_overloaded", "upstream"),
+}
+_REJECTED_OTHERWISE = Meaning(502, "server_error", "upstream_failed", "upstream")
+_PASSED_ON = frozenset({400, 413, 415, 422})
+
+
+class _Shape(msgspec.Struct):
+    error: dict[str, msgspec.Raw]
+
+
+def meaning(error: BaseException) -> Meaning:
+    """Return what the error means in HTTP."""
+    if isinstance(error, errors.UpstreamRejected):
+        return _REJECTED.get(error.status, _REJECTED_OTHERWISE)
+    return next((found for kind, found in MEANINGS if isinstance(error, kind)), MEANINGS[-1][1])
+
+
+def body(error: BaseException) -> bytes:
+    """Return the error as a JSON body; an upstream's own body where it is in the right shape and for the client."""
+    found = meaning(error)
+    if isinstance(error, errors.UpstreamRejected) and error.status in _PASSED_ON and _well_formed(error.body):
+        return error.body
+    param = error.param if isinstance(error, errors.ExchangeError) else None
+    code = error.code if isinstance(error, errors.ExchangeError) else None
+    text = str(error) if isinstance(error, errors.PenstockError) else "internal error"
+    return msgspec.json.encode(
+        {"error": {"message": text, "type": found.type, "param": param, "code": code or found.code}}
+    )
+
+
+def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
+    """Return the whole answer for an error: status, headers (`extra` first) and body."""
+    found = meaning(error)
+    headers = extra + _JSON + b"x-penstock-error-source: " + found.source.encode() + b"\r\n"
+    if isinstance(error, errors.MethodNotAllowed):
+        headers += b"allow: " + error.allow.encode() + b"\r\n"
+    if found.status == HTTPStatus.UNAUTHORIZED:
+        headers += b"www-authenticate: Bearer\r\n"
+    if found.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        after = error.retry_after if isinstance(error, errors.ExchangeError) else None
+        headers += b"retry-after: %d\r\n" % min(3600, max(1, math.ceil(after or 1)))
+    return Refusal(found.status, headers, body(error))
+
+
+def event(error: BaseException) -> bytes:
+    """Return the error as the last event of a stream; no `[DONE]` follows it."""
+    return b"data: " + body(error).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n"
+
+
+def _well_formed(given: bytes) -> bool:
+    try:
+        return "message" in msgspec.json.decode(given, type=_Shape).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False

@@ -1,0 +1,131 @@
+"""The OpenAI dialect: requests in, errors and model listings out."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from penstock.gateway.dialects import document
+from penstock.gateway.dialects.operation import Call, Operation
+from penstock.types.errors import InvalidRequest
+
+OPERATIONS = {
+    "/v1/chat/completions": Operation.CHAT,
+    "/v1/completions": Operation.COMPLETION,
+    "/v1/embeddings": Operation.EMBEDDINGS,
+}
+
+_MAX_MODEL = 256
+
+_Model = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_MODEL)]
+_Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
+_Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Message(msgspec.Struct):
+    role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    content: str | list[msgspec.Raw] | None = None
+
+
+class _Sampling(msgspec.Struct, kw_only=True):
+    model: _Model
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: _Tokens | None = None
+    n: _Choices | None = None
+    temperature: _Temperature | None = None
+    top_p: _Share | None = None
+    presence_penalty: _Penalty | None = None
+    frequency_penalty: _Penalty | None = None
+    stop: str | Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
+    seed: int | None = None
+    user: str | None = None
+
+
+class _Chat(_Sampling, kw_only=True):
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    max_completion_tokens: _Tokens | None = None
+
+
+class _Completion(_Sampling, kw_only=True):
+    prompt: str | Annotated[list[Any], msgspec.Meta(min_length=1)]
+
+
+class _Embeddings(msgspec.Struct, kw_only=True):
+    model: _Model
+    input: Annotated[str, msgspec.Meta(min_length=1)] | Annotated[list[Any], msgspec.Meta(min_length=1)]
+    dimensions: _Tokens | None = None
+
+
+_decode_chat = msgspec.json.Decoder(_Chat).decode
+_decode_completion = msgspec.json.Decoder(_Completion).decode
+_decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
+_FAULT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+
+
+def parse(operation: Operation, body: bytes) -> Call:
+    """
+    Check a request's body as far as Penstock and every upstream agree on it; what it does not know passes unread.
+
+    Raises:
+        InvalidRequest: with the field at fault in `param`.
+    """
+    found = document.fields(body)
+    try:
+        if operation is Operation.CHAT:
+            chat = _decode_chat(body)
+            cap = chat.max_completion_tokens or chat.max_tokens
+            return _sampled(operation, chat, cap, found, body)
+        if operation is Operation.COMPLETION:
+            completion = _decode_completion(body)
+            return _sampled(operation, completion, completion.max_tokens, found, body)
+        return Call(operation, _decode_embeddings(body).model, False, False, None, found, body)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+
+
+def with_usage(call: Call, model: str) -> bytes:
+    """Return the body for the upstream: its own model name, and for a stream a request for usage."""
+    changes: dict[str, object] = {"model": model}
+    if call.stream and not call.usage_wanted:
+        options = call.fields.get("stream_options")
+        given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
+        changes["stream_options"] = {**(given or {}), "include_usage": True}
+    elif model == call.model:
+        return call.body
+    return document.patch(call.fields, changes)
+
+
+def _sampled(operation: Operation, given: _Sampling, cap: int | None, found: document.Fields, body: bytes) -> Call:
+    stream = bool(given.stream)
+    wanted = stream and given.stream_options is not None and bool(given.stream_options.include_usage)
+    if given.stream_options is not None and not stream:
+        raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
+    return Call(operation, given.model, stream, wanted, cap, found, body)
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
+    """Say what is wrong with which field, from msgspec's `Expected … - at `$.path``."""
+    text = str(error)
+    missing = _MISSING.match(text)
+    match = _FAULT.fullmatch(text)
+    path = (match["path"] or "") if match else ""
+    if missing:
+        param = f"{path}.{missing[1]}" if path else missing[1]
+        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    what = match["what"] if match else text
+    return InvalidRequest(
+        f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path, code="invalid_value"
+    )

@@ -1,0 +1,39 @@
+"""What a request asks for, in terms every later step understands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from penstock.gateway.dialects.document import Fields
+
+
+class Operation(StrEnum):
+    """The kinds of call, with the names telemetry uses for them (`gen_ai.operation.name`)."""
+
+    CHAT = "chat"
+    COMPLETION = "text_completion"
+    EMBEDDINGS = "embeddings"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """
+    One call to a model, checked.
+
+    Attributes:
+        model: the name the client asked for.
+        stream: the client wants events.
+        usage_wanted: the client asked for usage in the stream itself.
+        max_output: the client's cap on output tokens, if it set one.
+        fields: the request's top-level fields, as received.
+        size: bytes of the request's body.
+    """
+
+    operation: Operation
+    model: str
+    stream: bool
+    usage_wanted: bool
+    max_output: int | None
+    fields: Fields
+    body: bytes

@@ -1,0 +1,51 @@
+"""One exchange on its way through the gateway: what the steps after the door share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from penstock.gateway.dialects.operation import Call
+from penstock.gateway.metering.account import Account
+from penstock.gateway.view import View
+from penstock.http.server import Responder
+from penstock.snapshot.config import Model
+
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_MAX_TRACESTATE = 512
+
+
+class Exchange(msgspec.Struct):
+    """
+    Attributes:
+        received: clock time of the request's arrival.
+        deadline: clock time by which the answer must be complete.
+        first_token_deadline: clock time by which the deployment being tried must have sent its first content.
+        trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
+    """
+
+    id: str
+    received: float
+    view: View
+    call: Call
+    model: Model
+    account: Account
+    responder: Responder
+    trace: bytes
+    deadline: float
+    first_token_deadline: float = 0.0
+
+
+def trace_context(headers: Mapping[bytes, bytes]) -> tuple[str, bytes]:
+    """Return the trace id of a valid `traceparent` and the header lines to pass on, or nothing of either."""
+    parent = headers.get(b"traceparent")
+    match = _TRACEPARENT.fullmatch(parent) if parent is not None else None
+    if parent is None or match is None:
+        return "", b""
+    lines = b"traceparent: " + parent + b"\r\n"
+    state = headers.get(b"tracestate", b"")
+    if 0 < len(state) <= _MAX_TRACESTATE:
+        lines += b"tracestate: " + state + b"\r\n"
+    return match[1].decode(), lines

@@ -1,0 +1,1 @@
+"""What an exchange used and cost, written down exactly once."""

@@ -1,0 +1,151 @@
+"""
+The request path. Read `serve` from top to bottom: that is everything that happens to a request, in order.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote
+
+import msgspec
+
+from penstock.gateway.dialects import errors, openai
+from penstock.gateway.exchange import Exchange, trace_context
+from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
+from penstock.gateway.metering.account import Account, Books
+from penstock.gateway.relay import relay_stream, relay_whole
+from penstock.gateway.routing.choose import plan
+from penstock.gateway.upstream.attempt import Dispatcher
+from penstock.gateway.upstream.endpoint import Endpoint
+from penstock.gateway.view import EMPTY, View
+from penstock.http.pool import Reply
+from penstock.http.server import Request, Responder
+from penstock.snapshot.config import Model
+from penstock.types.errors import MethodNotAllowed, ModelNotFound, PenstockError, UnknownPath
+
+_JSON = b"content-type: application/json\r\n"
+_MODELS = "/v1/models"
+_MAX_ECHO = 200  # characters of a client's text that an error repeats
+
+
+class Gateway:
+    """
+    One worker's data plane. Made once per process; `view` is replaced as a whole when a document changes.
+
+    Args:
+        pepper: the secret under which keys are hashed.
+        clock: the event loop's time, in seconds.
+    """
+
+    def __init__(self, books: Books, dispatcher: Dispatcher, pepper: bytes, clock: Callable[[], float]) -> None:
+        self.books = books
+        self.dispatcher = dispatcher
+        self.pepper = pepper
+        self.clock = clock
+        self.view: View = EMPTY
+        self.draining = False
+
+    def follow(self, view: View) -> None:
+        """Use a new view from the next exchange on."""
+        self.view = view
+        self.dispatcher.follow(view)
+
+    async def handle(self, request: Request, responder: Responder) -> None:
+        """Serve one request of the HTTP server."""
+        await serve(self, request, responder)
+
+
+async def serve(gateway: Gateway, request: Request, responder: Responder) -> None:
+    """Answer one request, whatever it is."""
+    view, request_id = gateway.view, "req-" + os.urandom(16).hex()
+    headers = b"x-request-id: " + request_id.encode() + b"\r\n"
+    try:
+        operation = openai.OPERATIONS.get(request.path)
+        if operation is None:
+            return await _serve_rest(gateway, view, request, responder, headers)
+        if request.method != "POST":
+            raise MethodNotAllowed(f"{request.path} is called with POST, not {request.method}", allow="POST")
+
+        # identity
+        caller = _caller(gateway, view, request)
+
+        # dialect
+        call = openai.parse(operation, await request.body())
+
+        # metering: from here on the exchange is settled exactly once, however it ends
+        with Account(gateway.books, request_id, caller, call, request.received) as account:
+            account.trace_id, trace = trace_context(request.headers)
+
+            # routing
+            model = _model(view, caller, call.model)
+            account.label = model.name
+            order = plan(model, random.random())  # noqa: S311  # spreads load, guards nothing
+            account.explain("route", f"{model.name}: {', then '.join(order)}")
+            deadline = request.received + model.total_s
+            exchange = Exchange(request_id, request.received, view, call, model, account, responder, trace, deadline)
+
+            # upstream, and the answer on its way back
+            async def relay(reply: Reply, endpoint: Endpoint) -> None:
+                account.explain("replica", endpoint.name)
+                if call.stream:
+                    await relay_stream(exchange, reply, gateway.clock)
+                else:
+                    await relay_whole(exchange, reply)
+
+            await gateway.dispatcher.run(exchange, order, relay)
+        gateway.books.metrics.responded(account.status)
+    except PenstockError as error:
+        if responder.started:  # a stream that could not be settled must not look complete
+            responder.abort()
+        else:
+            await _refuse(gateway, responder, error, headers)
+
+
+async def _serve_rest(gateway: Gateway, view: View, request: Request, responder: Responder, headers: bytes) -> None:
+    """Answer what is not a call to a model: health and the listing of models."""
+    path = request.path
+    if path not in ("/livez", "/readyz", _MODELS) and not path.startswith(_MODELS + "/"):
+        raise UnknownPath(f"nothing is served at {path[:_MAX_ECHO]}")
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed(f"this path is called with GET, not {request.method}", allow="GET, HEAD")
+    if path == "/livez":
+        return await responder.send(200, _JSON, b'{"status": "live"}')
+    if path == "/readyz":
+        ready = view.ready and not gateway.draining
+        verdict = b'{"status": "ready"}' if ready else b'{"status": "not ready"}'
+        return await responder.send(200 if ready else 503, _JSON + (b"" if ready else b"retry-after: 1\r\n"), verdict)
+    caller = _caller(gateway, view, request)
+    if path == _MODELS:
+        listing = [_described(model) for model in view.models.values() if caller.may_use(model.name)]
+        answer: object = {"object": "list", "data": listing}
+    else:
+        answer = _described(_model(view, caller, unquote(path.removeprefix(_MODELS + "/"))))
+    gateway.books.metrics.responded(200)
+    return await responder.send(200, headers + _JSON, msgspec.json.encode(answer))
+
+
+def _caller(gateway: Gateway, view: View, request: Request) -> Caller:
+    """Return who asks; on the Unix socket, which only this machine's user can open, no key is needed."""
+    return LOCAL if request.local else authenticate(request.headers, view.callers, gateway.pepper)
+
+
+def _model(view: View, caller: Caller, name: str) -> Model:
+    """Return a model; one the caller may not use looks as if it did not exist."""
+    model = view.models.get(name)
+    if model is None or not caller.may_use(name):
+        raise ModelNotFound(
+            f"The model '{name[:_MAX_ECHO]}' does not exist or you do not have access to it.", param="model"
+        )
+    return model
+
+
+def _described(model: Model) -> Mapping[str, object]:
+    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "penstock"}
+
+
+async def _refuse(gateway: Gateway, responder: Responder, error: PenstockError, headers: bytes) -> None:
+    refusal = errors.refusal(error, headers)
+    gateway.books.metrics.responded(refusal.status)
+    await responder.send(refusal.status, refusal.headers, refusal.body)

@@ -1,0 +1,10 @@
+"""How each kind of upstream is spoken to. Adding one: a module here, a line in `PROVIDERS`, a contract test."""
+
+from __future__ import annotations
+
+from penstock.gateway.upstream.providers.openai import OpenAI
+from penstock.gateway.upstream.providers.provider import Provider
+
+PROVIDERS: dict[str, Provider] = {
+    "openai": OpenAI(),
+}

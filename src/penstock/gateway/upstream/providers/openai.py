@@ -1,0 +1,31 @@
+"""OpenAI and everything that speaks like it, our engines among them."""
+
+from __future__ import annotations
+
+from penstock.gateway.dialects import openai as dialect
+from penstock.gateway.dialects.operation import Call, Operation
+
+_TARGETS = {
+    Operation.CHAT: b"/chat/completions",
+    Operation.COMPLETION: b"/completions",
+    Operation.EMBEDDINGS: b"/embeddings",
+}
+
+
+class OpenAI:
+    """Same dialect on both sides: bodies are patched, not translated."""
+
+    name = "openai"
+
+    def target(self, operation: Operation) -> bytes:
+        """Return the target; the base path (`/v1`) belongs to the address."""
+        return _TARGETS[operation]
+
+    def headers(self, secret: str | None) -> bytes:
+        """Return content type and bearer token."""
+        lines = b"content-type: application/json\r\naccept-encoding: identity\r\n"
+        return lines if secret is None else lines + b"authorization: Bearer " + secret.encode() + b"\r\n"
+
+    def body(self, call: Call, model: str) -> bytes:
+        """Return the client's bytes with the model's name exchanged and usage asked for in streams."""
+        return dialect.with_usage(call, model)

@@ -1,0 +1,195 @@
+"""The gateway process: inherited sockets in, documents followed, exchanges served, everything drained at the end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import setproctitle
+import uvloop
+
+from penstock.auth import pepper
+from penstock.gateway.dialects.errors import refusal
+from penstock.gateway.metering.account import Books
+from penstock.gateway.metering.metrics import Metrics
+from penstock.gateway.serve import Gateway
+from penstock.gateway.upstream.attempt import Dispatcher
+from penstock.gateway.upstream.endpoint import Endpoints
+from penstock.gateway.view import compile_view
+from penstock.http.limits import Limits
+from penstock.http.server import Server
+from penstock.http.tls import ServerTls
+from penstock.journal.segment import Writer
+from penstock.snapshot.config import Config
+from penstock.snapshot.file import Reader, UnknownFormat
+from penstock.snapshot.fleet import Fleet
+from penstock.snapshot.principals import Principals
+from penstock.telemetry import log
+from penstock.telemetry.families import families
+from penstock.telemetry.link import Link, Ready
+from penstock.telemetry.link import Metrics as MetricsMessage
+from penstock.types.errors import PenstockError
+from penstock.types.home import Home
+
+_log = logging.getLogger("penstock.gateway")
+_TICK_S = 0.1
+_METRICS_EVERY = 10  # ticks
+
+
+class Arguments(msgspec.Struct, frozen=True):
+    """What a worker is started with; descriptors are -1 where there is none."""
+
+    home: Home
+    index: int
+    listen: int
+    local: int
+    link: int
+
+
+class Documents:
+    """The documents a worker follows; the last good ones are kept."""
+
+    def __init__(self, home: Home) -> None:
+        self._config = Reader(home.snapshot, Config)
+        self._principals = Reader(home.snapshot, Principals)
+        self._fleet = Reader(home.snapshot, Fleet)
+        self.config: Config | None = None
+        self.principals: Principals | None = None
+        self.fleet: Fleet | None = None
+
+    def refresh(self) -> bool:
+        """Read what is new; tell whether anything was."""
+        before = (self.config, self.principals, self.fleet)
+        try:
+            self.config = self._config.changed() or self.config
+            self.principals = self._principals.changed() or self.principals
+            self.fleet = self._fleet.changed() or self.fleet
+        except UnknownFormat as error:
+            _log.error("snapshot not understood", extra={"fields": {"error": str(error)}})  # noqa: TRY400  # says all
+        return before != (self.config, self.principals, self.fleet)
+
+
+class Worker:
+    """One gateway process from start to drain."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        loop = asyncio.get_running_loop()
+        self._arguments = arguments
+        self._documents = Documents(arguments.home)
+        self._metrics = Metrics()
+        self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
+        self._endpoints = Endpoints(os.environ, loop.time)
+        books = Books(self._journal, self._metrics, loop.time)
+        secret = pepper.load(arguments.home.root, os.environ)
+        self._gateway = Gateway(books, Dispatcher(loop.time), secret, loop.time)
+        self._stop = asyncio.Event()
+        self._link: Link | None = None
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        if self._arguments.link >= 0:
+            self._link = await Link.open(self._arguments.link, self._node_gone)
+        config = await self._first_config()
+        if config is None:
+            return
+        server = await self._listen(config)
+        ticker = asyncio.create_task(self._tick(), name="tick")
+        if self._link:
+            self._link.send(Ready())
+        try:
+            await self._stop.wait()
+            self._gateway.draining = True
+            cut = await server.drain(self._gateway.view.settings.drain_s)
+            if cut:
+                _log.warning("exchanges cut by the drain limit", extra={"fields": {"count": cut}})
+        finally:
+            ticker.cancel()
+            await self._endpoints.aclose()
+            self._journal.close()
+            self._send_metrics()
+            if self._link:
+                self._link.close()
+
+    async def _first_config(self) -> Config | None:
+        """Wait for the first configuration; clients that connect meanwhile wait in the listener's queue."""
+        while not self._stop.is_set():
+            self._follow()
+            if self._documents.config is not None:
+                return self._documents.config
+            await asyncio.sleep(_TICK_S)
+        return None
+
+    async def _listen(self, config: Config) -> Server:
+        settings = config.gateway
+        server = Server(self._gateway.handle, refusal, Limits(max_body=settings.max_body))
+        tls = ServerTls(Path(settings.tls.certificate), Path(settings.tls.key)) if settings.tls else None
+        if self._arguments.listen >= 0:
+            await server.listen(socket.socket(fileno=self._arguments.listen), tls=tls)
+        if self._arguments.local >= 0:
+            await server.listen(socket.socket(fileno=self._arguments.local), local=True)
+        return server
+
+    async def _tick(self) -> None:
+        """Everything periodic, from one timer: deadlines of the pools, documents, metrics."""
+        count = 0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            count += 1
+            try:
+                await self._endpoints.sweep()
+                self._follow()
+                if count % _METRICS_EVERY == 0:
+                    self._send_metrics()
+            except Exception:  # the timer must outlive any one fault, and the log says which it was
+                _log.exception("tick failed")
+
+    def _follow(self) -> None:
+        """Prepare a new view when a document is new; only then swap it in."""
+        documents = self._documents
+        if documents.refresh() and documents.config is not None:
+            self._gateway.follow(
+                compile_view(documents.config, documents.principals, documents.fleet, self._endpoints, os.environ)
+            )
+
+    def _send_metrics(self) -> None:
+        if self._link:
+            self._link.send(MetricsMessage(families(self._metrics.registry)))
+
+    def _node_gone(self) -> None:
+        _log.warning("the node has ended; leaving")
+        os._exit(1)  # at once: whatever would be flushed is already in the journal
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of `python -m penstock.gateway`."""
+    parser = argparse.ArgumentParser(prog="penstock.gateway")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--index", type=int, default=0)
+    for name in ("listen", "local", "link"):
+        parser.add_argument(f"--{name}", type=int, default=-1)
+    given = parser.parse_args(argv)
+    arguments = Arguments(Home(given.home), given.index, given.listen, given.local, given.link)
+    setproctitle.setproctitle(f"penstock gateway {arguments.index}")
+    handler = log.configure(f"gateway {arguments.index}")
+
+    async def run() -> None:
+        await Worker(arguments).run()
+
+    try:
+        uvloop.run(run())
+    except PenstockError as error:
+        _log.error("%s", error)  # noqa: TRY400  # one sentence says it
+        return 1
+    finally:
+        handler.close()
+    return 0
