@@ -1,0 +1,95 @@
+# Every target does its own set-up; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# New releases are left to age for a week before a lock file may name them.
+UV ?= $(shell command -v uv || echo $(BIN)/uv)
+LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--exclude-newer "1 week" --quiet
+ARGS ?=
+# command:Debian package, for what tests and benchmarks call that pip cannot install
+SYSTEM := curl:curl wrk:wrk
+
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help setup setup-system up test test-unit check fmt bench soak wheel lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.dev  ## a virtual environment with Penstock and all its tools; leaves .venv/bin/penstock
+
+setup-system:  ## the system packages that tests and benchmarks use (installs them when root, else names them)
+	@missing=(); \
+	for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
+	if [ $${#missing[@]} -eq 0 ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" \
+			>/dev/null && exit 0; \
+	fi; \
+	echo "Not installed: $${missing[*]}. On Debian: sudo apt-get install $${missing[*]}. What needs them is left out." >&2
+
+up: $(VENV)/.run  ## serve: `make up` or `make up ARGS="-f penstock.yaml"`
+	@exec $(BIN)/penstock up $(ARGS)
+
+test: $(VENV)/.dev setup-system  ## every test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: $(VENV)/.dev  ## the tests that start no engine, in under a minute
+	$(BIN)/python -m pytest -m "not stack" $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types, import layers, lock files, sizes
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@! grep -nE '://|--(extra-)?index-url|--find-links|--trusted-host' requirements/*.txt || \
+		{ echo "lock files must not name registries or addresses" >&2; exit 1; }
+	@find src -name '*.py' -exec wc -l {} + | \
+		awk '$$2 != "total" && $$1 > 400 {print $$2 ": " $$1 " lines, at most 400 are allowed"; bad = 1} END {exit bad}' >&2
+
+fmt: $(VENV)/.dev  ## format, and mend what the linter can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.dev setup-system  ## measure; writes the table that the README quotes
+	$(BIN)/python bench/run.py $(ARGS)
+
+soak: $(VENV)/.dev  ## 50,000 requests and 5,000 cancelled streams; fails when a worker's memory has grown
+	$(BIN)/python bench/soak.py $(ARGS)
+
+wheel: $(VENV)/.dev  ## dist/*.whl and the source distribution
+	$(BIN)/python -m build --no-isolation
+
+lock:  ## work out requirements/*.txt again from pyproject.toml (needs uv)
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
+	$(LOCK) requirements/build.in --constraint requirements/dev.txt -o requirements/build.txt
+
+clean:  ## remove what builds and checks leave behind, but not .venv
+	rm -rf dist build .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The environment is made in two steps, so that `make up` fetches only what running needs.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Penstock needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "the venv module does not work; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/build.txt pyproject.toml
+	@echo "Installing what Penstock needs to run into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "Installing what the tests and checks need into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
