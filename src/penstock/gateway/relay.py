@@ -2,8 +2,8 @@
 Carrying a reply from the upstream to the client.
 
 A whole reply is read, accounted and sent in one piece. A stream is relayed event by event as bytes: the status line and
-content-free first events are held until content arrives, so that until then a failure can still become another
-deployment's success; after `commit_after` of silence they go out with keep-alive comments, and failures are told in-band.
+content-free first events are held until content arrives, so that until then a failure can still become the success of
+another deployment; after `commit_after` of silence they go out with keep-alive comments, and failures are told in-band.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _Stream:
 
     async def pass_on(self) -> None:
         """Relay the rest."""
-        reply, responder, feed = self._reply, self._exchange.responder, self._splitter.feed
+        reply, feed = self._reply, self._splitter.feed
         while not self._done:
             data = await reply.chunk()
             if not data:

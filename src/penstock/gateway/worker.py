@@ -72,7 +72,7 @@ class Documents:
             self.principals = self._principals.changed() or self.principals
             self.fleet = self._fleet.changed() or self.fleet
         except UnknownFormat as error:
-            _log.error("snapshot not understood", extra={"fields": {"error": str(error)}})  # noqa: TRY400  # says all
+            _log.error("snapshot not understood", extra={"fields": {"error": str(error)}})
         return before != (self.config, self.principals, self.fleet)
 
 
@@ -150,7 +150,7 @@ class Worker:
                 self._follow()
                 if count % _METRICS_EVERY == 0:
                     self._send_metrics()
-            except Exception:  # the timer must outlive any one fault, and the log says which it was
+            except Exception:  # noqa: BLE001  # the timer must outlive any one fault, and the log says which it was
                 _log.exception("tick failed")
 
     def _follow(self) -> None:
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         uvloop.run(run())
     except PenstockError as error:
-        _log.error("%s", error)  # noqa: TRY400  # one sentence says it
+        _log.error("%s", error)
         return 1
     finally:
         handler.close()

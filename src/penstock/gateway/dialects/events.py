@@ -72,7 +72,7 @@ def split(whole: bytes) -> list[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Return the event's data: its `data:` lines joined by line feeds, or nothing for a comment."""
-    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:  # noqa: PLR2004  # the usual event: one line and a blank one
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n") == 2 and b"\r" not in event:
         return event[6:-2]
     lines = []
     for line in _LINE.split(event):

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from penstock.gateway.dialects.errors import meaning
 from penstock.gateway.dialects.operation import Call
@@ -168,7 +169,7 @@ class Account:
         if _log.isEnabledFor(logging.INFO):
             self._log_line(outcome, duration)
 
-    def __enter__(self) -> Account:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -185,7 +186,7 @@ class Account:
         try:
             self.settle(outcome, status, text)
         except JournalError as fault:  # the error under way says more; control will find the exchange open
-            _log.error("exchange not settled", extra={"fields": {"request_id": self.id, "error": str(fault)}})  # noqa: TRY400  # a full disk needs no traceback
+            _log.error("exchange not settled", extra={"fields": {"request_id": self.id, "error": str(fault)}})
 
     def _log_line(self, outcome: Outcome, duration: float) -> None:
         fields: dict[str, object] = {

@@ -172,5 +172,5 @@ async def _rejection(name: str, reply: Reply) -> UpstreamRejected:
         f"the upstream {name} answered with status {reply.status}",
         status=reply.status,
         body=body,
-        retry_after=float(after) if after.isdigit() and len(after) < 6 else None,  # noqa: PLR2004  # a date or a day is no hint
+        retry_after=float(after) if after.isdigit() and len(after) < 6 else None,  # a date or a day is no hint
     )

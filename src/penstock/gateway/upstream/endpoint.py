@@ -1,8 +1,8 @@
 """
 The places exchanges are sent to, and what is known of each.
 
-Counts belong to the address, not to a configuration: an endpoint lives through reloads for as long as any snapshot names
-it or any exchange is still in progress there.
+Counts belong to the address, not to a configuration: an endpoint lives through reloads for as long as the newest view
+names it or any exchange is still in progress there.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ class Endpoint:
         self.outstanding = 0
         self._cool_until = 0.0
 
-    def __enter__(self) -> Endpoint:
+    def __enter__(self) -> None:
         self.outstanding += 1
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,142 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.journal.records import Opened, Outcome, Record, Settled
+from penstock.journal.segment import Segment, Writer, segments
+from penstock.types.errors import JournalError
+from penstock.types.usage import Usage, UsageSource
+
+
+def opened(number: int) -> Opened:
+    return Opened(f"req-{number}", number, "k", "t", "chat", "chat", 12)
+
+
+def settled(number: int) -> Settled:
+    return Settled(
+        f"req-{number}", number, "k", "t", "chat", "chat", True, "mini", 200, Outcome.ANSWERED,
+        Usage(3, 4, 1, UsageSource.UPSTREAM), 99, 1.5, None, (("route", "chat: mini"),),
+    )  # fmt: skip
+
+
+def everything(directory: Path) -> list[Record]:
+    return [record for segment in segments(directory) for record in segment.read(0, 10_000)[0]]
+
+
+def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    written: list[Record] = [opened(1), settled(1), opened(2)]
+    for record in written:
+        writer.append(record)
+    assert everything(tmp_path) == written
+    writer.close()
+
+
+def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    for number in range(5):
+        writer.append(opened(number))
+    (segment,) = segments(tmp_path)
+    first, offset = segment.read(0, 3)
+    second, end = segment.read(offset, 3)
+    assert [record.id for record in first + second] == [f"req-{number}" for number in range(5)]
+    assert segment.read(end, 3) == ([], end)
+    writer.append(opened(5))
+    assert [record.id for record in segment.read(end, 3)[0]] == ["req-5"]
+    writer.close()
+
+
+def test_a_segment_is_closed_only_when_its_writer_has_let_go(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    (segment,) = segments(tmp_path)
+    assert not segment.closed()
+    writer.close()
+    assert segment.closed()
+
+
+def test_a_full_segment_is_followed_by_another(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0", segment_bytes=200)
+    for number in range(20):
+        writer.append(opened(number))
+    found = list(segments(tmp_path))
+    assert len(found) > 2
+    assert [segment.closed() for segment in found] == [True] * (len(found) - 1) + [False]
+    assert [record.id for record in everything(tmp_path)] == [f"req-{number}" for number in range(20)]
+    writer.close()
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_a_file_cut_anywhere_yields_the_whole_records_before_the_cut(data: st.DataObject) -> None:
+    directory = Path(os.environ["PYTEST_TMP"]) / f"{data.draw(st.integers(0, 10**12))}-{os.urandom(4).hex()}"
+    directory.mkdir()
+    writer = Writer(directory, "gateway-0")
+    ends = []
+    (path,) = directory.iterdir()
+    for number in range(4):
+        writer.append(settled(number))
+        ends.append(path.stat().st_size)
+    writer.close()
+    cut = data.draw(st.integers(0, ends[-1]))
+    os.truncate(path, cut)
+    records, offset = Segment(path).read(0, 100)
+    whole = sum(end <= cut for end in ends)
+    assert len(records) == whole
+    assert offset == ([0, *ends])[whole]
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_TMP", str(tmp_path_factory.mktemp("cut")))
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_can_be_read(content: bytes) -> None:
+    path = Path(os.environ["PYTEST_TMP"]) / f"{os.urandom(6).hex()}.journal"
+    path.write_bytes(content)
+    records, offset = Segment(path).read(0, 10)
+    assert offset <= len(content)
+    assert records == []
+
+
+def test_a_disk_that_fills_up_within_a_record_leaves_the_segment_readable(tmp_path: Path) -> None:
+    """A file size limit stands for the full disk: the kernel then writes a part of the record, as it does there."""
+    writer = Writer(tmp_path, "gateway-0")
+    writer.append(opened(1))
+    (path,) = tmp_path.iterdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(JournalError, match="no space left"):
+            writer.append(opened(2))
+        with pytest.raises(JournalError):
+            writer.append(opened(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    writer.append(opened(4))
+    assert [record.id for record in everything(tmp_path)] == ["req-1", "req-4"]
+    writer.close()
+
+
+def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
+    script = (
+        "import os,signal,sys; from pathlib import Path\n"
+        "from penstock.journal.segment import Writer; from penstock.journal.records import Opened\n"
+        "w = Writer(Path(sys.argv[1]), 'gateway-0')\n"
+        "for n in range(100): w.append(Opened(f'req-{n}', n, 'k', 't', 'm', 'chat', 0))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (segment,) = segments(tmp_path)
+    assert segment.closed()
+    assert len(everything(tmp_path)) == 100

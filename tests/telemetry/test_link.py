@@ -1,0 +1,53 @@
+import asyncio
+import socket
+
+from prometheus_client import CollectorRegistry, Counter
+
+from penstock.telemetry.families import families
+from penstock.telemetry.link import Link, Message, Metrics, Notice, Ready, receive
+
+
+def test_messages_arrive_in_order_until_the_child_ends() -> None:
+    async def case() -> list[Message]:
+        here, there = socket.socketpair()
+        got: list[Message] = []
+        link = await Link.open(there.detach(), lambda: None)
+        registry = CollectorRegistry()
+        Counter("penstock_things", "Things.", ["kind"], registry=registry).labels("a").inc(3)
+        link.send(Ready())
+        link.send(Notice("first_key", "sk-ps-x"))
+        link.send(Metrics(families(registry)))
+        link.close()
+        await receive(here, got.append)
+        return got
+
+    ready, notice, metrics = asyncio.run(case())
+    assert (ready, notice) == (Ready(), Notice("first_key", "sk-ps-x"))
+    assert isinstance(metrics, Metrics)
+    assert metrics.families == [
+        ("penstock_things", "Things.", "counter", [("penstock_things_total", {"kind": "a"}, 3.0)])
+    ]
+
+
+def test_the_child_learns_at_once_that_its_node_has_gone() -> None:
+    async def case() -> None:
+        here, there = socket.socketpair()
+        gone = asyncio.Event()
+        link = await Link.open(there.detach(), gone.set)
+        here.close()
+        await asyncio.wait_for(gone.wait(), 5)
+        link.close()
+
+    asyncio.run(case())
+
+
+def test_lines_that_are_no_messages_are_skipped() -> None:
+    async def case() -> list[Message]:
+        here, there = socket.socketpair()
+        got: list[Message] = []
+        there.sendall(b'{"type":"unknown"}\nnot json\n\xff\n{"type":"ready"}\n')
+        there.close()
+        await receive(here, got.append)
+        return got
+
+    assert asyncio.run(case()) == [Ready()]
