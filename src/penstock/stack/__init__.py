@@ -1,0 +1,8 @@
+"""
+`penstock.yaml`: parsed into one frozen `Stack`, each value with its origin, and compiled into snapshot documents.
+
+    bytes ─► source (tree with positions) ─► resolve (environment) ─► schema (typed, checked) ─► Stack ─► compile
+
+Every problem of a file is found in one pass and reported with its line. Nothing but the stack file itself is opened:
+weights, certificates and secrets are the business of those who use them.
+"""

@@ -1,0 +1,108 @@
+"""From the stack to the snapshot documents. Pure: no clock, no file, no environment."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+from penstock.pricing.price import Price, nano_per_million
+from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model, Target, Tls
+from penstock.snapshot.fleet import Desired, EngineSpec
+from penstock.stack import schema
+from penstock.stack.stack import Stack
+
+
+def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
+    """
+    Compile what gateways need.
+
+    Args:
+        version: of the document; the caller lets it grow.
+        created: seconds since the epoch that `/v1/models` tells for each model.
+        workers: gateway workers among which the slots of a deployment are shared out, rounded up.
+    """
+    return Config(
+        version=version,
+        deployments={name: _deployment(name, item, workers) for name, item in stack.deployments.items()},
+        models={name: _model(name, item, created) for name, item in stack.models.items()},
+        gateway=_settings(stack.gateway),
+    )
+
+
+def desired_of(stack: Stack, version: int) -> Desired:
+    """Compile the engines that the node is to run, those with no replica included."""
+    engines = ((name, item) for name, item in stack.deployments.items() if isinstance(item, schema.Engine))
+    return Desired(version=version, engines=tuple(_spec(name, engine) for name, engine in engines))
+
+
+def _deployment(name: str, item: schema.Engine | schema.Provider, workers: int) -> Deployment:
+    if isinstance(item, schema.Engine):
+        return Deployment(
+            name=name,
+            provider="openai",  # the protocol that every engine speaks on its socket
+            model=name,
+            engine=True,
+            price=_price(item.price),
+            slots=_share(item.parallel + item.queue, workers),
+        )
+    return Deployment(
+        name=name,
+        provider=item.provider,
+        model=item.model,
+        engine=False,
+        price=_price(item.price),
+        slots=_share(item.max_in_flight, workers),
+        address=msgspec.structs.replace(item.base_url, ca=item.ca),
+        api_key=item.api_key,
+    )
+
+
+def _share(whole: int, workers: int) -> int:
+    """Divide, rounding up, so that a few slots are still one for each worker."""
+    return -(-whole // workers)
+
+
+def _price(price: schema.Price) -> Price:
+    return Price(
+        input=nano_per_million(price.input),
+        output=nano_per_million(price.output),
+        cache_read=None if price.cache_read is None else nano_per_million(price.cache_read),
+    )
+
+
+def _model(name: str, model: schema.Model, created: int) -> Model:
+    timeout = model.timeout
+    return Model(
+        name=name,
+        targets=tuple(Target(deployment, float(weight)) for deployment, weight in model.weights.items()),
+        fallback=model.fallback,
+        first_token_s=min(timeout.first_token, timeout.total).seconds,
+        total_s=timeout.total.seconds,
+        created=created,
+    )
+
+
+def _settings(gateway: schema.Gateway) -> GatewaySettings:
+    tls = gateway.tls
+    return GatewaySettings(
+        max_body=int(gateway.max_body),
+        drain_s=gateway.drain.seconds,
+        commit_after_s=gateway.commit_after.seconds,
+        tls=None if tls is None else Tls(certificate=tls.certificate, key=tls.key),
+    )
+
+
+def _spec(name: str, engine: schema.Engine) -> EngineSpec:
+    spec = EngineSpec(
+        deployment=name,
+        version="",
+        engine=engine.engine,
+        weights=engine.weights.path,
+        replicas=0,
+        context=engine.context,
+        parallel=engine.parallel,
+        threads=engine.threads,
+    )
+    version = blake2b(msgspec.json.encode(spec), digest_size=4).hexdigest()
+    return msgspec.structs.replace(spec, version=version, replicas=engine.replicas)

@@ -1,0 +1,152 @@
+"""Reading a stack: from a file, from bytes, or the built-in one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from penstock.stack import schema, source, url
+from penstock.stack.effective import effective
+from penstock.stack.keypath import written
+from penstock.stack.problem import InvalidStack, Problem
+from penstock.stack.reader import Surroundings
+from penstock.stack.resolve import Resolved, resolve
+from penstock.stack.stack import Stack
+from penstock.stack.verdict import problems_of
+
+BUILT_IN_NAME = "built-in stack"
+
+_BUILT_IN: Mapping[str, Any] = MappingProxyType(
+    {
+        "version": schema.VERSION,
+        "deployments": {"mini": {"engine": "llama.cpp", "weights": "bundled:mini"}},
+        "models": {"chat": {"targets": ["mini"]}},
+    }
+)
+
+
+def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Stack:
+    """
+    Read and check a stack file.
+
+    Args:
+        path: the file as the user named it, relative to `cwd`; None for the built-in stack (the bundled model `mini`,
+            served as `chat`).
+        environ: what `${NAME}` reads.
+    Raises:
+        InvalidStack: the file cannot be read or used; every problem that was found is in it.
+    """
+    if path is None:
+        return _checked(Resolved(dict(_BUILT_IN), {}, {}, ()), (), None, BUILT_IN_NAME, environ, cwd)
+    return parse(read(cwd / path, str(path)), cwd / path, str(path), environ)
+
+
+def read(path: Path, file: str) -> bytes:
+    """
+    Return the content of a stack file; more than the most it may have only as far as needed to tell.
+
+    Raises:
+        InvalidStack: there is no such file, or it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer must not block
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InvalidStack(file, [Problem((), None, "not a regular file")])
+            return opened.read(source.MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise InvalidStack(file, [Problem((), None, "there is no such file")]) from None
+    except IsADirectoryError:
+        raise InvalidStack(file, [Problem((), None, "is a directory; name the file in it")]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidStack(file, [Problem((), None, f"cannot be read: {reason}")]) from None
+
+
+def parse(content: bytes, path: Path, file: str, environ: Mapping[str, str]) -> Stack:
+    """
+    Check the content of a stack file.
+
+    Args:
+        path: absolute; what the file names by a relative path is looked for next to it.
+        file: the name to use in messages.
+    Raises:
+        InvalidStack: with every problem that was found.
+    """
+    tree = source.parse(content, file)
+    resolved = resolve(tree, file, environ, schema.keeps_reference)
+    return _checked(resolved, tree.problems, path, file, environ, path.parent)
+
+
+def _checked(
+    resolved: Resolved,
+    found: tuple[Problem, ...],
+    path: Path | None,
+    file: str,
+    environ: Mapping[str, str],
+    directory: Path,
+) -> Stack:
+    deployments = resolved.data.get("deployments")
+    names = tuple(deployments) if isinstance(deployments, dict) else ()
+    around = Surroundings(directory, environ.get("HOME"), names)
+    problems = [*found, *resolved.problems]
+    try:
+        root = schema.Root.model_validate(resolved.data, context=around)
+    except ValidationError as error:
+        raise InvalidStack(file, [*problems, *problems_of(error, resolved)]) from None
+    problems.extend(_clashes(root, resolved))
+    if problems:
+        raise InvalidStack(file, problems)
+    return Stack(
+        path=path,
+        file=file,
+        gateway=root.gateway,
+        admin=root.admin,
+        state=root.state,
+        deployments=MappingProxyType(root.deployments),
+        models=MappingProxyType(root.models),
+        effective=effective(root, resolved.origins),
+        warnings=tuple(_doubts(root, resolved, environ)),
+    )
+
+
+def _clashes(root: schema.Root, resolved: Resolved) -> Iterator[Problem]:
+    """Two servers cannot listen on the same address."""
+    taken: dict[str, str] = {}
+    for key, listen in (
+        (("gateway", "listen"), root.gateway.listen),
+        (("gateway", "ops"), root.gateway.ops),
+        (("admin", "listen"), root.admin.listen),
+    ):
+        address = str(listen)
+        if address in taken and (listen.port or listen.unix):
+            line = resolved.key_lines.get(key)
+            yield Problem(key, line, f"{address} is already the address of {taken[address]}")
+        taken[address] = written(key)
+
+
+def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Find what works as far as the file goes, but is hardly meant."""
+    if not root.models:
+        yield Problem((), None, "there are no models, so there is nothing that clients could ask for")
+    used = {name for model in root.models.values() for name in (*model.weights, *model.fallback)}
+    for name, deployment in root.deployments.items():
+        key = ("deployments", name)
+        line = resolved.key_lines.get(key)
+        if name not in used:
+            yield Problem(key, line, "no model uses this deployment")
+        if not isinstance(deployment, schema.Provider) or deployment.api_key is None:
+            continue
+        variable = deployment.api_key.env
+        if variable is not None and not environ.get(variable):
+            at = (*key, "api_key")
+            yield Problem(at, resolved.key_lines.get(at), f"the environment variable {variable} is not set")
+        if not deployment.base_url.tls and not url.local(deployment.base_url):
+            at = (*key, "base_url")
+            yield Problem(at, resolved.key_lines.get(at), "the api_key travels unencrypted over http://")

@@ -1,0 +1,108 @@
+"""Readers of places: files, weights, addresses, and where a secret is. None of them is opened."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from penstock import bundled
+from penstock.snapshot.config import SecretRef
+from penstock.stack import environment, listen, url
+from penstock.stack.reader import NOT_YET, Reader, Surroundings, Unfit, shown
+
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """A weights file: `source` as written (`bundled:mini`, a path) and the absolute path it stands for."""
+
+    source: str
+    path: str
+
+    def __str__(self) -> str:
+        return self.source if self.source.startswith("bundled:") else self.path
+
+
+def path() -> Reader:
+    """The path of a file, absolute as a string; the file is not opened."""
+
+    def read(value: object, around: Surroundings) -> str:
+        return _absolute(value, around)
+
+    return Reader(read, {"type": "string", "minLength": 1})
+
+
+def _absolute(value: object, around: Surroundings) -> str:
+    if not isinstance(value, str) or not value or not _PRINTABLE.fullmatch(value):
+        raise Unfit(f"must be the path of a file, not {shown(value)}")
+    if value.startswith("~/") and around.home:
+        return str(Path(around.home) / value[2:])
+    return str(around.directory / value)
+
+
+def weights() -> Reader:
+    """`Weights`: `bundled:NAME` or a path; the file is not opened."""
+
+    def read(value: object, around: Surroundings) -> Weights:
+        if not isinstance(value, str):
+            raise Unfit(f"must be bundled:NAME or the path of a file, not {shown(value)}")
+        scheme = value.partition(":")[0]
+        if scheme in {"hf", "https", "http"}:
+            raise Unfit(f"{scheme}: is {NOT_YET}; download the file and give its path")
+        if scheme == "bundled":
+            try:
+                return Weights(str(value), str(bundled.path(value.removeprefix("bundled:"))))
+            except LookupError as error:
+                raise Unfit(error.args[0]) from None
+        return Weights(str(value), _absolute(value, around))
+
+    return Reader(read, {"type": "string", "minLength": 1, "examples": ["bundled:mini", "models/qwen3-0.6b.gguf"]})
+
+
+def address() -> Reader:
+    """A `Listen` address."""
+
+    def read(value: object, around: Surroundings) -> listen.Listen:
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise Unfit(f"an address has a host too, such as 127.0.0.1:{value}")
+        if not isinstance(value, str):
+            raise Unfit(f"must be an address such as 127.0.0.1:8080, not {shown(value)}")
+        try:
+            return listen.parse(value, around.directory)
+        except ValueError as error:
+            raise Unfit(f"{error}; not {shown(value)}") from None
+
+    return Reader(read, {"type": "string", "minLength": 1, "examples": ["127.0.0.1:8080", "[::1]:8080", "unix:/path"]})
+
+
+def base_url() -> Reader:
+    """The `Address` of a provider."""
+
+    def read(value: object, around: Surroundings) -> object:
+        if not isinstance(value, str):
+            raise Unfit(f"must be a URL such as https://api.openai.com/v1, not {shown(value)}")
+        return url.parse(value, around.directory)
+
+    return Reader(read, {"type": "string", "minLength": 1, "examples": ["http://127.0.0.1:8000/v1", "unix:/path.sock"]})
+
+
+def secret() -> Reader:
+    """A `SecretRef`: where the secret is, never the secret. Gets the text with its reference unresolved."""
+
+    def read(value: object, around: Surroundings) -> SecretRef:
+        if isinstance(value, str) and (variable := environment.reference(value)):
+            return SecretRef(env=variable)
+        if isinstance(value, str) and value.startswith("file:"):
+            if "${" in value or value == "file:":
+                raise Unfit("the path after file: is written out, such as file:/run/secrets/openai")
+            return SecretRef(file=_absolute(value.removeprefix("file:"), around))
+        if isinstance(value, str) and value.startswith("${") and ":-" in value:
+            raise Unfit("a secret has no default; write ${NAME}")
+        raise Unfit(
+            "a secret does not belong in this file: put it in an environment variable and write ${NAME}, "
+            "or in a file and write file:/path"
+        )
+
+    return Reader(read, {"type": "string", "pattern": r"^(\$\{[A-Za-z_]\w*\}|os\.environ/[A-Za-z_]\w*|file:.+)$"})

@@ -1,0 +1,335 @@
+"""
+The keys of `penstock.yaml`: the one place that knows them.
+
+The models are also the frozen result. Defaults are written as in the file and read the same way. A model's `planned`
+keys are those the design has and this version has not; they get a sentence of their own.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from penstock.snapshot.config import SecretRef
+from penstock.stack import place, quantity, word
+from penstock.stack.keypath import KeyPath
+from penstock.stack.listen import Listen
+from penstock.stack.place import Weights
+from penstock.stack.reader import Unfit, shown
+from penstock.stack.units import Duration, Size
+from penstock.types.address import Address
+
+VERSION = 1
+
+DeploymentName = Annotated[
+    str,
+    word.name(
+        r"[a-z0-9][a-z0-9._-]{0,62}",
+        "of a deployment has 1 to 63 of: lower-case letters, digits, '.', '_', '-'; it starts with a letter or digit",
+    ),
+]
+ModelName = Annotated[
+    str,
+    word.name(
+        r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}",
+        "of a model has 1 to 128 of: letters, digits, '.', '_', '-', ':', '/'; it starts with a letter or digit",
+    ),
+]
+DeploymentRef = Annotated[str, word.deployment()]
+
+
+def _default(value: object, description: str | None = None) -> Any:
+    """Declare a field whose default is written, and read, like a value of the file."""
+    return Field(default=value, validate_default=True, description=description)
+
+
+class Section(BaseModel):
+    """A mapping with known keys. A key without a value (`gateway:` and nothing below) counts as not written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    planned: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_keys(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            raise Unfit(f"must be a mapping of keys, not {shown(data)}")
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+
+
+class Tls(Section):
+    """The certificate of the data port."""
+
+    certificate: Annotated[str, place.path()] = Field(description="PEM file with the certificate chain.")
+    key: Annotated[str, place.path()] = Field(description="PEM file with the private key.")
+
+
+class Gateway(Section):
+    """The data plane."""
+
+    planned = frozenset({"fsync"})
+
+    listen: Annotated[Listen, place.address()] = _default(
+        "127.0.0.1:8080", "Address of the data port: host:port or unix:/path. Port 0 lets the system choose."
+    )
+    workers: Annotated[int, quantity.whole(1, 64)] = _default(1, "Worker processes that share the data port.")
+    ops: Annotated[Listen, place.address()] = _default(
+        "127.0.0.1:8082", "Address of the ops port of this host: /metrics and /readyz."
+    )
+    max_body: Annotated[Size, quantity.size("1KiB", "1GiB")] = _default(
+        "32MiB", "Largest request body, a size; larger ones get 413."
+    )
+    drain: Annotated[Duration, quantity.duration("0s", "1h")] = _default(
+        "30s", "How long streams may go on when a worker is asked to stop, a duration."
+    )
+    commit_after: Annotated[Duration, quantity.duration("100ms", "10m")] = _default(
+        "15s", "Silence of an upstream after which a stream's status line is sent, a duration."
+    )
+    tls: Tls | None = Field(default=None, description="Serve the data port over TLS 1.2 and 1.3.")
+
+
+class Admin(Section):
+    """The admin API."""
+
+    listen: Annotated[Listen, place.address()] = _default("127.0.0.1:8081", "Address of the admin port.")
+
+
+class State(Section):
+    """Where Penstock keeps what must last."""
+
+    planned = frozenset({"fsync"})
+
+    database: Annotated[str, word.only("sqlite", planned="another database")] = _default(
+        "sqlite", "The database of ledger and keys."
+    )
+    counters: Annotated[str, word.only("local", planned="a shared counter store")] = _default(
+        "local", "Where limits are counted."
+    )
+
+
+class Price(Section):
+    """What a deployment charges."""
+
+    planned = frozenset({"cache_write", "reasoning", "audio", "batch"})
+
+    input: Annotated[Decimal, quantity.usd()] = _default(0, "USD per million prompt tokens.")
+    output: Annotated[Decimal, quantity.usd()] = _default(0, "USD per million generated tokens.")
+    cache_read: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="USD per million prompt tokens that came from the upstream's cache; else as `input`."
+    )
+
+
+class Engine(Section):
+    """A deployment that Penstock runs itself."""
+
+    engine: Annotated[str, word.choice("llama.cpp", planned=["vllm", "sglang"])] = Field(
+        description="The program that runs the weights."
+    )
+    weights: Annotated[Weights, place.weights()] = Field(
+        description="bundled:NAME, or the path of a GGUF file, relative to this file."
+    )
+    replicas: Annotated[int, quantity.whole(0, 64)] = _default(
+        1, "Copies to run; 0 keeps the deployment and runs none."
+    )
+    context: Annotated[int, quantity.whole(64, 16_777_216)] = _default(
+        2048, "Tokens per sequence, prompt and answer together."
+    )
+    parallel: Annotated[int, quantity.whole(1, 1024)] = _default(8, "Sequences that a replica decodes together.")
+    threads: Annotated[int | None, quantity.whole(1, 1024)] = Field(
+        default=None, description="CPU threads per replica; the engine chooses when it is not given."
+    )
+    queue: Annotated[int, quantity.whole(0, 65_536)] = _default(
+        64, "Exchanges that may wait per replica beyond `parallel`; more get 503."
+    )
+    price: Price = _default({}, "What the deployment charges.")
+
+
+class Provider(Section):
+    """A hosted model."""
+
+    provider: Annotated[
+        str,
+        word.choice(
+            "openai",
+            planned=["anthropic"],
+            otherwise="; any OpenAI-compatible server is reached with provider: openai and its base_url",
+        ),
+    ] = _default("openai", "The protocol that the other side speaks.")
+    base_url: Annotated[Address, place.base_url()] = _default(
+        "https://api.openai.com/v1", "Where it is: https://, http:// or unix:/path.sock."
+    )
+    model: Annotated[str, word.text(256)] = Field(description="The model's name over there.")
+    api_key: Annotated[SecretRef | None, place.secret()] = Field(
+        default=None, description="Where its credential is: ${NAME} or file:/path. Never the credential itself."
+    )
+    ca: Annotated[str | None, place.path()] = Field(
+        default=None, description="PEM file with the certificates to trust instead of the system's."
+    )
+    max_in_flight: Annotated[int, quantity.whole(1, 65_536)] = _default(
+        1024, "Exchanges in flight at once, over all workers."
+    )
+    price: Price = _default({}, "What the deployment charges.")
+
+    @model_validator(mode="after")
+    def _ca_needs_tls(self) -> Provider:
+        if self.ca is not None and not self.base_url.tls:
+            raise Unfit("ca goes with an https:// base_url")
+        return self
+
+
+def _engine_or_provider(data: object) -> str | None:
+    """Tell by its keys what a deployment is; None when they do not say or contradict each other."""
+    if not isinstance(data, dict):
+        return "<engine>"  # either says that it wants a mapping
+    keys = {key for key, value in data.items() if value is not None}
+    hosted = bool(keys & {"provider", "base_url"})
+    if "engine" in keys:
+        return None if hosted else "<engine>"
+    if hosted or "api_key" in keys:
+        return "<provider>"
+    return "<engine>" if "weights" in keys else None
+
+
+Deployment = Annotated[
+    Annotated[Engine, Tag("<engine>")] | Annotated[Provider, Tag("<provider>")],
+    Discriminator(
+        _engine_or_provider,
+        custom_error_type="deployment",
+        custom_error_message="needs either engine: (Penstock runs it) or provider: (a hosted model), and not both",
+    ),
+]
+
+
+class Timeout(Section):
+    """How long an exchange may take."""
+
+    first_token: Annotated[Duration, quantity.duration("1ms", "1d")] = _default(
+        "30s", "From dispatch to the first content, waiting for capacity included; never more than `total`."
+    )
+    total: Annotated[Duration, quantity.duration("1ms", "7d")] = _default("600s", "From dispatch to the end.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Timeout:
+        if "first_token" in self.model_fields_set and self.first_token > self.total:
+            raise Unfit(f"first_token ({self.first_token}) is longer than total ({self.total})")
+        return self
+
+
+def _list_or_weights(data: object) -> str:
+    return "<weights>" if isinstance(data, dict) else "<list>"
+
+
+def _one_as_list(data: object) -> object:
+    return [data] if isinstance(data, str) else data
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise Unfit(f"{twice!r} is there twice")
+    return names
+
+
+def _some(targets: tuple[str, ...] | dict[str, Decimal]) -> tuple[str, ...] | dict[str, Decimal]:
+    if not targets:
+        raise Unfit("needs at least one deployment")
+    return targets
+
+
+Names = Annotated[tuple[DeploymentRef, ...], AfterValidator(_distinct)]
+Weighted = dict[DeploymentRef, Annotated[Decimal, quantity.weight()]]
+Targets = Annotated[
+    Annotated[Names, Tag("<list>")] | Annotated[Weighted, Tag("<weights>")],
+    Discriminator(_list_or_weights),
+    BeforeValidator(_one_as_list, json_schema_input_type=str | list[str] | dict[str, float]),
+    AfterValidator(_some),
+]
+
+
+class Model(Section):
+    """A name that clients ask for. `chat: mini` is short for `chat: {targets: [mini]}`."""
+
+    planned = frozenset({"policies", "splits"})
+
+    route: Annotated[str, word.choice("weighted", planned=["tiered", "cascade"])] = _default(
+        "weighted", "How a deployment is chosen."
+    )
+    targets: Targets = Field(description="The deployments to choose from: a name, a list, or {name: weight}.")
+    fallback: Annotated[Names, BeforeValidator(_one_as_list, json_schema_input_type=str | list[str])] = Field(
+        default=(), description="Deployments to try in order when the chosen one fails before any content."
+    )
+    timeout: Timeout = _default({}, "How long an exchange may take.")
+
+    @property
+    def weights(self) -> dict[str, Decimal]:
+        """The targets with their weights; those of a list weigh the same."""
+        return dict(self.targets) if isinstance(self.targets, dict) else dict.fromkeys(self.targets, Decimal(1))
+
+
+def _short(data: object) -> object:
+    return {"targets": data} if isinstance(data, str | list) else data
+
+
+class Root(Section):
+    """The stack: what Penstock is to run."""
+
+    planned = frozenset({"policies"})
+
+    version: Annotated[int, quantity.version(VERSION)] = Field(description="Version of this file's format.")
+    gateway: Gateway = _default({})
+    admin: Admin = _default({})
+    state: State = _default({})
+    deployments: dict[DeploymentName, Deployment] = Field(
+        default={}, description="What answers: engines that Penstock runs, and hosted models."
+    )
+    models: dict[
+        ModelName, Annotated[Model, BeforeValidator(_short, json_schema_input_type=str | list[str] | Model)]
+    ] = Field(default={}, description="The names that clients ask for, and the deployments behind them.")
+
+
+def keeps_reference(path: KeyPath) -> bool:
+    """Tell for which values `${NAME}` stays a reference, because they are secrets or hold some."""
+    return path[0] == "state" or (path[0] == "deployments" and path[-1] == "api_key")
+
+
+def section_at(steps: KeyPath) -> type[Section] | None:
+    """
+    Return the section at a place as pydantic names it, where the tag of a variant (`<engine>`) is a step of its own.
+
+    None when what is there is not a section.
+    """
+    kind: Any = Root
+    for step in steps:
+        if isinstance(kind, type) and issubclass(kind, Section):
+            kind = kind.model_fields[str(step)].annotation
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            kind = next(variant for variant in get_args(kind) if Tag(str(step)) in get_args(variant))
+        while get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
+        if type(None) in get_args(kind):
+            kind = next(variant for variant in get_args(kind) if variant is not type(None))
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:penstock:stack:{VERSION}",
+        **Root.model_json_schema(),
+        "title": "penstock.yaml",
+    }

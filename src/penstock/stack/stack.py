@@ -1,0 +1,42 @@
+"""The desired state, parsed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from penstock.stack.effective import Effective
+from penstock.stack.problem import Problem
+from penstock.stack.resolve import Origin
+from penstock.stack.schema import Admin, Engine, Gateway, Model, Provider, State
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """
+    A stack that can be put in force. Shared freely.
+
+    Attributes:
+        path: the file it was read from, absolute, or None for the built-in stack.
+        file: the file's name as the user gave it, for messages.
+        gateway, admin, state: settings of the processes.
+        deployments, models: by name, in the order of the file; read-only.
+        effective: every value in force, in the order of the schema.
+        warnings: what is doubtful but no reason to refuse the file.
+    """
+
+    path: Path | None
+    file: str
+    gateway: Gateway
+    admin: Admin
+    state: State
+    deployments: Mapping[str, Engine | Provider]
+    models: Mapping[str, Model]
+    effective: tuple[Effective, ...]
+    warnings: tuple[Problem, ...]
+
+    @property
+    def origin(self) -> dict[str, Origin]:
+        """Where each value comes from, by its path (`deployments.mini.price.input`)."""
+        return {value.path: value.origin for value in self.effective}

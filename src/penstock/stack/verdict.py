@@ -1,0 +1,77 @@
+"""What pydantic found, in our words and with the lines of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from penstock.stack.keypath import KeyPath
+from penstock.stack.problem import Problem
+from penstock.stack.reader import NOT_YET, nearest, shown
+from penstock.stack.resolve import Resolved
+from penstock.stack.schema import section_at
+
+
+def problems_of(error: ValidationError, resolved: Resolved) -> Iterator[Problem]:
+    """Yield one problem per error, but none for a value that already has one (a variable that is not set)."""
+    known = {problem.path for problem in resolved.problems}
+    for detail in error.errors(include_url=False, include_input=True):
+        steps = tuple(detail["loc"])
+        path = tuple(step for step in steps if not _is_variant(step))
+        if _within(path, resolved) not in known:
+            yield _problem(detail, steps, path, resolved)
+
+
+def _problem(detail: ErrorDetails, steps: KeyPath, path: KeyPath, resolved: Resolved) -> Problem:
+    kind = detail["type"]
+    if steps and steps[-1] == "[key]":
+        path = path[:-1]
+        return Problem(path, resolved.key_lines.get(path), _sentence(detail))
+    if kind == "extra_forbidden":
+        return Problem(path, resolved.key_lines.get(path), _unknown(steps))
+    if kind == "missing":
+        return Problem(path, _line(path[:-1], resolved), "is required")
+    place = _within(path, resolved)
+    return Problem(place, _line(place, resolved), _sentence(detail))
+
+
+def _is_variant(step: str | int) -> bool:
+    """Tell the tags of the schema's unions, which are no keys of the file. (`<` cannot be part of a valid key.)"""
+    return step in {"<engine>", "<provider>", "<list>", "<weights>"}
+
+
+def _within(path: KeyPath, resolved: Resolved) -> KeyPath:
+    """Return the path, or the nearest one around it that the file has (`chat: mini` has no `targets`)."""
+    while path and path not in resolved.origins:
+        path = path[:-1]
+    return path
+
+
+def _line(path: KeyPath, resolved: Resolved) -> int | None:
+    """Return the line of a key; for what has none (an item of a list) that of the value."""
+    if path in resolved.key_lines:
+        return resolved.key_lines[path]
+    return resolved.origins[path].line if path in resolved.origins else None
+
+
+def _unknown(steps: KeyPath) -> str:
+    section = section_at(steps[:-1])
+    assert section is not None
+    key = str(steps[-1])
+    if key in section.planned:
+        return NOT_YET
+    keys = sorted(section.model_fields)
+    return "unknown key" + (nearest(key, keys) or f"; the keys here are: {', '.join(keys)}")
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """Say what is wanted. Our own readers say it themselves; the rest is about the wrong kind of value."""
+    if detail["type"] == "value_error":
+        return str(detail.get("ctx", {})["error"])
+    if detail["type"] == "dict_type":
+        return f"must be a mapping of names, not {shown(detail['input'])}"
+    if detail["type"] in {"tuple_type", "list_type"}:
+        return f"must be a list, not {shown(detail['input'])}"
+    return detail["msg"]
