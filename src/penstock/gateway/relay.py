@@ -31,9 +31,8 @@ _STREAM_HEADERS = (
 
 
 class _Whole(msgspec.Struct):
-    error: msgspec.Raw | None = None
-    choices: msgspec.Raw | None = None
-    data: msgspec.Raw | None = None
+    choices: list[msgspec.Raw] | None = None
+    data: list[msgspec.Raw] | None = None
 
 
 _decode_whole = msgspec.json.Decoder(_Whole).decode
@@ -194,7 +193,7 @@ class _Stream:
         found = False
         for event in events.split(whole):
             chunk = events.chunk_of(event)
-            if chunk is not None and chunk.error is not None:
+            if chunk is not None and chunk.failed:
                 raise UpstreamFailed("the upstream's stream began with an error")
             self._scan(event)
             if chunk is not None and chunk.content:

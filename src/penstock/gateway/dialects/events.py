@@ -82,14 +82,16 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Delta(msgspec.Struct):
-    role: msgspec.Raw | None = None
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw | None = None
+    function_call: msgspec.Raw = _ABSENT
 
 
 class _Choice(msgspec.Struct):
@@ -102,8 +104,8 @@ class Chunk(msgspec.Struct):
     """The parts of a streamed chunk that steps act on."""
 
     choices: list[_Choice] | None = None
-    error: msgspec.Raw | None = None
-    usage: msgspec.Raw | None = None
+    error: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = _ABSENT
 
     @property
     def content(self) -> bool:
@@ -114,9 +116,14 @@ class Chunk(msgspec.Struct):
         )
 
     @property
+    def failed(self) -> bool:
+        """Tell whether the chunk is an error in spite of the stream's status 200."""
+        return _there(self.error)
+
+    @property
     def only_usage(self) -> bool:
         """Tell whether the chunk is there for its usage alone, as sent when `include_usage` was asked for."""
-        return not self.choices and self.usage is not None and bytes(self.usage) != b"null" and self.error is None
+        return not self.choices and _there(self.usage) and not self.failed
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
@@ -145,5 +152,10 @@ def _fills(delta: _Delta) -> bool:
         or delta.reasoning_content
         or delta.reasoning
         or delta.tool_calls
-        or delta.function_call is not None
+        or _there(delta.function_call)
     )
+
+
+def _there(value: msgspec.Raw) -> bool:
+    """Tell whether a field is present and not null."""
+    return bytes(value) not in (b"", b"null")

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
-from penstock.http.pool import Pool, proxy_for
+from penstock.http.pool import Pool
+from penstock.http.proxy import proxy_for
 from penstock.types.address import Address
 
 _COOL_S = 1.0  # after a failure to connect, others are preferred for so long; the fleet's verdict takes over by then

@@ -1,0 +1,100 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.gateway.dialects import document
+from penstock.types.errors import InvalidRequest
+
+scalars = st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text()
+values = st.recursive(
+    scalars | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.dictionaries(st.text(max_size=8), values, max_size=6)
+layouts = st.sampled_from(
+    [{"separators": (",", ":")}, {}, {"indent": 2}, {"separators": (" ,\t", "\n: ")}, {"ensure_ascii": False}]
+)
+
+
+@given(objects, layouts)
+def test_any_object_is_split_and_put_together_again(value: dict[str, Any], layout: dict[str, Any]) -> None:
+    body = json.dumps(value, **layout).encode("utf-8", "surrogatepass")
+    try:
+        found = document.fields(body)
+    except InvalidRequest as error:
+        assert error.code in {"invalid_utf8", "invalid_json"}  # a lone surrogate
+        return
+    assert json.loads(document.patch(found, {})) == value
+    assert list(found) == list(value)
+
+
+@given(objects.filter(bool), layouts, st.data())
+def test_a_key_that_comes_twice_is_refused_wherever_it_stands(
+    value: dict[str, Any], layout: dict[str, Any], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(list(value)))
+    items = list(value.items())
+    items.insert(data.draw(st.integers(0, len(items))), (name, data.draw(values)))
+    comma, colon = layout.get("separators", (", ", ": "))
+    body = "{" + comma.join(json.dumps(key) + colon + json.dumps(item) for key, item in items) + "}"
+    with pytest.raises(InvalidRequest):
+        document.fields(body.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":1, "a":12}',
+        b'{"a":12, "a":1}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"a": "x", "b": {"a": 1}, "a": "x"}',
+        b'{ "a" : [1] , "a" : [1,2] }',
+    ],
+)
+def test_duplicates_that_look_alike(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="comes twice") as caught:
+        document.fields(body)
+    assert caught.value.code == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[1]", "must be a JSON object"),
+        (b'"text"', "must be a JSON object"),
+        (b'{"a":1} x', "not valid JSON"),
+        (b'{"a":"\xff"}', "not valid UTF-8"),
+        (b'{"a":"\xc3"}', "not valid UTF-8"),
+        (b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deep"),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "nested too deep"),
+        (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b"{'a':1}", "not valid JSON"),
+        (b'{"a":NaN}', "not valid JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        document.fields(body)
+
+
+def test_a_patch_leaves_every_other_byte_alone() -> None:
+    body = b'{"model":"chat", "x":  {"b" :1e2,"a":"\\u00e9"}, "n":1.50}'
+    assert document.patch(document.fields(body), {"model": "mini", "new": 1}) == (
+        b'{"model":"mini","x":{"b" :1e2,"a":"\\u00e9"},"n":1.50,"new":1}'
+    )
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_split_or_refused(body: bytes) -> None:
+    try:
+        document.fields(body)
+    except InvalidRequest:
+        return
+    assert isinstance(json.loads(body), dict)

@@ -1,0 +1,79 @@
+import inspect
+import json
+
+import pytest
+
+from penstock.gateway.dialects import errors as dialect
+from penstock.types import errors
+
+
+def test_every_error_has_a_meaning_of_its_own_or_inherits_a_deliberate_one() -> None:
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.ExchangeError)]
+    named = {kind for kind, _ in dialect.MEANINGS}
+    abstract = {errors.ExchangeError, errors.UpstreamError, errors.UpstreamRejected}
+    assert set(kinds) - named == abstract
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "type_", "code", "source"),
+    [
+        (errors.InvalidRequest("m", param="p"), 400, "invalid_request_error", None, "client"),
+        (errors.Unauthenticated("m"), 401, "invalid_request_error", "invalid_api_key", "client"),
+        (errors.ModelNotFound("m"), 404, "invalid_request_error", "model_not_found", "client"),
+        (errors.NoCapacity("m"), 503, "server_error", "overloaded", "penstock"),
+        (errors.UpstreamUnreachable("m"), 503, "server_error", "upstream_unreachable", "upstream"),
+        (errors.UpstreamFailed("m"), 502, "server_error", "upstream_failed", "upstream"),
+        (errors.UpstreamTimeout("m"), 504, "timeout_error", "upstream_timeout", "upstream"),
+        (errors.UpstreamRejected("m", status=429), 503, "server_error", "upstream_overloaded", "upstream"),
+        (errors.UpstreamRejected("m", status=401), 502, "server_error", "upstream_failed", "upstream"),
+        (errors.UpstreamRejected("m", status=404), 502, "server_error", "upstream_failed", "upstream"),
+        (errors.UpstreamRejected("m", status=500), 502, "server_error", "upstream_failed", "upstream"),
+        (errors.JournalError("m"), 503, "server_error", "journal_unavailable", "penstock"),
+    ],
+)
+def test_status_and_body(error: errors.PenstockError, status: int, type_: str, code: str | None, source: str) -> None:
+    refusal = dialect.refusal(error)
+    body = json.loads(refusal.body)["error"]
+    assert (refusal.status, body["type"], body["code"], body["message"]) == (status, type_, code, "m")
+    assert f"x-penstock-error-source: {source}\r\n".encode() in refusal.headers
+    assert (b"retry-after: " in refusal.headers) == (status == 503)
+
+
+def test_anything_else_says_nothing_of_the_inside() -> None:
+    refusal = dialect.refusal(RuntimeError("secret detail"))
+    assert refusal.status == 500
+    assert b"secret" not in refusal.body
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        (
+            b'{"error":{"message":"too long","param":null,"code":"context_length_exceeded"}}',
+            True,
+        ),
+        (b'{"error":"text"}', False),
+        (b"<html>", False),
+        (b"", False),
+    ],
+)
+def test_an_upstreams_words_pass_only_in_the_right_shape(given: bytes, passed: bool) -> None:
+    body = dialect.body(errors.UpstreamRejected("m", status=400, body=given))
+    assert (body == given) is passed
+    assert "message" in json.loads(body)["error"]
+
+
+def test_an_upstreams_words_about_our_credentials_do_not_pass() -> None:
+    secret = b'{"error":{"message":"Incorrect API key provided: sk-proj-abc"}}'
+    assert b"sk-proj" not in dialect.body(errors.UpstreamRejected("m", status=401, body=secret))
+
+
+@pytest.mark.parametrize(("after", "header"), [(None, b"1"), (0.2, b"1"), (7.1, b"8"), (10**9, b"3600")])
+def test_retry_after_is_whole_seconds_within_an_hour(after: float | None, header: bytes) -> None:
+    assert b"retry-after: " + header + b"\r\n" in dialect.refusal(errors.NoCapacity("m", retry_after=after)).headers
+
+
+def test_an_error_event_is_one_event() -> None:
+    event = dialect.event(errors.UpstreamFailed("line\nbreak"))
+    assert event.startswith(b"data: {")
+    assert event.count(b"\n") == 2

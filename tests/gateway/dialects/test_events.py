@@ -1,0 +1,121 @@
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.gateway.dialects import events
+from penstock.types.errors import UpstreamFailed
+
+STREAMS = [
+    b'data: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',
+    b'data: {"a":1}\r\n\r\ndata: {"b":2}\r\n\r\ndata: [DONE]\r\n\r\n',
+    b"data: 1\r\rdata: [DONE]\r\r",
+    ': comment\n\nevent: x\nid: 7\ndata: {"é":"ü"}\ndata: more\n\n\n\ndata:[DONE]\n\n'.encode(),
+    b"data: 1\r\n\ndata: 2\n\r\ndata: 3\n\n",
+    b"data: one\n\ndata: without an end",
+]  # fmt: skip
+
+
+def cuts(length: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, length), max_size=12).map(sorted)
+
+
+@given(st.data(), st.sampled_from(STREAMS))
+def test_events_are_the_same_however_the_bytes_are_cut(data: st.DataObject, stream: bytes) -> None:
+    positions = [0, *data.draw(cuts(len(stream))), len(stream)]
+    splitter = events.Splitter()
+    whole = [splitter.feed(stream[a:b]) for a, b in pairwise(positions)]
+    rest = splitter.rest()
+    assert b"".join(whole) + rest == stream, "not a byte is lost, added or changed"
+    for part in whole:
+        assert not part or re.search(rb"(\r\n|\n|\r)(\r\n|\n|\r)\Z", part), "only whole events go out"
+    parts = [event for part in whole for event in events.split(part)] + ([rest] if rest else [])
+    at_once = [event for event in events.split(stream) if event]
+    assert [events.data_of(event) for event in parts if events.data_of(event)] == [
+        events.data_of(event) for event in at_once if events.data_of(event)
+    ]
+
+
+def test_one_byte_at_a_time() -> None:
+    splitter = events.Splitter()
+    stream = STREAMS[1]
+    out = [splitter.feed(stream[i : i + 1]) for i in range(len(stream))]
+    assert [part for part in out if part] == [
+        b'data: {"a":1}\r\n\r\n',
+        b'data: {"b":2}\r\n\r\n',
+        b"data: [DONE]\r\n\r\n",
+    ]
+
+
+def test_an_endless_event_is_refused() -> None:
+    splitter = events.Splitter()
+    with pytest.raises(UpstreamFailed, match="8 MiB"):
+        for _ in range(20):
+            splitter.feed(b"x" * 1024 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        (b"data: x\n\n", b"x"),
+        (b"data:x\n\n", b"x"),
+        (b"data:  x\r\n\r\n", b" x"),
+        (b"event: e\ndata: a\ndata: b\n\n", b"a\nb"),
+        (b": ping\n\n", b""),
+        (b"data\n\n", b""),
+        (b"database: x\n\n", b""),
+    ],
+)
+def test_data_of_an_event(event: bytes, data: bytes) -> None:
+    assert events.data_of(event) == data
+
+
+@pytest.mark.parametrize(
+    ("data", "content"),
+    [
+        (b'{"choices":[{"delta":{"role":"assistant","content":""}}]}', False),
+        (b'{"choices":[{"delta":{"role":"assistant","content":null}}]}', False),
+        (b'{"choices":[{"delta":{}}]}', False),
+        (b'{"choices":[]}', False),
+        (b'{"choices":[{"delta":{"content":"x"}}]}', True),
+        (b'{"choices":[{"delta":{"reasoning_content":"x"}}]}', True),
+        (b'{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}', True),
+        (b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', True),
+        (b'{"choices":[{"text":"x"}]}', True),
+        (b'{"choices":[{"text":""}]}', False),
+    ],
+)
+def test_content_is_told_from_what_only_announces_it(data: bytes, content: bool) -> None:
+    chunk = events.chunk_of(b"data: " + data + b"\n\n")
+    assert chunk is not None
+    assert chunk.content is content
+
+
+@pytest.mark.parametrize(
+    ("data", "only"),
+    [
+        (b'{"choices":[],"usage":{"prompt_tokens":1}}', True),
+        (b'{"choices":[],"usage":null}', False),
+        (b'{"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1}}', False),
+        (b'{"error":{"message":"x"},"usage":{}}', False),
+    ],
+)
+def test_usage_chunks(data: bytes, only: bool) -> None:
+    chunk = events.chunk_of(b"data: " + data + b"\n\n")
+    assert chunk is not None
+    assert chunk.only_usage is only
+
+
+@pytest.mark.parametrize(
+    ("event", "done"),
+    [
+        (b"data: [DONE]\n\n", True),
+        (b"data:[DONE]\r\n\r\n", True),
+        (b'data: {"x":"[DONE]"}\n\n', False),
+        (b": [DONE]\n\n", False),
+    ],
+)
+def test_the_end(event: bytes, done: bool) -> None:
+    assert events.is_done(event) is done

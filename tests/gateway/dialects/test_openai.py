@@ -1,0 +1,102 @@
+import json
+from typing import Any
+
+import pytest
+
+from penstock.gateway.dialects import openai
+from penstock.gateway.dialects.operation import Operation
+from penstock.types.errors import InvalidRequest
+
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "chat", "messages": HELLO} | fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": "10"}, "max_tokens"),
+        ({"max_completion_tokens": -1}, "max_completion_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [1]}, "messages[0]"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+        ({"model": 5}, "model"),
+        ({"model": ""}, "model"),
+        ({"model": "m" * 300}, "model"),
+        ({"stream": "yes"}, "stream"),
+        ({"n": 0}, "n"),
+        ({"n": 1000}, "n"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": 3}, "temperature"),
+        ({"top_p": 2}, "top_p"),
+        ({"stop": 5}, "stop"),
+        ({"seed": "x"}, "seed"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": []}, "stream_options"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        openai.parse(Operation.CHAT, body(**fields))
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("operation", "document", "param"),
+    [
+        (Operation.CHAT, {"messages": HELLO}, "model"),
+        (Operation.CHAT, {"model": "chat"}, "messages"),
+        (Operation.COMPLETION, {"model": "chat"}, "prompt"),
+        (Operation.COMPLETION, {"model": "chat", "prompt": 5}, "prompt"),
+        (Operation.COMPLETION, {"model": "chat", "prompt": []}, "prompt"),
+        (Operation.EMBEDDINGS, {"model": "chat"}, "input"),
+        (Operation.EMBEDDINGS, {"model": "chat", "input": ""}, "input"),
+    ],
+)
+def test_what_is_missing_is_named(operation: Operation, document: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        openai.parse(operation, json.dumps(document).encode())
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("value", [None, 1, 2**31 - 1])
+def test_nulls_and_the_largest_values_pass(value: int | None) -> None:
+    call = openai.parse(Operation.CHAT, body(max_tokens=value, stop=None, temperature=None, unknown={"x": [1]}))
+    assert call.max_output == value
+
+
+def test_the_newer_name_of_the_cap_wins() -> None:
+    assert openai.parse(Operation.CHAT, body(max_tokens=5, max_completion_tokens=7)).max_output == 7
+
+
+def test_a_plain_body_for_an_upstream_of_the_same_name_is_the_clients_own() -> None:
+    sent = body()
+    assert openai.with_usage(openai.parse(Operation.CHAT, sent), "chat") is sent
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None, "other": 1}])
+def test_usage_is_asked_for_in_every_stream(options: dict[str, Any] | None) -> None:
+    call = openai.parse(Operation.CHAT, body(stream=True, stream_options=options))
+    assert not call.usage_wanted
+    patched = json.loads(openai.with_usage(call, "mini"))
+    assert patched["model"] == "mini"
+    assert patched["stream_options"] == {**(options or {}), "include_usage": True}
+
+
+def test_a_client_that_asks_for_usage_itself_is_left_alone() -> None:
+    sent = body(stream=True, stream_options={"include_usage": True})
+    call = openai.parse(Operation.CHAT, sent)
+    assert call.usage_wanted
+    assert openai.with_usage(call, "chat") is sent
+
+
+def test_content_may_be_parts_or_null() -> None:
+    messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}, {"role": "assistant", "content": None}]
+    assert openai.parse(Operation.CHAT, body(messages=messages)).model == "chat"

@@ -1,0 +1,55 @@
+from collections import Counter
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.gateway.routing.choose import least_outstanding, plan
+from penstock.snapshot.config import Model, Target
+
+
+@dataclass(eq=False)
+class Place:
+    outstanding: int
+
+
+def model(weights: list[float], fallback: tuple[str, ...] = ()) -> Model:
+    targets = tuple(Target(f"d{number}", weight) for number, weight in enumerate(weights))
+    return Model("chat", targets, fallback, 10, 100, 0)
+
+
+@given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
+def test_every_draw_chooses_one_target(weights: list[float], draw: float) -> None:
+    (chosen,) = plan(model(weights), draw)
+    assert chosen in {f"d{number}" for number in range(len(weights))}
+
+
+def test_shares_follow_the_weights() -> None:
+    drawn = Counter(plan(model([3, 1]), number / 1000)[0] for number in range(1000))
+    assert drawn == {"d0": 750, "d1": 250}
+
+
+def test_fallbacks_come_after_and_never_name_the_chosen_one_again() -> None:
+    assert plan(model([1], ("d0", "x", "y")), 0.5) == ("d0", "x", "y")
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=10), st.integers(0, 10**6))
+def test_the_least_loaded_is_chosen(loads: list[int], turn: int) -> None:
+    places = [Place(load) for load in loads]
+    chosen = least_outstanding(places, (), turn)
+    assert chosen is not None
+    assert chosen.outstanding == min(loads)
+
+
+@given(st.integers(1, 10))
+def test_equals_take_turns(count: int) -> None:
+    places = [Place(0) for _ in range(count)]
+    chosen = {id(least_outstanding(places, (), turn)) for turn in range(count)}
+    assert len(chosen) == count
+
+
+def test_what_failed_is_avoided() -> None:
+    first, second = Place(0), Place(9)
+    assert least_outstanding([first, second], [first], 0) is second
+    assert least_outstanding([first], [first], 0) is None
+    assert least_outstanding([], [], 0) is None
