@@ -1,0 +1,71 @@
+"""A small load client: OpenAI calls over our own pool, so that the load costs less than what is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+from penstock.http.pool import Pool, Timeouts
+from penstock.types.address import Address
+
+_SWEEP_S = 0.1
+
+
+@contextlib.asynccontextmanager
+async def pool(url: str, connections: int) -> AsyncIterator[Pool]:
+    """Open a pool to `http://host:port` for the time of a block."""
+    parts = urlsplit(url)
+    client = Pool(
+        Address(host=parts.hostname or "", port=parts.port or 80),
+        max_connections=connections,
+        max_idle=connections,
+    )
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            client.sweep()
+
+    sweeper = asyncio.create_task(sweep())
+    try:
+        yield client
+    finally:
+        sweeper.cancel()
+        await client.aclose()
+
+
+def chat_body(content: str, *, model: str = "chat", stream: bool = False, **fields: object) -> bytes:
+    """Return a chat request as JSON."""
+    return json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream, **fields}
+    ).encode()
+
+
+class Client:
+    """One caller with a key. Shared by tasks; each call takes a connection of the pool."""
+
+    def __init__(self, connections: Pool, key: str, timeout_s: float = 60.0) -> None:
+        self._pool = connections
+        self._headers = b"authorization: Bearer " + key.encode() + b"\r\ncontent-type: application/json\r\n"
+        self._timeouts = Timeouts(first_byte_s=timeout_s, idle_s=timeout_s, total_s=timeout_s)
+
+    async def call(self, body: bytes) -> tuple[int, str, bytes]:
+        """Return status, request id and body of one chat completion."""
+        async with await self._pool.request(
+            b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts
+        ) as reply:
+            content = await reply.read(64 * 1024 * 1024)
+            return reply.status, reply.headers.get(b"x-request-id", b"").decode(), content
+
+    async def leave_after(self, body: bytes, chunks: int) -> int:
+        """Begin a stream, read some chunks, go away; return how many bytes came."""
+        async with await self._pool.request(
+            b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts
+        ) as reply:
+            size = 0
+            for _ in range(chunks):
+                size += len(await reply.chunk())
+            return size
