@@ -1,0 +1,113 @@
+"""The block that `penstock up` prints when everything serves. Text only; the caller prints it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+
+import msgspec
+
+from penstock import __version__
+from penstock.cli.output import line
+
+QUESTION = "What is 27 + 45?"
+
+_PATH = "/v1/chat/completions"
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1", "": "127.0.0.1"}  # noqa: S104  # read here, not bound
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """An address that is listened on; a Unix socket when `unix` is set."""
+
+    host: str = ""
+    port: int = 0
+    tls: bool = False
+    unix: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Where to reach it from this machine."""
+        if self.unix is not None:
+            return f"unix:{self.unix}"
+        host = _ANY.get(self.host, self.host)
+        return f"{'https' if self.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """
+    What there is to say.
+
+    Attributes:
+        title: what has started: `penstock`, `penstock gateway`.
+        seconds: from the start to ready.
+        local: path of the data port's Unix socket, for a call without a key.
+        models: names in the order of the stack.
+        failures: `(what, why)` of each replica that does not serve.
+        first_key, admin_key: shown only at the start that made them.
+    """
+
+    title: str
+    seconds: float
+    local: str
+    models: tuple[str, ...] = ()
+    gateway: Bound | None = None
+    admin: Bound | None = None
+    ops: Bound | None = None
+    first_key: str = ""
+    admin_key: str = ""
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+def block(facts: Facts) -> str:
+    """Return the lines to print."""
+    return "\n".join(_lines(facts))
+
+
+def _lines(facts: Facts) -> Iterator[str]:
+    yield f"{facts.title} {__version__} is ready ({facts.seconds:.1f} s)"
+    if facts.gateway is not None:
+        base = facts.gateway.url if facts.gateway.unix is not None else f"{facts.gateway.url}/v1"
+        yield _columns(f"gateway  {base}", f"models: {', '.join(facts.models) or 'none'}")
+    if facts.admin is not None:
+        yield _columns(f"admin    {facts.admin.url}", f"ops: {facts.ops.url}" if facts.ops is not None else "")
+    elif facts.ops is not None:
+        yield f"  ops      {facts.ops.url}"
+    if facts.first_key:
+        yield _columns(f"key      {facts.first_key}", "shown once; `penstock keys create` makes another")
+    if facts.admin_key:
+        yield _columns(f"admin key {facts.admin_key}", "shown once")
+    for name, detail in facts.failures:
+        yield f"  failed   {line(name)}: {line(detail)}"
+    if facts.gateway is not None and facts.models:
+        yield "Try it:"
+        yield f"  {curl(facts)}"
+
+
+def curl(facts: Facts) -> str:
+    """
+    Return one line for a shell that asks the first model a question.
+
+    With the first key it goes to the data port as any client would; without, to the Unix socket, which needs none.
+    """
+    body = json.dumps({"model": facts.models[0], "messages": [{"role": "user", "content": QUESTION}]})
+    words = ["curl", "-s"]
+    if not facts.first_key or facts.gateway is None:
+        words += ["--unix-socket", facts.local, f"http://localhost{_PATH}"]
+    else:
+        if facts.gateway.tls:
+            words.append("-k")  # the certificate is the operator's own and need not be one that this machine trusts
+        if facts.gateway.unix is not None:
+            words += [
+                "--unix-socket",
+                facts.gateway.unix,
+                f"{'https' if facts.gateway.tls else 'http'}://localhost{_PATH}",
+            ]
+        else:
+            words.append(f"{facts.gateway.url}{_PATH}")
+        words += ["-H", f"Authorization: Bearer {facts.first_key}"]
+    return shlex.join([*words, "-H", "Content-Type: application/json", "-d", body])
+
+
+def _columns(left: str, right: str) -> str:
+    return f"  {left:<38} {right}".rstrip()
