@@ -4,6 +4,9 @@ Segments: the files of the journal.
 A record is a little-endian header (length and CRC-32 of the payload, 4 bytes each) and a MessagePack payload, appended
 with one `write`. The writer holds an exclusive `flock` on its segment for as long as it may append; whoever can take
 the lock knows that nothing more will come. A record torn by a crash can only be the last one.
+
+A segment gets its name only once it is locked, so that a reader never takes a new one for one that is done with; and a
+full segment is let go only after its successor has its name, so that a writer that lives always has a segment.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class Writer:
 
     def __init__(self, directory: Path, worker: str, segment_bytes: int = 64 * 1024 * 1024) -> None:
         self._directory = directory
-        self._worker = worker
+        self._name = f"{worker}-{time.time_ns()}-{os.getpid()}"
+        self._number = 0
         self._segment_bytes = segment_bytes
         self._encoder = msgspec.msgpack.Encoder()
         self._size = 0
@@ -67,12 +71,19 @@ class Writer:
         os.close(self._descriptor)
 
     def _open(self) -> int:
-        path = self._directory / f"{self._worker}-{time.time_ns()}-{os.getpid()}{SUFFIX}"
+        path = self._directory / f"{self._name}-{self._number:06d}{SUFFIX}"
+        draft = path.with_name(f".{path.name}.new")
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                draft.rename(path)
+            except OSError:
+                os.close(descriptor)
+                raise
         except OSError as error:
             raise JournalError(f"the journal cannot be opened: {error.strerror}") from error
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._number += 1
         return descriptor
 
     def _rotate(self) -> None:
@@ -90,6 +101,11 @@ class Segment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._decoder = msgspec.msgpack.Decoder(Record)
+
+    @property
+    def writer(self) -> str:
+        """The `Writer` that this segment belongs to; unique among all writers of a directory."""
+        return self.path.name.removesuffix(SUFFIX).rpartition("-")[0]
 
     def closed(self) -> bool:
         """Tell whether the writer has let go, so that nothing more will be appended."""
@@ -124,6 +140,21 @@ class Segment:
                     break
                 offset += _HEADER.size + length
         return records, offset
+
+    def damaged(self, offset: int) -> bool:
+        """
+        Tell whether what is left at `offset`, where reading a closed segment ended, is more than a torn last record.
+
+        A record torn by a crash is shorter than it says. Bytes that are all there and still make no record are damage.
+        """
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(offset)
+            header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            return False
+        length = _HEADER.unpack(header)[0]
+        return not 0 < length <= MAX_RECORD or size - offset - _HEADER.size >= length
 
 
 def segments(directory: Path) -> Iterator[Segment]:

@@ -1,0 +1,1 @@
+"""The admin API: `/admin/v1/…`, one module per resource."""

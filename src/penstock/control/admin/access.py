@@ -1,0 +1,175 @@
+"""
+Who may call the admin API.
+
+A `Door` stands in front of the application, one for each listening socket. It finds out who calls before anything of
+the request's body is read; a route says by `allow` which roles may call it. Over the Unix socket, which only the
+machine's own user may open, no key is needed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import socket
+from enum import StrEnum
+from http import HTTPStatus
+from ipaddress import ip_address
+
+import msgspec
+from fastapi import Request
+from fastapi.params import Depends
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from penstock.control.admin.errors import Refused, answer, unexpected
+from penstock.control.keys import Keys
+from penstock.records.keys import KeyKind
+
+VARIABLE = "PENSTOCK_ADMIN_KEY"
+MAX_BODY = 1024 * 1024
+
+_CALLER = "penstock.caller"
+
+_log = logging.getLogger(__name__)
+
+
+class Role(StrEnum):
+    """What a caller is, as far as the admin API is concerned."""
+
+    ADMIN = "admin"
+    CLIENT = "client"  # has a valid key for the data port
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """
+    Who calls.
+
+    Attributes:
+        name: a key's id; `local` on the Unix socket; the variable's name for the key set by it.
+    """
+
+    name: str
+    role: Role
+
+
+_ROLES = {KeyKind.ADMIN: Role.ADMIN, KeyKind.CLIENT: Role.CLIENT}
+_LOCAL = Caller("local", Role.ADMIN)
+
+
+def allow(*roles: Role) -> Depends:
+    """Return the dependency with which a route names the roles that may call it."""
+
+    def check(request: Request) -> None:
+        caller: Caller = request.scope[_CALLER]
+        if caller.role not in roles:
+            raise Refused(HTTPStatus.FORBIDDEN, "this key is for the data port; the admin API needs an admin key")
+
+    return Depends(dependency=check)
+
+
+class Credentials:
+    """
+    Knows every key. Made once per control; shared.
+
+    Args:
+        first_key: the admin key that the environment sets, or None.
+    """
+
+    def __init__(self, keys: Keys, first_key: str | None) -> None:
+        self._keys = keys
+        self._first_key = first_key.encode() if first_key else None
+
+    async def caller(self, authorization: str) -> Caller | None:
+        """Return who presents this `Authorization` value, or None when it holds no valid key."""
+        scheme, _, presented = authorization.partition(" ")
+        presented = presented.strip()
+        if scheme.lower() != "bearer" or not presented:
+            return None
+        if self._first_key is not None and hmac.compare_digest(presented.encode(), self._first_key):
+            return Caller(VARIABLE, Role.ADMIN)
+        key = await self._keys.authenticate(presented)
+        return Caller(key.id, _ROLES[key.kind]) if key is not None else None
+
+
+class Door:
+    """
+    The way in from one listening socket, as an ASGI application around another.
+
+    Args:
+        credentials: who is let in; None for the Unix socket, where everybody is the machine's own user.
+        hosts: names by which the port may be called; None: any.
+    """
+
+    def __init__(self, app: ASGIApp, credentials: Credentials | None, hosts: frozenset[str] | None = None) -> None:
+        self._app = app
+        self._credentials = credentials
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        assert scope["type"] == "http"  # the server runs without lifespan and WebSockets
+        try:
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            caller = await self._identify(headers)
+            receive = _bounded(headers, receive)
+        except Refused as error:
+            await answer(error.status, str(error))(scope, receive, send)
+            return
+        except SQLAlchemyError:
+            _log.exception("a key cannot be checked")
+            await unexpected()(scope, receive, send)
+            return
+        await self._app({**scope, _CALLER: caller}, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        """Refuse names we do not go by: a web page may have its own name resolve to this machine (DNS rebinding)."""
+        if self._hosts is not None and _host_name(headers.get("host", "")) not in self._hosts:
+            raise Refused(HTTPStatus.MISDIRECTED_REQUEST, "the admin API is not served under this Host")
+
+    async def _identify(self, headers: Headers) -> Caller:
+        if self._credentials is None:
+            return _LOCAL
+        authorization = headers.get("authorization")
+        if authorization is None:
+            raise Refused(HTTPStatus.UNAUTHORIZED, "an admin key is needed, as `Authorization: Bearer sk-psadmin-…`")
+        caller = await self._credentials.caller(authorization)
+        if caller is None:
+            raise Refused(HTTPStatus.UNAUTHORIZED, "this admin key is not valid")
+        return caller
+
+
+def hosts_of(listener: socket.socket) -> frozenset[str] | None:
+    """Return the names by which a listener may be called: a few on loopback, any elsewhere (None)."""
+    if listener.family == socket.AF_UNIX:
+        return None
+    address = str(listener.getsockname()[0])
+    if not ip_address(address).is_loopback:
+        return None
+    return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{address}]" if ":" in address else address})
+
+
+def _host_name(header: str) -> str:
+    """Return a Host header without its port, in lower case."""
+    name, separator, port = header.rpartition(":")
+    return (name if separator and port.isdecimal() else header).lower()
+
+
+def _bounded(headers: Headers, receive: Receive) -> Receive:
+    """Return `receive` with a bound on the body. Raises `Refused` at once when the client announces a larger one."""
+    too_large = Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MAX_BODY} bytes")
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise too_large
+    left = MAX_BODY
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large
+        return message
+
+    return bounded

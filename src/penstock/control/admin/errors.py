@@ -1,0 +1,99 @@
+"""Every refusal of the admin API, in the same shape as the data port's: `{"error": {message, type, param, code}}`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from penstock.types.errors import PenstockError
+
+_CODES = {
+    HTTPStatus.UNAUTHORIZED: "invalid_api_key",
+    HTTPStatus.FORBIDDEN: "permission_denied",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal_error",
+}
+
+
+class Refused(PenstockError):
+    """
+    A request that is answered with an error.
+
+    Attributes:
+        param: the field at fault, if one is.
+    """
+
+    def __init__(self, status: HTTPStatus, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+
+
+class Problem(BaseModel):
+    """What went wrong, in one sentence and for programs."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    error: Problem
+
+
+def answer(status: int, message: str, param: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return an error as a response."""
+    known = HTTPStatus(status)
+    kind = "server_error" if known >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+    problem = Problem(message=message, type=kind, param=param, code=_CODES.get(known))
+    extra = {"www-authenticate": "Bearer"} if known is HTTPStatus.UNAUTHORIZED else {}
+    return JSONResponse(ErrorBody(error=problem).model_dump(), known, {**(headers or {}), **extra})
+
+
+def unexpected() -> JSONResponse:
+    """Return the answer to a request that failed for a reason of ours."""
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log of control says more")
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer all errors in our shape: ours, the framework's, and those nobody expected."""
+
+    @app.exception_handler(Refused)
+    async def refused(_request: Request, error: Refused) -> JSONResponse:
+        return answer(error.status, str(error), error.param)
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
+        match error.status_code:
+            case HTTPStatus.NOT_FOUND:
+                text = f"nothing is served at {request.method} {request.url.path}"
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                text = f"{request.url.path} does not take {request.method}"
+            case _:
+                text = str(error.detail)
+        return answer(error.status_code, text, None, dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        # The first part says where to look (body, query, path); a number there is a position in the JSON text.
+        place = [str(part) for part in first["loc"][1:]]
+        if first["type"] == "json_invalid":
+            return answer(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {first['ctx']['error']}")
+        param = ".".join(place) or None
+        text = first["msg"][:1].lower() + first["msg"][1:]
+        return answer(HTTPStatus.BAD_REQUEST, f"{param or first['loc'][0]}: {text}", param)
+
+    @app.exception_handler(Exception)
+    async def fault(_request: Request, _error: Exception) -> JSONResponse:
+        return unexpected()  # the server logs what it was

@@ -1,0 +1,101 @@
+"""Keys: making, revoking, checking and publishing them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from penstock.auth import keys as auth
+from penstock.control.publish import Published
+from penstock.records import keys as records
+from penstock.records.database import Database
+from penstock.records.keys import Key, KeyKind
+from penstock.snapshot.principals import KeyRecord, Principals
+
+_PREFIXES = {KeyKind.CLIENT: auth.CLIENT_PREFIX, KeyKind.ADMIN: auth.ADMIN_PREFIX}
+
+
+class Keys:
+    """
+    The keys of one data directory. Made once per control by `open`; shared by its tasks.
+
+    A change is first kept in the database and then published to the gateways; when a method returns, both are done.
+    """
+
+    def __init__(
+        self, database: Database, principals: Published[Principals], pepper: bytes, clock_ns: Callable[[], int]
+    ) -> None:
+        self._database = database
+        self._principals = principals
+        self._pepper = pepper
+        self._clock_ns = clock_ns
+        self._turn = asyncio.Lock()
+        self._valid: dict[str, KeyRecord] = {}
+
+    @classmethod
+    async def open(
+        cls, database: Database, principals: Published[Principals], pepper: bytes, clock_ns: Callable[[], int]
+    ) -> Keys:
+        """Read the valid keys and publish them."""
+        keys = cls(database, principals, pepper, clock_ns)
+        async with database.read() as connection:
+            keys._valid = {key.id: _record(key) for key in await records.valid(connection, KeyKind.CLIENT)}
+        await keys._publish()
+        return keys
+
+    async def create(
+        self, name: str, tenant: str, models: tuple[str, ...] | None = None, kind: KeyKind = KeyKind.CLIENT
+    ) -> tuple[Key, str]:
+        """Make a key. Return it and its text, which exists nowhere else."""
+        new = auth.create(self._pepper, _PREFIXES[kind])
+        key = Key(new.id, kind, new.digest, name, tenant, models, self._clock_ns())
+        async with self._turn:
+            async with self._database.write() as connection:
+                await records.add(connection, key)
+            if kind is KeyKind.CLIENT:
+                self._valid = {**self._valid, key.id: _record(key)}
+                await self._publish()
+        return key, new.key
+
+    async def revoke(self, key_id: str) -> bool:
+        """Make a key invalid for good; False when no valid key has this id."""
+        async with self._turn:
+            async with self._database.write() as connection:
+                revoked = await records.revoke(connection, key_id, self._clock_ns())
+            # Also when it was revoked before: its publication may have failed then.
+            if key_id in self._valid:
+                self._valid = {other: record for other, record in self._valid.items() if other != key_id}
+            await self._publish()
+        return revoked
+
+    async def get(self, key_id: str) -> Key | None:
+        """Return a key, revoked or not."""
+        async with self._database.read() as connection:
+            return await records.get(connection, key_id)
+
+    async def page(self, limit: int, after: str | None, *, revoked: bool) -> list[Key]:
+        """Return up to `limit` keys, oldest first, after the one with the id `after`; revoked ones if asked."""
+        async with self._database.read() as connection:
+            return await records.page(connection, limit, after, revoked=revoked)
+
+    async def ever(self, kind: KeyKind) -> bool:
+        """Tell whether a key of this kind was ever made."""
+        async with self._database.read() as connection:
+            return await records.ever(connection, kind)
+
+    async def authenticate(self, presented: str) -> Key | None:
+        """Return the valid key whose text this is, or None."""
+        key_id = auth.key_id(presented)
+        if key_id is None:
+            return None
+        key = await self.get(key_id)
+        if key is None or key.revoked_at_ns is not None:
+            return None
+        return key if auth.matches(key.digest, auth.digest(self._pepper, presented.encode())) else None
+
+    async def _publish(self) -> None:
+        await self._principals.replace(Principals(self._principals.next_version, self._valid))
+
+
+def _record(key: Key) -> KeyRecord:
+    return KeyRecord(key.id, key.digest, key.tenant, key.models)

@@ -1,0 +1,196 @@
+"""The control process: what it opens, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import msgspec
+import uvloop
+from setproctitle import setproctitle
+from starlette.types import ASGIApp
+
+from penstock.auth import pepper
+from penstock.control import lock
+from penstock.control.admin import app as admin
+from penstock.control.admin.access import VARIABLE, Credentials, Door, hosts_of
+from penstock.control.fold import Fold
+from penstock.control.keys import Keys
+from penstock.control.publish import Published
+from penstock.control.reconcile import Reconciler
+from penstock.control.serve import serve
+from penstock.records.database import Database
+from penstock.records.keys import KeyKind
+from penstock.snapshot.config import Config
+from penstock.snapshot.fleet import Desired
+from penstock.snapshot.principals import Principals
+from penstock.stack.watch import Watch
+from penstock.telemetry import log
+from penstock.telemetry.link import Link, Notice, Ready
+from penstock.types.errors import PenstockError, StartError
+from penstock.types.home import Home
+
+_NONE = -1  # in place of a descriptor
+_LAST_FOLD_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """
+    How control was started.
+
+    Attributes:
+        stack: the stack file; None for the built-in stack.
+        admin, local, link: inherited descriptors (the admin port, its Unix socket, the link to the node), or -1.
+        workers: gateway workers that the node runs; None: as many as the stack says.
+    """
+
+    home: Home
+    stack: Path | None
+    admin: int
+    local: int
+    link: int
+    workers: int | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run control until it is told to stop; return the exit status."""
+    options = _parse(arguments)
+    setproctitle("penstock control")
+    os.umask(0o077)
+    handler = log.configure("control")
+    for chatty in ("alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(options, os.environ))
+    except PenstockError as error:
+        _log.critical("%s", error)
+        return 1
+    except Exception:  # noqa: BLE001  # the end of this process, with its reason in the log
+        _log.critical("control failed", exc_info=True)
+        return 1
+    finally:
+        handler.close()
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(prog="penstock.control", description="The control process; a node starts it.")
+    parser.add_argument("--home", type=Path, required=True, help="the data directory")
+    parser.add_argument("--stack", default="", help="the stack file; empty for the built-in stack")
+    parser.add_argument("--admin", type=int, default=_NONE, help="descriptor of the listening admin port")
+    parser.add_argument("--local", type=int, default=_NONE, help="descriptor of the listening Unix socket")
+    parser.add_argument("--link", type=int, default=_NONE, help="descriptor of the link to the node")
+    parser.add_argument("--workers", type=int, default=None, help="gateway workers that the node runs")
+    given = parser.parse_args(arguments)
+    stack = Path(given.stack) if given.stack else None
+    return Options(Home(given.home.absolute()), stack, given.admin, given.local, given.link, given.workers)
+
+
+async def _run(options: Options, environ: Mapping[str, str]) -> None:
+    home = options.home
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as opened:
+        link = None
+        if options.link != _NONE:
+            link = await Link.open(options.link, _leave)
+            opened.callback(link.close)
+        _make_directories(home)
+        opened.enter_context(lock.hold(home.control_lock))
+        secret = pepper.load(home.root, environ)
+        database = await Database.open(home.database)
+        opened.push_async_callback(database.close)
+        keys = await Keys.open(database, Published(home.snapshot, Principals), secret, time.time_ns)
+        reconciler = Reconciler(
+            Watch(options.stack, environ, Path.cwd()),
+            Published(home.snapshot, Config),
+            Published(home.snapshot, Desired),
+            options.workers,
+            time.time,
+        )
+        await reconciler.start()
+        await _make_first_keys(keys, environ, link)
+        fold = Fold(home.journal, database)
+        opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
+        source = str(options.stack.absolute()) if options.stack is not None else "built-in"
+        app = admin.build(home, source, database, keys, fold, reconciler)
+        credentials = Credentials(keys, environ.get(VARIABLE))
+        await opened.enter_async_context(serve(_doors(options, app, credentials)))
+        async with asyncio.TaskGroup() as tasks:
+            loops = (
+                tasks.create_task(fold.run(), name="fold"),
+                tasks.create_task(reconciler.run(), name="reconcile"),
+            )
+            if link is not None:
+                link.send(Ready())
+            _log.info("control serves")
+            await stop.wait()
+            for loop in loops:
+                loop.cancel()
+
+
+def _leave() -> None:
+    """
+    End at once: the node has gone.
+
+    A child must not outlive its node by a second, and what control keeps is safe whatever moment it ends at.
+    """
+    os._exit(0)
+
+
+def _make_directories(home: Home) -> None:
+    for directory in (home.root, home.snapshot, home.journal):
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"the directory {directory} cannot be made: {error.strerror}") from error
+
+
+async def _make_first_keys(keys: Keys, environ: Mapping[str, str], link: Link | None) -> None:
+    """Make a key of each kind when there never was one, and show it, this once."""
+    if not await keys.ever(KeyKind.CLIENT):
+        _show(link, "first_key", (await keys.create("first", "default"))[1])
+    if not environ.get(VARIABLE) and not await keys.ever(KeyKind.ADMIN):
+        _show(link, "admin_key", (await keys.create("first", "default", kind=KeyKind.ADMIN))[1])
+
+
+def _show(link: Link | None, name: str, text: str) -> None:
+    if link is not None:
+        link.send(Notice(name, text))
+    else:
+        sys.stdout.write(f"{name} {text}\n")
+        sys.stdout.flush()
+
+
+def _doors(options: Options, app: ASGIApp, credentials: Credentials) -> list[tuple[ASGIApp, socket.socket]]:
+    doors: list[tuple[ASGIApp, socket.socket]] = []
+    try:
+        if options.admin != _NONE:
+            listener = socket.socket(fileno=options.admin)
+            doors.append((Door(app, credentials, hosts_of(listener)), listener))
+        if options.local != _NONE:
+            doors.append((Door(app, None), socket.socket(fileno=options.local)))
+    except OSError as error:
+        raise StartError(f"an inherited descriptor is not a listening socket: {error.strerror}") from error
+    return doors
+
+
+async def _fold_last(fold: Fold) -> None:
+    try:
+        async with asyncio.timeout(_LAST_FOLD_S):
+            await fold.step()
+    except TimeoutError:
+        _log.warning("the journal is not folded to its end; the next start goes on with it")

@@ -1,0 +1,66 @@
+"""Serving the admin application with uvicorn on sockets that are open already."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from penstock.types.errors import StartError
+
+_GRACE_S = 2  # for requests that are being answered when control stops
+_CONNECTIONS = 256
+_POLL_S = 0.01
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(doors: Sequence[tuple[ASGIApp, socket.socket]]) -> AsyncIterator[None]:
+    """
+    Serve each application on its listening socket for the length of the block, then end what is under way.
+
+    Raises:
+        StartError: a socket cannot be served.
+    """
+    running: list[tuple[_Server, asyncio.Task[None]]] = []
+    try:
+        for app, listener in doors:
+            server = _Server(_config(app))
+            task = asyncio.create_task(server.serve([listener]), name="admin-server")
+            running.append((server, task))
+            while not server.started:  # uvicorn has no event for it
+                if task.done():
+                    raise StartError("the admin port cannot be served") from task.exception()
+                await asyncio.sleep(_POLL_S)
+        yield
+    finally:
+        for server, _ in running:
+            server.should_exit = True
+        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,  # its loggers pass on to ours
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE_S,
+    )

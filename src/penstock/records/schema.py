@@ -1,0 +1,92 @@
+"""
+The tables. Migrations make them; a test compares the two.
+
+Money is integer nano-dollars and time integer nanoseconds since the epoch, both in 64 bits.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+# An upstream or a client may name any number. This is far above every real one, and low enough for sums in 64 bits.
+_MOST = 2**50
+
+metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"})
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("models", JSON(none_as_null=True)),  # null: all models
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("revoked_at_ns", BigInteger),
+    Index(None, "created_at_ns", "id"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("usage_source", Text, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    Column("first_content_ms", Float),
+    Column("explanation", JSON, nullable=False),  # [[step, decision], …]
+    Column("trace_id", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Index(None, "at_ns", "request_id"),
+)
+
+journal_offsets = Table(
+    "journal_offsets",
+    metadata,
+    Column("segment", Text, primary_key=True),  # file name
+    Column("position", BigInteger, nullable=False),  # bytes from the start; all before it is in the ledger
+)
+
+opened = Table(
+    "opened",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("writer", Text, nullable=False),  # `Segment.writer`: the process that is to settle it
+    Column("at_ns", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("reserved_nano", BigInteger, nullable=False),
+    Index(None, "writer"),
+)
+
+
+def bounded(number: int) -> int:
+    """Return a count of tokens or nano-dollars as it is kept: absurd ones cut to a bound that columns and sums hold."""
+    return max(0, min(number, _MOST))
