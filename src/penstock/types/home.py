@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import msgspec
+
+_SOCKET_PATH = 107  # bytes that the kernel takes for the path of a Unix socket
+SOCKET_NAME = 40  # bytes that the name of a socket in `Home.run` may have
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -34,8 +39,17 @@ class Home(msgspec.Struct, frozen=True):
 
     @property
     def run(self) -> Path:
-        """Unix sockets (mode 0700): `gateway.sock`, `admin.sock` and one per engine replica."""
-        return self.root / "run"
+        """
+        Unix sockets (mode 0700): `gateway.sock`, `admin.sock` and one per engine replica.
+
+        Next to the data, or, where that makes paths longer than the kernel takes, in a private directory under `/tmp`
+        that is named for this data directory and user.
+        """
+        near = self.root / "run"
+        if len(os.fsencode(near)) + 1 + SOCKET_NAME <= _SOCKET_PATH:
+            return near
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return Path("/tmp") / f"penstock-{os.getuid()}-{digest}"  # noqa: S108  # the node makes it 0700 and checks its owner
 
     @property
     def gateway_socket(self) -> Path:

@@ -1,0 +1,241 @@
+"""
+The node: joins sockets, supervisors, fleet and ops port, and takes them down in order.
+
+What starts first ends last: gateways drain while engines and control still serve them, control folds the journal's
+last records after that, then the engines end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from penstock.http.server import Server
+from penstock.node import lock, ops
+from penstock.node.engines import ENGINES
+from penstock.node.engines.engine import Engine
+from penstock.node.fleet import Fleet
+from penstock.node.health import Limits
+from penstock.node.metrics import Totals
+from penstock.node.settings import Commands, HostPort, NodeSettings, Started
+from penstock.node.sockets import listen_tcp, listen_unix, prepare_directory
+from penstock.node.supervisor import Program, Supervisor
+
+_log = logging.getLogger(__name__)
+
+_GATEWAY_GRACE_S = 5.0  # on top of the drain, to flush and leave
+_CONTROL_S = 15.0  # to fold the journal's last records
+_OPS_S = 1.0
+_LOOK_S = 0.05
+_AFTER_CRASH_S = 3.0  # children of a killed node may hold its ports for a second
+
+
+async def run(
+    settings: NodeSettings, *, engines: Mapping[str, Engine] = ENGINES, commands: Commands | None = None
+) -> int:
+    """
+    Be the node of `settings.home` until SIGTERM or SIGINT; a second signal hurries. Returns the exit code.
+
+    Raises:
+        StartError: another node uses the directory, a port is taken, a directory cannot be made.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    prepare_directory(settings.home.root)
+    with lock.hold(settings.home.node_lock) as crashed, _signals(stop, hurry):
+        node = Node(settings, engines, commands or Commands())
+        await node.serve(stop, hurry, _AFTER_CRASH_S if crashed else 0.0)
+    return 0
+
+
+class Node:
+    """One per data directory, whose lock the caller holds. `serve` is called once."""
+
+    def __init__(self, settings: NodeSettings, engines: Mapping[str, Engine], commands: Commands) -> None:
+        self._settings = settings
+        self._commands = commands
+        self._totals = Totals()
+        self._fleet = Fleet(settings.home, engines, Limits(drain=settings.drain_s)) if settings.roles.engines else None
+        self._gateways: list[Supervisor] = []
+        self._control: Supervisor | None = None
+        self._stopping = False
+
+    async def serve(self, stop: asyncio.Event, hurry: asyncio.Event, patience_s: float) -> None:
+        """
+        Run everything until `stop` is set, then end everything; `hurry` shortens the end.
+
+        Args:
+            patience_s: how long to wait for ports that are taken.
+        """
+        settings = self._settings
+        home = settings.home
+        for directory in (home.snapshot, home.journal, home.run):
+            prepare_directory(directory)
+        for left_behind in home.run.glob("*.sock"):
+            left_behind.unlink(missing_ok=True)
+        async with AsyncExitStack() as stack:
+            open_tcp = partial(self._open_tcp, stack, patience_s)
+            listen = open_tcp(settings.listen, "gateway.listen") if settings.roles.gateways else None
+            admin = open_tcp(settings.admin, "admin.listen") if settings.roles.control else None
+            monitor = open_tcp(settings.ops, "gateway.ops")
+            local = _open_unix(stack, home.gateway_socket) if settings.roles.gateways else None
+            admin_local = _open_unix(stack, home.admin_socket) if settings.roles.control else None
+            started = Started(
+                listen=_address(settings.listen, listen),
+                admin=_address(settings.admin, admin),
+                ops=_address(settings.ops, monitor),
+                replicas=(),
+            )
+
+            if monitor is not None:
+                await self._serve_ops(stack, monitor)
+            following = await self._follow_fleet(stack)
+            if admin is not None and admin_local is not None:
+                self._start_control(admin, admin_local)
+                stack.push_async_callback(self._stop_control, hurry)
+            if listen is not None and local is not None:
+                self._start_gateways(listen, local)
+                stack.push_async_callback(self._stop_gateways, hurry, (listen, local))
+            setproctitle("penstock node")
+            await self._until(stop, started, following)
+            self._stopping = True
+
+    def _open_tcp(
+        self, stack: AsyncExitStack, patience_s: float, address: HostPort | None, setting: str
+    ) -> socket.socket | None:
+        if address is None:
+            return None
+        return stack.enter_context(listen_tcp(address, self._settings.where(setting), patience_s))
+
+    async def _serve_ops(self, stack: AsyncExitStack, listener: socket.socket) -> None:
+        handler = ops.Ops(self._situation, self._totals, self._engine_restarts)
+        server = Server(handler.answer, ops.refuse, ops.LIMITS)
+        await server.listen(listener.dup())
+        stack.push_async_callback(server.drain, _OPS_S)
+
+    async def _follow_fleet(self, stack: AsyncExitStack) -> asyncio.Task[None] | None:
+        if self._fleet is None:
+            return None
+        await self._fleet.begin()
+        stack.push_async_callback(self._fleet.close)
+        following = asyncio.create_task(self._fleet.run(), name="fleet")
+        stack.push_async_callback(_cancel, following)
+        return following
+
+    def _start_control(self, admin: socket.socket, local: socket.socket) -> None:
+        command = partial(self._commands.control, self._settings, admin.fileno(), local.fileno())
+        self._control = self._supervise(Program("control", command, (admin.fileno(), local.fileno())))
+
+    def _start_gateways(self, listen: socket.socket, local: socket.socket) -> None:
+        descriptors = (listen.fileno(), local.fileno())
+        for index in range(self._settings.workers):
+            command = partial(self._commands.gateway, self._settings, index, *descriptors)
+            self._gateways.append(self._supervise(Program(f"gateway {index}", command, descriptors)))
+
+    def _supervise(self, program: Program) -> Supervisor:
+        return Supervisor(program, self._totals, self._settings.on_notice)
+
+    async def _until(self, stop: asyncio.Event, started: Started, following: asyncio.Task[None] | None) -> None:
+        """Return when `stop` is set; raise what ended the fleet, should that happen."""
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        announcing = asyncio.create_task(self._announce(started), name="announce")
+        try:
+            watched = {stopping} if following is None else {stopping, following}
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            if following is not None and following.done():
+                following.result()
+        finally:
+            for task in (stopping, announcing):
+                await _cancel(task)
+
+    async def _announce(self, started: Started) -> None:
+        """Say once that everything is ready."""
+        while not self._ready():
+            await asyncio.sleep(_LOOK_S)
+        replicas = self._fleet.replicas if self._fleet else ()
+        self._settings.on_ready(Started(started.listen, started.admin, started.ops, replicas))
+
+    def _ready(self) -> bool:
+        supervisors = [*self._gateways, *([self._control] if self._control else [])]
+        # The fleet comes last: control publishes what it desires before it says that it is ready.
+        return all(each.status.ready for each in supervisors) and (self._fleet is None or self._fleet.settled)
+
+    async def _stop_gateways(self, hurry: asyncio.Event, listeners: tuple[socket.socket, ...]) -> None:
+        """
+        Drain all workers at once. Our copies of their listeners go first: when the last worker closes its own, new
+        connections are refused, where they would otherwise wait for nobody.
+        """
+        for gateway in self._gateways:
+            gateway.hold()
+        for listener in listeners:
+            listener.close()
+        limit_s = self._settings.drain_s + _GATEWAY_GRACE_S
+        await asyncio.gather(*(gateway.stop(limit_s, hurry) for gateway in self._gateways))
+
+    async def _stop_control(self, hurry: asyncio.Event) -> None:
+        if self._control is not None:
+            await self._control.stop(_CONTROL_S, hurry)
+
+    def _situation(self) -> ops.Situation:
+        roles = self._settings.roles
+        return ops.Situation(
+            gateways=tuple(gateway.status for gateway in self._gateways) if roles.gateways else None,
+            control=self._control.status if self._control else None,
+            wanted=self._fleet.wanted if self._fleet else (),
+            replicas=self._fleet.replicas if self._fleet else (),
+            stopping=self._stopping,
+        )
+
+    def _engine_restarts(self) -> list[tuple[str, int]]:
+        return sorted(self._fleet.restarts.items()) if self._fleet else []
+
+
+def _open_unix(stack: AsyncExitStack, path: Path) -> socket.socket:
+    listener = stack.enter_context(listen_unix(path))
+    stack.callback(path.unlink, missing_ok=True)
+    return listener
+
+
+def _address(asked: HostPort | None, listener: socket.socket | None) -> HostPort | None:
+    """The address as it was asked for, with the port that it has."""
+    if asked is None or listener is None:
+        return None
+    port: int = listener.getsockname()[1]
+    return asked[0], port
+
+
+async def _cancel(task: asyncio.Task[None] | asyncio.Task[bool]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+@contextmanager
+def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    """Set `stop` at the first signal to end, `hurry` at the second; a SIGHUP that is ignored (nohup) stays so."""
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            hurry.set()
+        _log.info("stopping", extra={"fields": {"signal": number.name, "hurry": hurry.is_set()}})
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            with contextlib.suppress(ValueError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,89 @@
+"""Asking one engine process how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from penstock.http.pool import Pool, Timeouts
+from penstock.node.engines.engine import Engine
+from penstock.node.health import Observation
+from penstock.types.address import Address
+from penstock.types.errors import ExchangeError
+
+_ANSWER_S = 1.0  # for a probe; llama.cpp answers between batches, so a long prefill takes longer than this
+_MAX_BODY = 1024 * 1024
+_NO_LIMIT_S = 3600.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_JSON = b"content-type: application/json\r\n"
+
+
+class Probe:
+    """
+    One process, over its Unix socket. Belongs to its replica; used by one task at a time.
+
+    Args:
+        pid: the process whose CPU time is read.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, engine: Engine, socket: Path, pid: int, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._stat = Path(f"/proc/{pid}/stat")
+        self._clock = clock
+        self._pool = Pool(Address(unix=os.fspath(socket)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.aclose()
+
+    async def healthy(self) -> bool:
+        """Whether the engine says that it can take requests."""
+        reply = await self._ask(b"GET", b"/health", b"", _ANSWER_S)
+        return reply is not None and reply[0] == 200
+
+    async def generate(self, body: bytes, limit_s: float) -> str:
+        """Have one token generated; return '' when it was, else what is wrong."""
+        reply = await self._ask(b"POST", b"/v1/completions", body, limit_s)
+        if reply is None:
+            return "the engine did not answer its first request"
+        status, answer = reply
+        if status != 200 or not self._engine.generated(answer):
+            return f"the engine answered its first request with status {status} and no token"
+        return ""
+
+    async def observe(self) -> Observation:
+        """Look at the engine's counters and CPU time; takes at most a second."""
+        reply = await self._ask(b"GET", b"/metrics", b"", _ANSWER_S)
+        progress = self._engine.progress(reply[1]) if reply is not None and reply[0] == 200 else None
+        return Observation(at=self._clock(), progress=progress, cpu_s=self.cpu_s())
+
+    def cpu_s(self) -> float:
+        """CPU seconds that the process has used, all its threads; 0 when it has gone."""
+        try:
+            fields = self._stat.read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, see proc(5)
+
+    async def _ask(self, method: bytes, path: bytes, body: bytes, limit_s: float) -> tuple[int, bytes] | None:
+        """Return status and body; None when no whole answer came in time."""
+        self._pool.sweep()
+        headers = _JSON if body else b""
+        timeouts = Timeouts(connect_s=limit_s, first_byte_s=limit_s, idle_s=limit_s, total_s=limit_s)
+        try:
+            async with (
+                asyncio.timeout(limit_s),
+                await self._pool.request(method, path, headers, body, timeouts) as reply,
+            ):
+                return reply.status, await reply.read(_MAX_BODY)
+        except (ExchangeError, TimeoutError):
+            return None

@@ -1,0 +1,93 @@
+"""What a node is told when it starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from penstock.snapshot.fleet import Replica
+from penstock.telemetry.link import Notice
+from penstock.types.home import Home
+
+HostPort = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which parts this node runs."""
+
+    gateways: bool = True
+    control: bool = True
+    engines: bool = True
+
+
+@dataclass(frozen=True)
+class Started:
+    """
+    Everything that is to run runs: all gateway workers and control are ready, each replica is ready or has failed.
+
+    Attributes:
+        listen, admin, ops: what is listened on, with the real port where port 0 was asked for; None where nothing is.
+        replicas: as they are now; `detail` says why one failed.
+    """
+
+    listen: HostPort | None
+    admin: HostPort | None
+    ops: HostPort | None
+    replicas: tuple[Replica, ...]
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """
+    Attributes:
+        stack_path: the stack file, passed on to control; None for the built-in stack.
+        workers: gateway processes, at least 1.
+        listen, admin, ops: where to listen; None for not at all.
+        drain_s: how long gateways, and then replicas, may finish what they have.
+        on_ready: called once, from the event loop, when all is ready.
+        on_notice: called with each thing a person should see once, such as a first key; usually before `on_ready`.
+    """
+
+    home: Home
+    stack_path: Path | None
+    workers: int
+    listen: HostPort | None
+    admin: HostPort | None
+    ops: HostPort | None
+    roles: Roles = Roles()
+    drain_s: float = 30.0
+    on_ready: Callable[[Started], None] = _ignore
+    on_notice: Callable[[Notice], None] = _ignore
+
+    def where(self, setting: str) -> str:
+        """Say where a person changes `setting`."""
+        return f"{setting} in {self.stack_path.name}" if self.stack_path else f"{setting}; no stack file was given"
+
+
+def gateway_command(settings: NodeSettings, index: int, listen: int, local: int, link: int) -> list[str]:
+    """Return the command line of a gateway worker."""
+    command = [sys.executable, "-m", "penstock.gateway", "--home", os.fspath(settings.home.root)]
+    return [*command, "--index", str(index), "--listen", str(listen), "--local", str(local), "--link", str(link)]
+
+
+def control_command(settings: NodeSettings, admin: int, local: int, link: int) -> list[str]:
+    """Return the command line of control."""
+    command = [sys.executable, "-m", "penstock.control", "--home", os.fspath(settings.home.root)]
+    command += ["--stack", os.fspath(settings.stack_path) if settings.stack_path else ""]
+    return [*command, "--admin", str(admin), "--local", str(local), "--link", str(link)]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Makes the command lines of the children; tests put programs of their own here."""
+
+    gateway: Callable[[NodeSettings, int, int, int, int], list[str]] = field(default=gateway_command)
+    control: Callable[[NodeSettings, int, int, int], list[str]] = field(default=control_command)
