@@ -11,6 +11,7 @@ _TOKEN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<inside>[^}]*)\}|(?P<stray>))")
 _INSIDE = re.compile(rf"(?P<name>{_NAME})(?P<default>:-.*)?", re.DOTALL)
 _WHOLE = re.compile(rf"\$\{{({_NAME})\}}|os\.environ/({_NAME})")
 _PREFIX = re.compile(rf"os\.environ/({_NAME})")
+_UNDECODED = re.compile("[\ud800-\udfff]")  # how Python hands on bytes that are not UTF-8
 
 
 class FromEnvironment(str):
@@ -77,4 +78,6 @@ def _lookup(name: str, environ: Mapping[str, str]) -> str:
     value = environ.get(name)
     if value is None:
         raise ValueError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+    if _UNDECODED.search(value):
+        raise ValueError(f"the environment variable {name} does not hold valid UTF-8")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import msgspec
@@ -10,9 +9,7 @@ import msgspec
 from penstock import bundled
 from penstock.snapshot.config import SecretRef
 from penstock.stack import environment, listen, url
-from penstock.stack.reader import NOT_YET, Reader, Surroundings, Unfit, shown
-
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
+from penstock.stack.reader import NOT_YET, PRINTABLE, Reader, Surroundings, Unfit, shown
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -35,7 +32,7 @@ def path() -> Reader:
 
 
 def _absolute(value: object, around: Surroundings) -> str:
-    if not isinstance(value, str) or not value or not _PRINTABLE.fullmatch(value):
+    if not isinstance(value, str) or not value or not PRINTABLE.fullmatch(value):
         raise Unfit(f"must be the path of a file, not {shown(value)}")
     if value.startswith("~/") and around.home:
         return str(Path(around.home) / value[2:])
@@ -67,7 +64,7 @@ def address() -> Reader:
     def read(value: object, around: Surroundings) -> listen.Listen:
         if isinstance(value, int) and not isinstance(value, bool):
             raise Unfit(f"an address has a host too, such as 127.0.0.1:{value}")
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not PRINTABLE.fullmatch(value):
             raise Unfit(f"must be an address such as 127.0.0.1:8080, not {shown(value)}")
         try:
             return listen.parse(value, around.directory)
@@ -81,8 +78,8 @@ def base_url() -> Reader:
     """The `Address` of a provider."""
 
     def read(value: object, around: Surroundings) -> object:
-        if not isinstance(value, str):
-            raise Unfit(f"must be a URL such as https://api.openai.com/v1, not {shown(value)}")
+        if not isinstance(value, str) or not PRINTABLE.fullmatch(value):
+            raise Unfit("must be a URL such as https://api.openai.com/v1")
         return url.parse(value, around.directory)
 
     return Reader(read, {"type": "string", "minLength": 1, "examples": ["http://127.0.0.1:8000/v1", "unix:/path.sock"]})

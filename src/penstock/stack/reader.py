@@ -9,7 +9,9 @@ the file and returns the typed one, or raises `Unfit` with a sentence that says 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from penstock.stack.environment import FromEnvironment
 
 NOT_YET = "not supported yet by this version of Penstock"
 REFERENCE = {"type": "string", "pattern": r"\$\{|^os\.environ/"}  # for editors: the value may come from the environment
+PRINTABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")  # YAML escapes can write what no path or name may hold
 _LONGEST_ECHO = 40
+_MOST_COMPARED = 200
 
 
 class Unfit(ValueError):
@@ -80,6 +84,6 @@ def shown(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` for the known word nearest to this one, or nothing when none is near."""
-    by_folded = {name.casefold().replace("-", "_"): name for name in known}
+    by_folded = {name.casefold().replace("-", "_"): name for name in islice(known, _MOST_COMPARED)}
     found = difflib.get_close_matches(word[:128].casefold().replace("-", "_"), by_folded, n=1)
     return f", did you mean {by_folded[found[0]]!r}?" if found else ""

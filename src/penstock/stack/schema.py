@@ -227,6 +227,17 @@ class Timeout(Section):
         return self
 
 
+def _at_most(limit: int) -> BeforeValidator:
+    """Bound a list or mapping before its items are looked at."""
+
+    def check(data: object) -> object:
+        if isinstance(data, list | dict) and len(data) > limit:
+            raise Unfit(f"has {len(data)} entries; at most {limit} are allowed")
+        return data
+
+    return BeforeValidator(check)
+
+
 def _list_or_weights(data: object) -> str:
     return "<weights>" if isinstance(data, dict) else "<list>"
 
@@ -248,8 +259,8 @@ def _some(targets: tuple[str, ...] | dict[str, Decimal]) -> tuple[str, ...] | di
     return targets
 
 
-Names = Annotated[tuple[DeploymentRef, ...], AfterValidator(_distinct)]
-Weighted = dict[DeploymentRef, Annotated[Decimal, quantity.weight()]]
+Names = Annotated[tuple[DeploymentRef, ...], AfterValidator(_distinct), _at_most(64)]
+Weighted = Annotated[dict[DeploymentRef, Annotated[Decimal, quantity.weight()]], _at_most(64)]
 Targets = Annotated[
     Annotated[Names, Tag("<list>")] | Annotated[Weighted, Tag("<weights>")],
     Discriminator(_list_or_weights),
@@ -282,6 +293,9 @@ def _short(data: object) -> object:
     return {"targets": data} if isinstance(data, str | list) else data
 
 
+_SHORTHAND = BeforeValidator(_short, json_schema_input_type=str | list[str] | Model)
+
+
 class Root(Section):
     """The stack: what Penstock is to run."""
 
@@ -291,12 +305,12 @@ class Root(Section):
     gateway: Gateway = _default({})
     admin: Admin = _default({})
     state: State = _default({})
-    deployments: dict[DeploymentName, Deployment] = Field(
+    deployments: Annotated[dict[DeploymentName, Deployment], _at_most(1000)] = Field(
         default={}, description="What answers: engines that Penstock runs, and hosted models."
     )
-    models: dict[
-        ModelName, Annotated[Model, BeforeValidator(_short, json_schema_input_type=str | list[str] | Model)]
-    ] = Field(default={}, description="The names that clients ask for, and the deployments behind them.")
+    models: Annotated[dict[ModelName, Annotated[Model, _SHORTHAND]], _at_most(1000)] = Field(
+        default={}, description="The names that clients ask for, and the deployments behind them."
+    )
 
 
 def keeps_reference(path: KeyPath) -> bool:

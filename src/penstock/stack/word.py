@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-from penstock.stack.reader import NOT_YET, Reader, Surroundings, Unfit, nearest, shown
-
-_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
+from penstock.stack.reader import NOT_YET, PRINTABLE, Reader, Surroundings, Unfit, nearest, shown
 
 
 def text(longest: int) -> Reader:
@@ -19,7 +17,7 @@ def text(longest: int) -> Reader:
             raise Unfit(f"must be text; put {shown(value)} in quotes")
         if not isinstance(value, str) or not value:
             raise Unfit("must be text, and not empty" if value == "" else f"must be text, not {shown(value)}")
-        if len(value) > longest or not _PRINTABLE.fullmatch(value):
+        if len(value) > longest or not PRINTABLE.fullmatch(value):
             raise Unfit(f"must be one line of at most {longest} characters")
         return str(value)
 
