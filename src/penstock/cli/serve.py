@@ -1,0 +1,178 @@
+"""`penstock up`, `gateway`, `control` and `node`: a node with all roles, or with some."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from penstock.cli import output
+from penstock.cli.options import FileOption, HomeOption, file_of, home_of
+from penstock.cli.ready import Bound, Facts, block
+from penstock.types.errors import StartError
+from penstock.types.home import Home
+
+if TYPE_CHECKING:  # these load the stack's parser and the node, which only these commands need
+    from penstock.node.settings import HostPort, Started
+    from penstock.stack.listen import Listen
+    from penstock.stack.stack import Stack
+    from penstock.telemetry.link import Notice
+
+_LOOK_S = 0.2
+
+
+def up(file: FileOption = None, home: HomeOption = None) -> None:
+    """Serve everything on this machine: gateways, control and engines."""
+    _serve("penstock", file, home, gateways=True, control=True, engines=True)
+
+
+def gateway(file: FileOption = None, home: HomeOption = None) -> None:
+    """Serve only gateways, on what control last published to the data directory."""
+    _serve("penstock gateway", file, home, gateways=True, control=False, engines=False)
+
+
+def control(file: FileOption = None, home: HomeOption = None) -> None:
+    """Run only control: the stack, the ledger and the admin API."""
+    _serve("penstock control", file, home, gateways=False, control=True, engines=False)
+
+
+def node(file: FileOption = None, home: HomeOption = None) -> None:
+    """Serve gateways and engines, without control."""
+    _serve("penstock node", file, home, gateways=True, control=False, engines=True)
+
+
+def _serve(
+    title: str, file: Path | None, directory: Path | None, *, gateways: bool, control: bool, engines: bool
+) -> None:
+    """Be a node with these roles until it is told to stop."""
+    import uvloop
+
+    from penstock.node.node import run
+    from penstock.node.settings import NodeSettings, Roles
+    from penstock.stack.load import load
+    from penstock.telemetry import log
+
+    began = time.monotonic()
+    stack = load(file_of(file), os.environ, Path.cwd())
+    for warning in stack.warnings:
+        output.note(f"Warning: {output.line(warning.written(stack.file))}")
+    home = home_of(directory)
+    announcer = _Announcer(title, stack, home, began)
+    settings = NodeSettings(
+        home=home,
+        stack_path=stack.path,
+        workers=stack.gateway.workers,
+        listen=_host_port(stack.gateway.listen, "gateway.listen", home) if gateways else None,
+        admin=_host_port(stack.admin.listen, "admin.listen", home) if control else None,
+        ops=_host_port(stack.gateway.ops, "gateway.ops", home),
+        roles=Roles(gateways=gateways, control=control, engines=engines),
+        drain_s=stack.gateway.drain.seconds,
+        on_ready=announcer.ready,
+        on_notice=announcer.notice,
+    )
+
+    async def serve() -> int:
+        progress = asyncio.create_task(_show_progress(home, announcer.done), name="progress")
+        try:
+            return await run(settings)
+        finally:
+            announcer.done.set()
+            await progress
+
+    handler = log.configure("node")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(serve())
+    finally:
+        handler.close()
+    raise typer.Exit(code)
+
+
+class _Announcer:
+    """
+    Prints the ready block, once. Called from the node's event loop.
+
+    Attributes:
+        done: set when there is no more progress to show.
+    """
+
+    def __init__(self, title: str, stack: Stack, home: Home, began: float) -> None:
+        self.done = asyncio.Event()
+        self._title = title
+        self._stack = stack
+        self._home = home
+        self._began = began
+        self._notices: dict[str, str] = {}
+
+    def notice(self, notice: Notice) -> None:
+        """Keep what belongs into the block; what comes after it gets a line of its own."""
+        if self.done.is_set():
+            print(f"  {notice.name.replace('_', ' ')} {notice.text}    shown once", flush=True)
+        self._notices[notice.name] = notice.text
+
+    def ready(self, started: Started) -> None:
+        """Print the block in one write, so that whoever reads it gets it whole."""
+        from penstock.snapshot.fleet import ReplicaState
+
+        self.done.set()
+        facts = Facts(
+            title=self._title,
+            seconds=time.monotonic() - self._began,
+            local=str(self._home.gateway_socket),
+            models=tuple(self._stack.models),
+            gateway=_bound(started.listen, tls=self._stack.gateway.tls is not None),
+            admin=_bound(started.admin),
+            ops=_bound(started.ops),
+            first_key=self._notices.get("first_key", ""),
+            admin_key=self._notices.get("admin_key", ""),
+            failures=tuple(
+                (replica.name, replica.detail)
+                for replica in started.replicas
+                if replica.state is not ReplicaState.READY
+            ),
+        )
+        print(block(facts), flush=True)
+
+
+async def _show_progress(home: Home, done: asyncio.Event) -> None:
+    """Say on a terminal what is still loading, until `done`."""
+    if not sys.stderr.isatty():
+        return
+    from rich.console import Console
+
+    from penstock.snapshot.file import Reader, UnknownFormat
+    from penstock.snapshot.fleet import Fleet, ReplicaState
+
+    reader = Reader(home.snapshot, Fleet)
+    with Console(file=sys.stderr).status("Starting …") as shown:
+        while not done.is_set():
+            try:
+                fleet = reader.changed()
+            except UnknownFormat:
+                fleet = None  # of another version; the node replaces it
+            if fleet is not None:
+                loading = [replica.name for replica in fleet.replicas if replica.state is ReplicaState.STARTING]
+                shown.update(f"Loading {', '.join(loading)} …" if loading else "Starting …")
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await done.wait()
+            except TimeoutError:
+                continue
+
+
+def _host_port(listen: Listen, setting: str, home: Home) -> HostPort:
+    if listen.unix is not None:
+        raise StartError(
+            f"{setting} is a Unix socket, which this version does not open; "
+            f"on this machine there are {home.gateway_socket} and {home.admin_socket}"
+        )
+    return listen.host, listen.port
+
+
+def _bound(address: HostPort | None, *, tls: bool = False) -> Bound | None:
+    return Bound(address[0], address[1], tls) if address is not None else None
