@@ -26,7 +26,7 @@ PLAIN = st.text(st.characters(exclude_characters="$}"), max_size=30)
         ("${NESTED}", "${HOST}"),
     ],
 )
-def test_references_are_replaced(text: str, expected: str):
+def test_references_are_replaced(text: str, expected: str) -> None:
     assert expand(text, {"HOST": "box", "PORT": "80", "EMPTY": "", "NESTED": "${HOST}"}) == expected
 
 
@@ -43,14 +43,14 @@ def test_references_are_replaced(text: str, expected: str):
         ("${A:-${B}}", "the default of ${A} is plain text; it cannot hold another reference"),
     ],
 )
-def test_a_wrong_reference_gets_a_sentence(text: str, sentence: str):
+def test_a_wrong_reference_gets_a_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ValueError) as caught:  # the sentence is compared whole below
         expand(text, {})
     assert str(caught.value) == sentence
 
 
 @given(PLAIN)
-def test_text_without_dollar_signs_stays_as_it_is(text: str):
+def test_text_without_dollar_signs_stays_as_it_is(text: str) -> None:
     if text.startswith("os.environ/"):
         return
     assert expand(text, {}) == text
@@ -58,13 +58,15 @@ def test_text_without_dollar_signs_stays_as_it_is(text: str):
 
 
 @given(st.text(max_size=30))
-def test_any_text_can_be_written_with_doubled_dollar_signs(text: str):
+def test_any_text_can_be_written_with_doubled_dollar_signs(text: str) -> None:
     if not text.startswith("os.environ/"):
         assert expand(text.replace("$", "$$"), {}) == text
 
 
 @given(PLAIN, NAMES, st.text(max_size=30), PLAIN)
-def test_a_value_goes_in_unchanged_and_is_known_to_come_from_there(before: str, name: str, value: str, after: str):
+def test_a_value_goes_in_unchanged_and_is_known_to_come_from_there(
+    before: str, name: str, value: str, after: str
+) -> None:
     expanded = expand(f"{before}${{{name}}}{after}", {name: value})
     assert expanded == before + value + after
     assert isinstance(expanded, FromEnvironment)
@@ -72,7 +74,7 @@ def test_a_value_goes_in_unchanged_and_is_known_to_come_from_there(before: str, 
 
 
 @given(st.text(max_size=60))
-def test_anything_is_either_expanded_or_refused(text: str):
+def test_anything_is_either_expanded_or_refused(text: str) -> None:
     try:
         expand(text, {"A": "a"})
     except ValueError as error:
@@ -83,5 +85,5 @@ def test_anything_is_either_expanded_or_refused(text: str):
     ("text", "name"),
     [("${KEY}", "KEY"), ("os.environ/KEY", "KEY"), ("${KEY:-x}", None), ("x${KEY}", None), ("$$KEY", None), ("", None)],
 )
-def test_a_whole_reference_is_recognised(text: str, name: str | None):
+def test_a_whole_reference_is_recognised(text: str, name: str | None) -> None:
     assert reference(text) == name

@@ -27,7 +27,7 @@ from penstock.stack.scalar import Scalar, value_of
         ("1e3", Decimal(1000)),
     ],
 )
-def test_words_have_the_meaning_of_yaml_1_2(text: str, value: Scalar):
+def test_words_have_the_meaning_of_yaml_1_2(text: str, value: Scalar) -> None:
     found = value_of(text)
     assert found == value
     assert type(found) is type(value)
@@ -36,25 +36,25 @@ def test_words_have_the_meaning_of_yaml_1_2(text: str, value: Scalar):
 @pytest.mark.parametrize(
     "text", ["no", "yes", "on", "off", "1_000", "12:30", "2026-01-01", "0b1", "nan", ".inf", ".", "+", "e5", "1e99999"]
 )
-def test_the_surprises_of_yaml_1_1_are_text(text: str):
+def test_the_surprises_of_yaml_1_1_are_text(text: str) -> None:
     assert value_of(text) == text
 
 
-def test_a_number_of_absurd_length_stays_text():
+def test_a_number_of_absurd_length_stays_text() -> None:
     assert value_of("9" * 5000) == "9" * 5000
 
 
 @given(st.integers(-(10**18), 10**18))
-def test_every_integer_is_read(number: int):
+def test_every_integer_is_read(number: int) -> None:
     assert value_of(str(number)) == number
 
 
 @given(st.decimals(-(10**9), 10**9, places=9))
-def test_every_decimal_is_exact(number: Decimal):
+def test_every_decimal_is_exact(number: Decimal) -> None:
     assert value_of(f"{number:f}") == number
 
 
 @given(st.text(max_size=60))
-def test_anything_has_a_meaning(text: str):
+def test_anything_has_a_meaning(text: str) -> None:
     value = value_of(text)
     assert value is None or isinstance(value, bool | int | Decimal) or value == text

@@ -14,7 +14,7 @@ def refusal(content: bytes) -> str:
     return str(caught.value)
 
 
-def test_every_key_and_value_knows_its_line():
+def test_every_key_and_value_knows_its_line() -> None:
     source = parse(b"a: 1\nb:\n  - x\n  - 'y'\nc: {d: e}\n", "s.yaml")
     assert source.root == Entries(
         (
@@ -27,7 +27,7 @@ def test_every_key_and_value_knows_its_line():
     assert source.problems == ()
 
 
-def test_a_byte_order_mark_and_windows_line_ends_are_accepted():
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted() -> None:
     source = parse("\ufeffa: 1\r\nb: 2\r\n".encode(), "s.yaml")
     assert [(entry.key, entry.line) for entry in source.root.entries] == [("a", 1), ("b", 2)]
 
@@ -54,7 +54,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_accepted():
         (b"#" * (MAX_BYTES + 1), f"s.yaml: the file is larger than {MAX_BYTES} bytes"),
     ],
 )
-def test_what_is_not_plain_data_is_refused(content: bytes, message: str):
+def test_what_is_not_plain_data_is_refused(content: bytes, message: str) -> None:
     assert refusal(content) == message
 
 
@@ -68,13 +68,13 @@ def test_what_is_not_plain_data_is_refused(content: bytes, message: str):
         (b"a: b: c\n", 1, ""),
     ],
 )
-def test_broken_yaml_names_its_line_and_what_it_usually_is(content: bytes, line: int, hint: str):
+def test_broken_yaml_names_its_line_and_what_it_usually_is(content: bytes, line: int, hint: str) -> None:
     message = refusal(content)
     assert message.startswith(f"s.yaml:{line}: not valid YAML: ")
     assert message.endswith(hint)
 
 
-def test_duplicate_keys_are_problems_and_the_first_one_counts():
+def test_duplicate_keys_are_problems_and_the_first_one_counts() -> None:
     source = parse(b"a: 1\nb:\n  c: 1\n  c: 2\na: 3\n", "s.yaml")
     assert [problem.written("s.yaml") for problem in source.problems] == [
         "s.yaml:4: b.c: the key is already on line 3",
@@ -83,13 +83,13 @@ def test_duplicate_keys_are_problems_and_the_first_one_counts():
     assert [entry.key for entry in source.root.entries] == ["a", "b"]
 
 
-def test_deep_nesting_is_refused_before_it_is_followed():
+def test_deep_nesting_is_refused_before_it_is_followed() -> None:
     assert "nested deeper" in refusal(b"a: " + b"{a: " * 10_000)
     assert "nested deeper" in refusal(b"- " * 10_000)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(content: bytes):
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     try:
         parse(content, "s.yaml")
     except InvalidStack as error:
@@ -97,7 +97,7 @@ def test_any_bytes_are_read_or_refused(content: bytes):
 
 
 @given(st.text(alphabet="ab:-{}[]&*!|>'\"%@`#,?\n \t$", max_size=60))
-def test_any_yaml_like_text_is_read_or_refused(text: str):
+def test_any_yaml_like_text_is_read_or_refused(text: str) -> None:
     try:
         parse(text.encode(), "s.yaml")
     except InvalidStack as error:

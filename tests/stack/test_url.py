@@ -26,7 +26,7 @@ HERE = Path("/srv")
         ("unix:/run/v.sock:/", Address(unix="/run/v.sock", path="")),
     ],
 )
-def test_a_base_url_is_taken_apart_and_written_back(text: str, address: Address):
+def test_a_base_url_is_taken_apart_and_written_back(text: str, address: Address) -> None:
     assert parse(text, HERE) == address
     assert parse(written(address), HERE) == address
 
@@ -53,14 +53,14 @@ def test_a_base_url_is_taken_apart_and_written_back(text: str, address: Address)
         ("unix:/" + "x" * 107, "at most 107 bytes"),
     ],
 )
-def test_what_is_no_base_url_gets_a_sentence_that_does_not_repeat_it(text: str, sentence: str):
+def test_what_is_no_base_url_gets_a_sentence_that_does_not_repeat_it(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as caught:
         parse(text, HERE)
     assert "hunter2" not in str(caught.value)
 
 
 @given(st.text(max_size=60) | st.text(max_size=40).map("https://{}".format))
-def test_any_text_is_read_or_refused(text: str):
+def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         address = parse(text, HERE)
     except ValueError as error:
@@ -81,5 +81,5 @@ def test_any_text_is_read_or_refused(text: str):
         ("http://vllm", False),
     ],
 )
-def test_what_stays_on_this_machine(text: str, stays: bool):
+def test_what_stays_on_this_machine(text: str, stays: bool) -> None:
     assert local(parse(text, HERE)) is stays

@@ -106,7 +106,7 @@ class _Walk:
 
     def _word(self, word: Word, path: KeyPath) -> scalar.Scalar:
         if self._keeps_reference(path):
-            return word.text if word.text or not word.plain else None
+            return scalar.value_of(word.text) if word.plain else word.text
         try:
             text = environment.expand(word.text, self._environ)
         except ValueError as error:

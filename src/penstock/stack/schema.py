@@ -31,6 +31,7 @@ from penstock.stack.units import Duration, Size
 from penstock.types.address import Address
 
 VERSION = 1
+VARIANTS = frozenset({"<engine>", "<provider>", "<list>", "<weights>"})  # tags in the places pydantic names
 
 DeploymentName = Annotated[
     str,
@@ -315,7 +316,10 @@ class Root(Section):
 
 def keeps_reference(path: KeyPath) -> bool:
     """Tell for which values `${NAME}` stays a reference, because they are secrets or hold some."""
-    return path[0] == "state" or (path[0] == "deployments" and path[-1] == "api_key")
+    match path:
+        case ("deployments", _, "api_key") | ("state", "database" | "counters"):
+            return True
+    return False
 
 
 def section_at(steps: KeyPath) -> type[Section] | None:

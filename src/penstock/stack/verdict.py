@@ -11,35 +11,38 @@ from penstock.stack.keypath import KeyPath
 from penstock.stack.problem import Problem
 from penstock.stack.reader import NOT_YET, nearest, shown
 from penstock.stack.resolve import Resolved
-from penstock.stack.schema import section_at
+from penstock.stack.schema import VARIANTS, section_at
 
 
 def problems_of(error: ValidationError, resolved: Resolved) -> Iterator[Problem]:
     """Yield one problem per error, but none for a value that already has one (a variable that is not set)."""
     known = {problem.path for problem in resolved.problems}
     for detail in error.errors(include_url=False, include_input=True):
-        steps = tuple(detail["loc"])
-        path = tuple(step for step in steps if not _is_variant(step))
+        path = _path(detail["loc"], resolved)
         if _within(path, resolved) not in known:
-            yield _problem(detail, steps, path, resolved)
+            yield _problem(detail, path, resolved)
 
 
-def _problem(detail: ErrorDetails, steps: KeyPath, path: KeyPath, resolved: Resolved) -> Problem:
+def _problem(detail: ErrorDetails, path: KeyPath, resolved: Resolved) -> Problem:
     kind = detail["type"]
-    if steps and steps[-1] == "[key]":
+    if path and path[-1] == "[key]":
         path = path[:-1]
         return Problem(path, resolved.key_lines.get(path), _sentence(detail))
     if kind == "extra_forbidden":
-        return Problem(path, resolved.key_lines.get(path), _unknown(steps))
+        return Problem(path, resolved.key_lines.get(path), _unknown(detail["loc"]))
     if kind == "missing":
         return Problem(path, _line(path[:-1], resolved), "is required")
     place = _within(path, resolved)
     return Problem(place, _line(place, resolved), _sentence(detail))
 
 
-def _is_variant(step: str | int) -> bool:
-    """Tell the tags of the schema's unions, which are no keys of the file. (`<` cannot be part of a valid key.)"""
-    return step in {"<engine>", "<provider>", "<list>", "<weights>"}
+def _path(steps: KeyPath, resolved: Resolved) -> KeyPath:
+    """Leave out the tags of the schema's variants, which are no keys of the file (unless the file has such a key)."""
+    path: KeyPath = ()
+    for step in steps:
+        if step not in VARIANTS or (*path, step) in resolved.key_lines:
+            path = (*path, step)
+    return path
 
 
 def _within(path: KeyPath, resolved: Resolved) -> KeyPath:

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock.pricing.price import Price
+from penstock.snapshot.config import Config, GatewaySettings, Model, SecretRef, Target, Tls
+from penstock.snapshot.file import Reader, publish
+from penstock.snapshot.fleet import Desired, EngineSpec
+from penstock.stack.compile import config_of, desired_of
+from penstock.types.address import Address
+from tests.stack.reading import read
+
+STACK = """\
+version: 1
+gateway:
+  max_body: 1MiB
+  drain: 1500ms
+  commit_after: 5s
+  tls: {certificate: c.pem, key: k.pem}
+deployments:
+  mini:
+    engine: llama.cpp
+    weights: mini.gguf
+    replicas: 2
+    context: 4096
+    parallel: 4
+    threads: 2
+    queue: 5
+    price: {input: 0.02, output: 0.000000001, cache_read: 0}
+  large:
+    base_url: https://host/v1
+    model: gpt-4o-mini
+    api_key: file:/run/secrets/key
+    ca: ca.pem
+    max_in_flight: 10
+models:
+  chat: {targets: {large: 3, mini: 0.5}, fallback: [mini], timeout: {total: 10s}}
+"""
+
+
+def test_the_config_is_what_gateways_need() -> None:
+    config = config_of(read(STACK), version=7, created=1_700_000_000, workers=4)
+    assert config.version == 7
+    mini, large = config.deployments["mini"], config.deployments["large"]
+    assert (mini.provider, mini.model, mini.engine, mini.address, mini.api_key) == ("openai", "mini", True, None, None)
+    assert mini.price == Price(input=20_000_000, output=1, cache_read=0)
+    assert mini.slots == 3  # (4 + 5) / 4 workers, rounded up
+    assert (large.provider, large.model, large.engine, large.slots) == ("openai", "gpt-4o-mini", False, 3)
+    assert large.address == Address("host", 443, tls=True, path="/v1", ca="/srv/stack/ca.pem")
+    assert large.api_key == SecretRef(file="/run/secrets/key")
+    assert large.price == Price()
+    assert config.models == {
+        "chat": Model(
+            name="chat",
+            targets=(Target("large", 3.0), Target("mini", 0.5)),
+            fallback=("mini",),
+            first_token_s=10.0,  # the default of 30s is longer than the total
+            total_s=10.0,
+            created=1_700_000_000,
+        )
+    }
+    assert config.gateway == GatewaySettings(
+        max_body=1024 * 1024, drain_s=1.5, commit_after_s=5.0, tls=Tls("/srv/stack/c.pem", "/srv/stack/k.pem")
+    )
+
+
+def test_a_worker_has_at_least_one_slot() -> None:
+    text = "version: 1\ndeployments: {a: {engine: llama.cpp, weights: a, parallel: 1, queue: 0}}\nmodels: {a: a}\n"
+    assert config_of(read(text), 1, 0, workers=64).deployments["a"].slots == 1
+
+
+def test_the_engines_are_what_the_node_runs() -> None:
+    desired = desired_of(read(STACK), version=3)
+    assert desired.version == 3
+    (spec,) = desired.engines
+    assert spec == EngineSpec(
+        deployment="mini",
+        version=spec.version,
+        engine="llama.cpp",
+        weights="/srv/stack/mini.gguf",
+        replicas=2,
+        context=4096,
+        parallel=4,
+        threads=2,
+    )
+    assert len(bytes.fromhex(spec.version)) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("replicas: 2", "replicas: 5", True),
+        ("queue: 5", "queue: 9", True),
+        ("max_in_flight: 10", "max_in_flight: 11", True),
+        ("{input: 0.02,", "{input: 0.03,", True),
+        ("mini.gguf", "other.gguf", False),
+        ("context: 4096", "context: 2048", False),
+        ("parallel: 4", "parallel: 5", False),
+        ("threads: 2", "threads: 3", False),
+    ],
+)
+def test_a_new_version_is_what_needs_new_processes(old: str, new: str, same: bool) -> None:
+    assert old in STACK
+    (before,) = desired_of(read(STACK), 1).engines
+    (after,) = desired_of(read(STACK.replace(old, new)), 1).engines
+    assert (before.version == after.version) is same
+
+
+def test_the_documents_survive_publication(tmp_path: Path) -> None:
+    stack = read(STACK)
+    config, desired = config_of(stack, 1, 0, 2), desired_of(stack, 1)
+    publish(tmp_path, config)
+    publish(tmp_path, desired)
+    assert Reader(tmp_path, Config).changed() == config
+    assert Reader(tmp_path, Desired).changed() == desired
+
+
+def test_compiling_twice_gives_the_same() -> None:
+    assert config_of(read(STACK), 1, 0, 2) == config_of(read(STACK), 1, 0, 2)
+    assert desired_of(read(STACK), 1) == desired_of(read(STACK), 1)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from penstock.snapshot.config import SecretRef
+from penstock.stack.listen import Listen
+from penstock.stack.load import load, parse
+from penstock.stack.problem import InvalidStack
+from penstock.stack.schema import Engine, Provider
+from penstock.types.errors import StackError
+from tests.stack.reading import read
+
+WHOLE = """\
+version: 1
+gateway:
+  listen: ${LISTEN}
+  workers: ${WORKERS:-3}
+  ops: unix:run/ops.sock
+  max_body: 10MB
+  tls: {certificate: tls/chain.pem, key: /etc/key.pem}
+deployments:
+  mini:
+    engine: llama.cpp
+    weights: models/mini.gguf
+    replicas: "${REPLICAS}"
+  large:
+    base_url: http://${HOST:-10.0.0.7}:8000/v1
+    model: "${MODEL}"
+    api_key: ${OPENAI_API_KEY}
+    price: {input: 0.15, cache_read: "0.075", output: "${PRICE}"}
+models:
+  chat: [mini, large]
+  gpt-4.1: {targets: {large: 3, mini: 0.5}, fallback: mini, timeout: {total: 2m}}
+"""
+ENVIRON = {
+    "LISTEN": "0.0.0.0:0",
+    "REPLICAS": "2",
+    "MODEL": "qwen",
+    "PRICE": "0.60",
+    "OPENAI_API_KEY": "sk-hunter2",
+    "HOME": "/home/me",
+}
+
+
+def test_a_file_becomes_typed_values() -> None:
+    stack = read(WHOLE, ENVIRON)
+    assert stack.path == Path("/srv/stack/penstock.yaml")
+    assert stack.gateway.listen == Listen("0.0.0.0", 0)
+    assert stack.gateway.workers == 3
+    assert stack.gateway.ops == Listen(unix="/srv/stack/run/ops.sock")
+    assert stack.gateway.max_body == 10_000_000
+    assert stack.gateway.drain.seconds == 30.0
+    assert stack.gateway.tls is not None
+    assert (stack.gateway.tls.certificate, stack.gateway.tls.key) == ("/srv/stack/tls/chain.pem", "/etc/key.pem")
+    mini, large = stack.deployments["mini"], stack.deployments["large"]
+    assert isinstance(mini, Engine)
+    assert isinstance(large, Provider)
+    assert (mini.weights.path, mini.replicas, mini.context) == ("/srv/stack/models/mini.gguf", 2, 2048)
+    assert (large.provider, large.model, large.base_url.host) == ("openai", "qwen", "10.0.0.7")
+    assert large.api_key == SecretRef(env="OPENAI_API_KEY")
+    assert large.price.cache_read == Decimal("0.075")
+    assert large.price.output == Decimal("0.60")
+    assert stack.models["chat"].weights == {"mini": 1, "large": 1}
+    assert stack.models["gpt-4.1"].weights == {"large": 3, "mini": Decimal("0.5")}
+    assert stack.models["gpt-4.1"].fallback == ("mini",)
+
+
+def test_each_value_knows_where_it_comes_from() -> None:
+    origin = {path: str(value) for path, value in read(WHOLE, ENVIRON).origin.items()}
+    assert origin["gateway.listen"] == "environment LISTEN (penstock.yaml:3)"
+    assert origin["gateway.workers"] == "penstock.yaml:4"  # the default of the reference was used
+    assert origin["gateway.drain"] == "default"
+    assert origin["admin.listen"] == "default"
+    assert origin["deployments.mini.replicas"] == "environment REPLICAS (penstock.yaml:12)"
+    assert origin["deployments.mini.context"] == "default"
+    assert origin["deployments.mini.price.input"] == "default"
+    assert origin["deployments.large.api_key"] == "penstock.yaml:16"
+    assert origin["deployments.large.price.cache_read"] == "penstock.yaml:17"
+    assert origin["models.chat.targets[1]"] == "penstock.yaml:19"
+    assert origin["models.chat.route"] == "default"
+    assert origin['models["gpt-4.1"].targets.mini'] == "penstock.yaml:20"
+    assert origin['models["gpt-4.1"].fallback[0]'] == "penstock.yaml:20"
+    assert origin['models["gpt-4.1"].timeout.first_token'] == "default"
+
+
+def test_a_stack_cannot_be_changed() -> None:
+    stack = read(WHOLE, ENVIRON)
+    with pytest.raises(ValueError, match="frozen"):
+        stack.gateway.workers = 2
+    with pytest.raises(AttributeError):
+        stack.gateway = stack.gateway  # type: ignore[misc]  # this is what must fail
+    with pytest.raises(TypeError):
+        stack.models["x"] = stack.models["chat"]  # type: ignore[index]  # this is what must fail
+
+
+def test_a_key_without_a_value_counts_as_not_written() -> None:
+    stack = read("version: 1\ngateway:\nmodels:\nadmin: {listen: }\nstate: ~\n")
+    assert stack.gateway.workers == 1
+    assert str(stack.admin.listen) == "127.0.0.1:8081"
+    assert str(stack.origin["admin.listen"]) == "default"
+
+
+def test_without_a_file_the_bundled_model_is_served_as_chat(tmp_path: Path) -> None:
+    stack = load(None, {}, tmp_path)
+    assert stack.path is None
+    mini = stack.deployments["mini"]
+    assert isinstance(mini, Engine)
+    assert str(mini.weights) == "bundled:mini"
+    assert Path(mini.weights.path).name == "mini.gguf"
+    assert stack.models["chat"].weights == {"mini": 1}
+    assert {str(origin) for origin in stack.origin.values()} == {"default"}
+    assert stack.warnings == ()
+
+
+def test_a_file_is_found_from_the_directory_given_and_named_as_given(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "p.yaml").write_text(
+        "version: 1\ndeployments: {a: {engine: llama.cpp, weights: a.gguf}}\nmodels: {a: a}\n"
+    )
+    stack = load(Path("conf/p.yaml"), {}, tmp_path)
+    deployment = stack.deployments["a"]
+    assert isinstance(deployment, Engine)
+    assert deployment.weights.path == str(tmp_path / "conf" / "a.gguf")
+    assert str(stack.origin["models.a.targets[0]"]) == "conf/p.yaml:3"
+
+
+def test_the_home_directory_is_known_by_its_tilde() -> None:
+    stack = read(
+        "version: 1\ndeployments: {a: {engine: llama.cpp, weights: ~/a.gguf}}\nmodels: {a: a}\n", {"HOME": "/h"}
+    )
+    deployment = stack.deployments["a"]
+    assert isinstance(deployment, Engine)
+    assert deployment.weights.path == "/h/a.gguf"
+
+
+def test_a_file_that_cannot_be_read_gets_one_sentence(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, sentence in [
+        ("none.yaml", "none.yaml: there is no such file"),
+        (".", ".: is a directory; name the file in it"),
+        ("pipe", "pipe: not a regular file"),
+        ("x" * 300, f"{'x' * 300}: cannot be read: File name too long"),
+    ]:
+        with pytest.raises(StackError) as caught:
+            load(Path(name), {}, tmp_path)
+        assert str(caught.value) == sentence
+
+
+def test_what_is_doubtful_is_a_warning() -> None:
+    stack = read(
+        """\
+        version: 1
+        deployments:
+          idle: {engine: llama.cpp, weights: bundled:mini}
+          far:
+            base_url: http://10.0.0.1/v1
+            model: m
+            api_key: ${NOT_SET}
+        models:
+          chat: far
+        """
+    )
+    assert [problem.written("penstock.yaml") for problem in stack.warnings] == [
+        "penstock.yaml:3: deployments.idle: no model uses this deployment",
+        "penstock.yaml:7: deployments.far.api_key: the environment variable NOT_SET is not set",
+        "penstock.yaml:5: deployments.far.base_url: the api_key travels unencrypted over http://",
+    ]
+    assert [problem.sentence for problem in read("version: 1").warnings] == [
+        "there are no models, so there is nothing that clients could ask for"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\ndeployments: {a: {provider: openai, model: m, api_key: hunter2}}",
+        "version: 1\ndeployments: {a: {provider: openai, model: m, api_key: {hunter2x: hunter2}}}".replace("2x", ""),
+        "version: 1\ndeployments: {a: {provider: openai, model: m, apikey: hunter2}}",
+        "version: 1\ndeployments: {a: {provider: openai, model: m, base_url: 'https://me:hunter2@host/v1'}}",
+        "version: 1\ndeployments: {a: {provider: openai, model: m, base_url: 'hunter2'}}",
+        "version: 1\nstate: {database: 'postgresql://me:hunter2@host/db', counters: 'redis://:hunter2@host'}",
+        "version: 1\nstate: {database: '${SECRET}'}",
+        "version: 1\ngateway: {listen: '${SECRET}', workers: '${SECRET}', drain: '${SECRET}', max_body: '${SECRET}'}",
+        "version: ${SECRET}",
+        "version: 1\nmodels: {chat: '${SECRET}', m: {targets: ['${SECRET}'], route: '${SECRET}'}}",
+        "version: 1\ndeployments: {a: {engine: '${SECRET}', weights: 'x', price: {input: '${SECRET}'}}}",
+        "version: 1\ndeployments: '${SECRET}'\nmodels: '${SECRET}'\ngateway: '${SECRET}'",
+        "version: 1\ndeployments: {a: {provider: openai, model: 'a\n${SECRET}'}}\nmodels: ${SECRET}x\n",
+        "version: 1\nx: 'hunter2\n",
+        "version: 1\nx: {hunter2 ${SECRET}: 1\n",
+    ],
+)
+def test_no_secret_is_repeated_in_an_error(text: str) -> None:
+    with pytest.raises(InvalidStack) as caught:
+        parse(text.encode(), Path("/srv/penstock.yaml"), "penstock.yaml", {"SECRET": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value)
+    assert "hunter2" not in "".join(problem.sentence for problem in caught.value.problems)
+    assert caught.value.__cause__ is None
