@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from penstock.telemetry.link import Metrics
 
-_MAX_SERIES = 100_000  # in the sum; more would be a defect of a child, and must not fill the node's memory
+_MAX_SERIES = 100_000  # more would be a defect of a child, and must not fill the node's memory
 _LASTING = ("counter", "histogram", "summary")
 
 Labels = tuple[tuple[str, str], ...]
@@ -37,9 +37,15 @@ class Family(msgspec.Struct, frozen=True):
 
 
 class Totals:
-    """Sums the children's metrics. Belongs to the node."""
+    """
+    Sums the children's metrics. Belongs to the node.
 
-    def __init__(self) -> None:
+    Args:
+        most: series in the sum; further ones are left out.
+    """
+
+    def __init__(self, most: int = _MAX_SERIES) -> None:
+        self._most = most
         self._living: dict[str, dict[str, Family]] = {}
         self._dead: dict[str, Family] = {}
 
@@ -62,24 +68,24 @@ class Totals:
         """Note that a child has ended: what it counted stays counted."""
         for name, family in self._living.pop(child, {}).items():
             if family.kind in _LASTING:
-                _add(self._dead, name, family)
+                _add(self._dead, name, family, self._most)
 
     def families(self) -> dict[str, Family]:
         """Return the sum of the living and the dead, by name."""
         total: dict[str, Family] = {}
         for families in (self._dead, *self._living.values()):
             for name, family in families.items():
-                _add(total, name, family)
+                _add(total, name, family, self._most)
         return total
 
 
-def _add(total: dict[str, Family], name: str, family: Family) -> None:
+def _add(total: dict[str, Family], name: str, family: Family, most: int) -> None:
     into = total.get(name)
     if into is None:
         into = total[name] = Family(family.help, family.kind, {})
     if into.kind != family.kind:
         return  # two processes disagree on what it is; the first is believed
-    room = _MAX_SERIES - sum(len(each.samples) for each in total.values())
+    room = most - sum(len(each.samples) for each in total.values())
     for key, value in family.samples.items():
         if key in into.samples:
             into.samples[key] = max(into.samples[key], value) if into.kind == "info" else into.samples[key] + value

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from setproctitle import setproctitle
 
@@ -144,21 +145,24 @@ class Node:
         return Supervisor(program, self._totals, self._settings.on_notice)
 
     async def _until(self, stop: asyncio.Event, started: Started, following: asyncio.Task[None] | None) -> None:
-        """Return when `stop` is set; raise what ended the fleet, should that happen."""
+        """Return when `stop` is set; raise what ended another task, should that happen."""
         stopping = asyncio.create_task(stop.wait(), name="stop")
         announcing = asyncio.create_task(self._announce(started), name="announce")
+        waiting: set[asyncio.Task[Any]] = (
+            {stopping, announcing} if following is None else {stopping, announcing, following}
+        )
         try:
-            watched = {stopping} if following is None else {stopping, following}
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            if following is not None and following.done():
-                following.result()
+            while not stopping.done():
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
         finally:
             for task in (stopping, announcing):
                 await _cancel(task)
 
     async def _announce(self, started: Started) -> None:
         """Say once that everything is ready."""
-        while not self._ready():
+        while not self._ready():  # noqa: ASYNC110  # what it looks at has no event in common
             await asyncio.sleep(_LOOK_S)
         replicas = self._fleet.replicas if self._fleet else ()
         self._settings.on_ready(Started(started.listen, started.admin, started.ops, replicas))
@@ -212,7 +216,7 @@ def _address(asked: HostPort | None, listener: socket.socket | None) -> HostPort
     return asked[0], port
 
 
-async def _cancel(task: asyncio.Task[None] | asyncio.Task[bool]) -> None:
+async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait({task})
 

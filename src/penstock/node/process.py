@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 import msgspec
 
@@ -67,28 +68,27 @@ class Child:
         Raises:
             OSError: it cannot be started.
         """
-        reading: asyncio.Task[bytes] | None = None
         with contextlib.ExitStack() as stack:
+            reader: IO[bytes] | None = None
             writer: int | None = None
             if capture:
-                reader, writer = os.pipe()
+                read_end, writer = os.pipe()
+                reader = stack.enter_context(os.fdopen(read_end, "rb", buffering=0))
                 stack.callback(os.close, writer)
-                reading = asyncio.create_task(_read_head(reader), name="child-output")
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=writer,
-                    stderr=writer,
-                    pass_fds=tuple(descriptors),
-                    env=environ,
-                    start_new_session=True,
-                )
-            except BaseException:
-                if reading is not None:
-                    reading.cancel()
-                raise
-        return cls(process, reading)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer,
+                pass_fds=tuple(descriptors),
+                env=environ,
+                start_new_session=True,
+            )
+            if writer is None or reader is None:
+                return cls(process, None)
+            stack.pop_all()
+            os.close(writer)
+            return cls(process, asyncio.create_task(_read_head(reader), name="child-output"))
 
     @property
     def pid(self) -> int:
@@ -129,11 +129,10 @@ class Child:
             self._process.send_signal(number)
 
 
-async def _read_head(descriptor: int) -> bytes:
+async def _read_head(pipe: IO[bytes]) -> bytes:
     """Read to the end, so that the writer never blocks, and keep the beginning."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     head = b""
     try:

@@ -81,8 +81,6 @@ def check(path: Path) -> None:
             _Header(file, path, path.stat().st_size).check()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a path with a NUL byte
-        raise WeightsError(f"{str(path)!r} is not a path of a file") from error
 
 
 class _Header:

@@ -1,0 +1,95 @@
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from penstock.node.sockets import listen_tcp, listen_unix, prepare_directory
+from penstock.types.errors import StartError
+from penstock.types.home import SOCKET_NAME, Home
+
+
+def test_a_taken_port_is_one_clear_sentence() -> None:
+    with listen_tcp(("127.0.0.1", 0), "x") as first:
+        port = first.getsockname()[1]
+        with pytest.raises(StartError) as caught:
+            listen_tcp(("127.0.0.1", port), "gateway.listen in penstock.yaml")
+    assert str(caught.value) == (f"127.0.0.1:{port} is in use by another program (gateway.listen in penstock.yaml)")
+
+
+def test_a_port_that_becomes_free_is_waited_for() -> None:
+    first = listen_tcp(("127.0.0.1", 0), "x")
+    port = first.getsockname()[1]
+    threading.Timer(0.05, first.close).start()
+    with listen_tcp(("127.0.0.1", port), "x", patience_s=30) as second:
+        assert second.getsockname()[1] == port
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        (("192.0.2.1", 0), r"192\.0\.2\.1:0 is not an address of this machine \(here\)"),
+        (("no\ud800host", 1), "is not an address of this machine"),
+        (("256.1.1.1.", 80), "is not an address of this machine"),
+    ],
+)
+def test_what_cannot_be_listened_on(address: tuple[str, int], sentence: str) -> None:
+    with pytest.raises(StartError, match=sentence):
+        listen_tcp(address, "here")
+
+
+def test_ipv6_is_listened_on_and_named_in_brackets() -> None:
+    try:
+        first = listen_tcp(("::1", 0), "x")
+    except StartError:
+        pytest.skip("this machine has no IPv6")
+    with first, pytest.raises(StartError, match=r"^\[::1\]:\d+ is in use"):
+        listen_tcp(("::1", first.getsockname()[1]), "x")
+
+
+def test_a_unix_socket_is_for_our_user_and_replaces_a_stale_one(home: Home) -> None:
+    listen_unix(home.gateway_socket).close()
+    with listen_unix(home.gateway_socket), socket.socket(socket.AF_UNIX) as client:
+        assert stat.S_IMODE(home.gateway_socket.stat().st_mode) == 0o600
+        client.connect(str(home.gateway_socket))
+
+
+def test_a_path_too_long_for_a_socket_is_one_clear_sentence(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 120)
+    with pytest.raises(StartError, match=r"cannot listen on .*too long"):
+        listen_unix(path)
+
+
+def test_directories_are_private(tmp_path: Path) -> None:
+    open_one = tmp_path / "open"
+    open_one.mkdir(mode=0o755)
+    for path in (tmp_path / "a" / "b", open_one):
+        prepare_directory(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    with pytest.raises(StartError, match=r"must be a directory"):
+        prepare_directory(link)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(StartError, match="must be a directory of user 12345"):
+        prepare_directory(tmp_path)
+
+
+def test_a_file_in_the_way_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartError, match="cannot make the directory"):
+        prepare_directory(tmp_path / "file" / "run")
+
+
+def test_sockets_of_a_deep_home_fit_into_the_kernels_limit() -> None:
+    near = Home(Path("/home/somebody/.penstock"))
+    assert near.run == Path("/home/somebody/.penstock/run")
+    deep = Home(Path("/" + "d" * 90))
+    longest = deep.run / ("n" * SOCKET_NAME)
+    assert len(os.fsencode(longest)) <= 107
+    assert deep.run == Home(Path("/" + "d" * 90)).run != Home(Path("/" + "d" * 91)).run
