@@ -1,0 +1,222 @@
+"""The input side of a server connection: heads, bodies, and what comes behind the request being answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from penstock.http.channel import Channel
+from penstock.http.limits import Limits
+from penstock.http.request import Request
+from penstock.http.request_body import RequestBody
+from penstock.http.request_head import HeadParser, check_part
+from penstock.types.errors import ExchangeError, HeadersTooLarge, InvalidRequest, RequestTimedOut
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# What input is at the moment (plain numbers: they are compared for every read).
+SECURE = 0  # TLS handshake
+HEAD = 1  # the next request's head, or nothing yet
+BODY = 2  # body of the request being answered
+HOLD = 3  # behind a request that is complete
+DISCARD = 4  # of no interest: the connection ends, or the body was refused
+TAKEN = 5  # somebody else's
+
+
+class Intake(Channel):
+    """
+    Turns bytes into requests, one at a time: the next is begun by `next_request`, when the last has been answered.
+
+    Subclasses say what happens with a request (`arrived`) and with what cannot become one (`refuse`).
+
+    Attributes:
+        request: the one being answered.
+        stage: what input is at the moment.
+        since: when what the stage waits for began, on `clock`.
+    """
+
+    __slots__ = ("_body", "_forgiven", "_input", "_scanned", "_served", "clock", "parser", "request", "since", "stage")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, clock: Callable[[], float], stage: int) -> None:
+        super().__init__(loop, limits)
+        self.clock = clock
+        self.stage = stage
+        self.since = clock()
+        self.parser = HeadParser(limits)
+        self.request: Request | None = None
+        self._body: RequestBody | None = None  # the one being received
+        self._input = bytearray()  # a head that is not complete, or what came behind the request being answered
+        self._scanned = 0  # so much of a partial head has been looked at
+        self._forgiven = False  # an empty line before the head was skipped
+        self._served = False  # one head has been complete
+
+    def arrived(self, request: Request) -> None:
+        """A head is complete; the body may still come."""
+        raise NotImplementedError
+
+    def refuse(self, error: ExchangeError) -> None:
+        """The input cannot be served: the connection ends."""
+        raise NotImplementedError
+
+    @property
+    def idle(self) -> bool:
+        """No request has begun."""
+        return self.stage in (SECURE, HEAD) and not self._input
+
+    @property
+    def drained(self) -> bool:
+        """The request is complete and nothing has come behind it."""
+        return self.stage == HOLD and not self._input and not self.blind
+
+    def next_request(self) -> None:
+        """The last request is answered (or the connection is secured): begin with the next, which may be here."""
+        self.request = None
+        self.stage = HEAD
+        self.since = self.clock()
+        if self.blind:
+            self.look_on()
+        if self._input:
+            self._look_for_head()
+            if len(self._input) >= self.limits.read_ahead:
+                self.hold_back()
+
+    def discard(self, stage: int) -> None:
+        """Drop input from here on. `stage` says why."""
+        self.stage = stage
+        self.since = self.clock()
+        self._input = bytearray()
+        self.look_on()
+
+    def overdue(self, now: float) -> bool:
+        """
+        Enforce the time limits of input; called by the sweep.
+
+        Returns:
+            Whether the connection is to be closed without a word.
+        """
+        limits, passed = self.limits, now - self.since
+        if self.stage == HEAD:
+            if not self._input:
+                return passed >= (limits.idle_s if self._served else limits.head_s)
+            if passed >= limits.head_s:
+                self.refuse(RequestTimedOut(f"The request head was not complete after {limits.head_s:g} seconds."))
+        elif self.stage == BODY:
+            body = self._body
+            if body is not None and body.wanted and passed >= limits.body_s + body.received / limits.body_bytes_per_s:
+                self._stop_body(RequestTimedOut, "The request body came too slowly.")
+        return self.stage == SECURE and passed >= limits.head_s
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        stage = self.stage
+        if stage == HEAD:
+            if not self._input:
+                size = data.find(b"\r\n\r\n") + 4
+                if 4 < size <= self.limits.header_bytes and data[0] != 13:
+                    self._open(data[:size], data[size:])
+                    return
+                if not self._forgiven:
+                    self.since = self.clock()
+            self._input += data
+            self._look_for_head()
+        elif stage == BODY:
+            self._take_body(data)
+        elif stage in (HOLD, SECURE):
+            self._input += data
+            if len(self._input) >= self.limits.read_ahead:
+                self.hold_back()
+
+    def _look_for_head(self) -> None:
+        """Find the end of the head in the input, or see that there cannot be one."""
+        held = self._input
+        if not self._forgiven and held.startswith(b"\r\n"):
+            del held[:2]  # one empty line before a request is forgiven (RFC 9112, 2.2)
+            self._forgiven = True
+            self._scanned = 0
+        end = held.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        size = len(held) if end < 0 else end + 4
+        if size > self.limits.header_bytes:
+            self.refuse(HeadersTooLarge(f"The request head is over {self.limits.header_bytes} bytes."))
+        elif end >= 0:
+            head = bytes(held[:size])
+            del held[:size]
+            self._open(head, b"")
+        else:
+            try:
+                check_part(held, self._scanned)
+            except InvalidRequest as error:
+                self.refuse(error)
+            self._scanned = size
+
+    def _open(self, head: bytes, rest: bytes) -> None:
+        """
+        A head is complete: let the task have the request.
+
+        What follows the head is either `rest` or in the input, never in both.
+        """
+        self._scanned = 0
+        self._forgiven = False
+        try:
+            request = self.parser.parse(head, self.clock())
+        except ExchangeError as error:
+            self.refuse(error)
+            return
+        length = request.length
+        self._served = True
+        self.request = request
+        if length == 0 or (length is not None and len(rest) >= length):
+            self.stage = HOLD
+            if length:
+                body, rest = rest[:length], rest[length:]
+                self.parser.skip(body)
+                request.give(body)
+            else:
+                request.give(b"")
+            if rest:
+                self._input += rest
+        else:
+            self.stage = BODY
+            self._body = incoming = RequestBody(length, self.limits, self._want_body)
+            request.attach(incoming)
+            if rest:
+                self._take_body(rest)
+            elif self._input:
+                held, self._input = self._input, bytearray()
+                self._take_body(held)
+        self.arrived(request)
+
+    def _take_body(self, data: bytes | bytearray) -> None:
+        body = self._body
+        assert body is not None, "a body is received in this stage"
+        try:
+            taken = body.feed(data)
+        except ExchangeError as error:
+            self._stop_body(type(error), str(error))
+            return
+        if body.complete:
+            self._body = None
+            self.stage = HOLD
+            if taken < len(data):
+                self._input += data[taken:]
+        elif not body.wanted and body.received >= self.limits.read_ahead:
+            self.hold_back()
+
+    def _want_body(self) -> None:
+        """The handler waits for a body that is not complete."""
+        if self._body is None or self.request is None:
+            return
+        self.since = self.clock()
+        if self.request.expects and not self._body.received:
+            self.write(_CONTINUE)
+        self.look_on()
+
+    def _stop_body(self, kind: type[ExchangeError], message: str) -> None:
+        self.drop_body(kind, message)
+        self.stage = DISCARD
+        self.look_on()
+
+    def drop_body(self, kind: type[ExchangeError], message: str) -> None:
+        """No more of the body comes; its reader gets this error."""
+        body, self._body = self._body, None
+        if body is not None:
+            body.fail(kind, message)

@@ -1,0 +1,85 @@
+"""A request as its handler sees it."""
+
+from __future__ import annotations
+
+from penstock.http.request_body import RequestBody
+
+
+class Request:
+    """
+    One request. Made by the connection when the head is complete; belongs to the handler until it returns.
+
+    Attributes:
+        method: upper case.
+        path, query: the target up to and after the first `?`, as sent: percent-encoding is kept. ASCII.
+        headers: names in lower case, values without the white space around them. Lines with the same name are joined
+            by `, `; those that must be single are (the request is refused otherwise).
+        peer: the client's IP address without its port; empty for a Unix socket.
+        local: came in on a listener for callers of this machine's own user.
+        received: when the head was complete, on the server's clock (`loop.time()`), in seconds.
+        length: of the body in bytes; None when it is chunked.
+        keep_alive: the client may send another request on this connection.
+        expects: the client waits for `100 Continue` before it sends the body.
+        chunks: an answer may be chunked (the client speaks HTTP/1.1).
+    """
+
+    __slots__ = (
+        "_incoming",
+        "_whole",
+        "chunks",
+        "expects",
+        "headers",
+        "keep_alive",
+        "length",
+        "local",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "received",
+    )
+
+    def __init__(
+        self,
+        start: tuple[str, str, str, bool],
+        headers: dict[bytes, bytes],
+        peer: str,
+        local: bool,
+        received: float,
+        length: int | None,
+        keep_alive: bool,
+        expects: bool,
+    ) -> None:
+        """`start` is what the request line says: method, path, query, and whether it is HTTP/1.1."""
+        self.method, self.path, self.query, self.chunks = start
+        self.headers = headers
+        self.peer = peer
+        self.local = local
+        self.received = received
+        self.length = length
+        self.keep_alive = keep_alive
+        self.expects = expects
+        self._whole: bytes | None = None
+        self._incoming: RequestBody | None = None
+
+    def give(self, body: bytes) -> None:
+        """The connection's: the body is here already."""
+        self._whole = body
+
+    def attach(self, body: RequestBody) -> None:
+        """The connection's: the body comes in here."""
+        self._incoming = body
+
+    async def body(self) -> bytes:
+        """
+        The whole body; asks the client for it first if it waits for `100 Continue`.
+
+        Raises:
+            InvalidRequest: it is malformed. BodyTooLarge: it is chunked and over the limit.
+            RequestTimedOut: it came too slowly. After any of them the connection ends with the answer.
+        """
+        whole = self._whole
+        if whole is None:
+            assert self._incoming is not None, "the connection gives a body or attaches one"
+            whole = self._whole = await self._incoming.read()
+        return whole

@@ -1,0 +1,90 @@
+"""TLS of the server, with certificates that are renewed while it runs."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+from penstock.types.errors import StartError
+
+_log = logging.getLogger("penstock.http")
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all sound
+
+
+class ServerTls:
+    """
+    A certificate with its key, and the TLS context made of them. May be shared by several listeners.
+
+    TLS 1.2 and 1.3, forward secrecy and authenticated ciphers only, ALPN `http/1.1`.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """
+        Read the pair: PEM files, the certificate followed by its chain, the key without a passphrase.
+
+        Raises:
+            StartError: they cannot be read or do not belong together.
+        """
+        self._certificate = certificate
+        self._key = key
+        self._seen = self._state()
+        try:
+            self._context = self._load()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise StartError(f"The TLS certificate {certificate} with the key {key} cannot be used: {error}") from error
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What the next handshake uses."""
+        return self._context
+
+    def reload_if_changed(self) -> bool:
+        """
+        Take up a renewed pair, for new handshakes; open connections keep what they have.
+
+        A pair that cannot be used is logged once and the old one stays.
+
+        Returns:
+            Whether a new pair is in use.
+        """
+        state = self._state()
+        if state == self._seen:
+            return False
+        self._seen = state
+        try:
+            self._context = self._load()
+        except (OSError, ValueError) as error:
+            _log.warning(
+                "the renewed TLS certificate cannot be used, the old one stays",
+                extra={"fields": {"certificate": str(self._certificate), "error": str(error)}},
+            )
+            return False
+        _log.info("renewed TLS certificate in use", extra={"fields": {"certificate": str(self._certificate)}})
+        return True
+
+    def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_file_state(path) for path in (self._certificate, self._key))
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(_CIPHERS)
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
+        return context
+
+
+def _file_state(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced or rewritten; None while it is missing."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the key is protected by a passphrase")  # OpenSSL would ask for it on the terminal
