@@ -1,9 +1,11 @@
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -140,3 +142,42 @@ def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
     (segment,) = segments(tmp_path)
     assert segment.closed()
     assert len(everything(tmp_path)) == 100
+
+
+def test_a_segment_has_its_name_only_once_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[list[Segment]] = []
+    lock = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        found.append(list(segments(tmp_path)))
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    Writer(tmp_path, "gateway-0").close()
+    assert found == [[]]
+
+
+def test_segments_name_the_writer_they_belong_to(tmp_path: Path) -> None:
+    one, other = Writer(tmp_path, "0", segment_bytes=1), Writer(tmp_path, "0", segment_bytes=1)
+    for number in range(3):
+        one.append(opened(number))
+    writers = [segment.writer for segment in segments(tmp_path)]
+    assert sorted(writers.count(writer) for writer in set(writers)) == [1, 4]
+    one.close()
+    other.close()
+
+
+def test_bytes_that_are_all_there_and_no_record_are_damage(tmp_path: Path) -> None:
+    def damaged(tail: bytes) -> bool:
+        path = tmp_path / "0-1-1-000000.journal"
+        path.write_bytes(tail)
+        return Segment(path).damaged(0)
+
+    payload = b"\xc1 not MessagePack"
+    header = len(payload).to_bytes(4, "little") + crc32(payload).to_bytes(4, "little")
+    assert not damaged(b"")
+    assert not damaged(header[:7])
+    assert not damaged(header + payload[:-1])
+    assert damaged(header + payload)
+    assert damaged(bytes(64))
+    assert damaged(b"\xff" * 8)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.control.admin.errors import Refused, answer, unexpected
+from penstock.control.admin.errors import Refused, refusal, unexpected
 from penstock.control.keys import Keys
 from penstock.records.keys import KeyKind
 
@@ -115,7 +115,7 @@ class Door:
             caller = await self._identify(headers)
             receive = _bounded(headers, receive)
         except Refused as error:
-            await answer(error.status, str(error))(scope, receive, send)
+            await refusal(error)(scope, receive, send)
             return
         except SQLAlchemyError:
             _log.exception("a key cannot be checked")

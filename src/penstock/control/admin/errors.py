@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from penstock.types.errors import PenstockError
 
 _CODES = {
     HTTPStatus.UNAUTHORIZED: "invalid_api_key",
@@ -22,17 +21,16 @@ _CODES = {
 }
 
 
-class Refused(PenstockError):
+class Refused(HTTPException):
     """
-    A request that is answered with an error.
+    A request that is answered with an error. One of the framework's exceptions, so that it passes through its layers.
 
     Attributes:
         param: the field at fault, if one is.
     """
 
     def __init__(self, status: HTTPStatus, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message)
         self.param = param
 
 
@@ -60,6 +58,11 @@ def answer(status: int, message: str, param: str | None = None, headers: dict[st
     return JSONResponse(ErrorBody(error=problem).model_dump(), known, {**(headers or {}), **extra})
 
 
+def refusal(error: Refused) -> JSONResponse:
+    """Return a refusal as a response."""
+    return answer(error.status_code, error.detail, error.param)
+
+
 def unexpected() -> JSONResponse:
     """Return the answer to a request that failed for a reason of ours."""
     return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log of control says more")
@@ -70,7 +73,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> JSONResponse:
-        return answer(error.status, str(error), error.param)
+        return refusal(error)
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> JSONResponse:

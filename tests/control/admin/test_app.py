@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from tests.control.admin.api import Api, error_of, with_api
+
+
+def test_the_document_describes_every_route_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        document = await api.get("/admin/v1/openapi.json")
+        assert set(document["paths"]) == {
+            "/admin/v1/keys",
+            "/admin/v1/keys/{key_id}",
+            "/admin/v1/requests",
+            "/admin/v1/requests/{request_id}",
+            "/admin/v1/status",
+            "/admin/v1/usage",
+        }
+        assert "ErrorBody" in document["components"]["schemas"]
+        for path in ("/docs", "/redoc", "/openapi.json"):
+            assert (await api.local.get(path)).status_code == 404
+
+    with_api(tmp_path, case)
+
+
+def test_what_is_not_served_is_refused_in_our_shape(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        response = await api.local.get("/admin/v1/nothing")
+        assert response.status_code == 404
+        assert "GET /admin/v1/nothing" in error_of(response)["message"]
+        response = await api.local.get("/admin/v1/keys/")
+        assert response.status_code == 404
+        error_of(response)
+        response = await api.local.put("/admin/v1/keys")
+        assert response.status_code == 405
+        assert error_of(response)["code"] == "method_not_allowed"
+        assert "allow" in response.headers
+
+    with_api(tmp_path, case)
+
+
+def test_a_fault_of_ours_is_told_without_its_details(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        async with api.keys._database.write() as connection:
+            await connection.exec_driver_sql("DROP TABLE keys")
+        response = await api.local.get("/admin/v1/keys")
+        assert response.status_code == 500
+        assert error_of(response) == {
+            "message": "internal error; the log of control says more",
+            "type": "server_error",
+            "param": None,
+            "code": "internal_error",
+        }
+
+    with_api(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "not valid JSON"),
+        (b"[]", "body:"),
+        (b'"name"', "body:"),
+        (b"", "body:"),
+        (b'{"name": 5}', "name:"),
+        (b'{"name": "a", "nmae": "b"}', "nmae:"),
+        (b'{"models": "chat"}', "models:"),
+        (b'{"models": []}', "models:"),
+        (b'{"models": [""]}', "models.0:"),
+        (b'{"models": [1]}', "models.0:"),
+        (b'{"tenant": ""}', "tenant:"),
+        (b'{"tenant": "a b"}', "tenant:"),
+        (b'{"tenant": "acme\\n"}', "tenant:"),
+        (b'{"name": "a\\u0000b"}', "name:"),
+        (b'{"name": "' + b"x" * 201 + b'"}', "name:"),
+        (b'{"kind": "root"}', "kind:"),
+        (b'{"kind": "admin", "models": ["chat"]}', "models:"),
+        (b'{"name": "\xff"}', "body"),
+        (b"[" * 10_000 + b"]" * 10_000, "body"),
+        (b'{"name": "\\ud800"}', "name"),
+    ],
+)
+def test_a_bad_body_is_refused_in_one_sentence_and_makes_no_key(tmp_path: Path, content: bytes, message: str) -> None:
+    async def case(api: Api) -> None:
+        response = await api.local.post("/admin/v1/keys", content=content, headers={"content-type": "application/json"})
+        assert response.status_code == 400, response.text
+        error = error_of(response)
+        assert message in error["message"]
+        assert "\n" not in error["message"]
+        assert error["type"] == "invalid_request_error"
+        assert (await api.get("/admin/v1/keys"))["keys"] == []
+
+    with_api(tmp_path, case)

@@ -1,0 +1,108 @@
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from penstock.journal.records import Outcome
+from tests.control.admin.api import Api, error_of, with_api
+from tests.records.exchanges import AT, opened, settled
+
+USAGE = "/admin/v1/usage"
+NOTHING = {
+    "requests": 0,
+    "errors": 0,
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "cache_read_tokens": 0,
+    "cost_nano": 0,
+    "cost_usd": "0.000000000",
+}
+
+
+def figures(requests: int, errors: int, cost_nano: int, cost_usd: str) -> dict[str, object]:
+    return {
+        "requests": requests,
+        "errors": errors,
+        "input_tokens": 10 * requests,
+        "output_tokens": 5 * requests,
+        "cache_read_tokens": 2 * requests,
+        "cost_nano": cost_nano,
+        "cost_usd": cost_usd,
+    }
+
+
+def test_nothing_was_used_at_first(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        assert await api.get(USAGE) == {"totals": NOTHING, "by_key": [], "by_model": []}
+
+    with_api(tmp_path, case)
+
+
+def test_everything_answered_so_far_is_counted_at_once(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        key, _ = await api.keys.create("ci", "other")
+        for number in range(1, 4):
+            api.write(opened(number), settled(number))
+            assert (await api.get(USAGE))["totals"]["requests"] == number
+        api.write(
+            settled(4, model="large", outcome=Outcome.FAILED, cost_nano=1_000_000_001),
+            settled(5, key=key.id, tenant="other"),
+            settled(6, outcome=Outcome.REFUSED, status=401),
+            opened(7),
+        )
+        assert await api.get(USAGE) == {
+            "totals": figures(5, 1, 1_000_001_201, "1.000001201"),
+            "by_key": [
+                {"key": found, "name": name, "tenant": tenant, **sums}
+                for found, name, tenant, sums in sorted(
+                    [
+                        ("key1", "", "acme", figures(4, 1, 1_000_000_901, "1.000000901")),
+                        (key.id, "ci", "other", figures(1, 0, 300, "0.000000300")),
+                    ],
+                    key=lambda row: str(row[0]),
+                )
+            ],
+            "by_model": [
+                {"model": "chat", **figures(4, 0, 1200, "0.000001200")},
+                {"model": "large", **figures(1, 1, 1_000_000_001, "1.000000001")},
+            ],
+        }
+
+    with_api(tmp_path, case)
+
+
+def test_usage_can_be_narrowed(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        hour = 3_600 * 10**9
+        api.write(
+            settled(1, at_ns=AT),
+            settled(2, at_ns=AT + hour, model="large"),
+            settled(3, at_ns=AT + 2 * hour, key="key2", tenant="other"),
+        )
+        expected = {
+            "since=2023-11-14T23:13:20Z": 2,
+            "since=2023-11-14T23:13:20": 2,
+            f"since={quote('2023-11-15T00:13:20+01:00')}": 2,
+            "since=1700003600": 2,
+            "until=2023-11-14T23:13:20Z": 1,
+            "since=2023-11-14T23:13:20Z&until=2023-11-15T00:13:20Z": 1,
+            "key=key2": 1,
+            "model=large": 1,
+            "tenant=acme": 2,
+            "tenant=nobody": 0,
+            "key=%27%20OR%201%3D1%20--": 0,
+        }
+        for query, requests in expected.items():
+            assert (await api.get(f"{USAGE}?{query}"))["totals"]["requests"] == requests, query
+
+    with_api(tmp_path, case)
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "until=", f"key={'x' * 257}", "since=99999999999999999999"])
+def test_a_bad_query_is_refused(tmp_path: Path, query: str) -> None:
+    async def case(api: Api) -> None:
+        response = await api.local.get(f"{USAGE}?{query}")
+        assert response.status_code == 400
+        assert error_of(response)["param"] == query.partition("=")[0]
+
+    with_api(tmp_path, case)

@@ -1,0 +1,168 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.auth import keys as auth
+from penstock.control.keys import Keys
+from penstock.control.publish import Published
+from penstock.records import keys as records
+from penstock.records.database import Database
+from penstock.records.keys import KeyKind
+from penstock.snapshot.file import Reader
+from penstock.snapshot.principals import Principals
+
+PEPPER = b"p" * 32
+
+
+class Store:
+    """Keys over a real database and a real document, and the reader that a gateway has."""
+
+    def __init__(self, directory: Path, database: Database, keys: Keys) -> None:
+        self.directory = directory
+        self.database = database
+        self.keys = keys
+        self.reader = Reader(directory, Principals)
+
+
+async def open_keys(directory: Path, database: Database) -> Keys:
+    moments = iter(range(1_000_000, 2_000_000))
+    return await Keys.open(database, Published(directory, Principals), PEPPER, lambda: next(moments))
+
+
+def with_keys(directory: Path, case: Callable[[Store], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        database = await Database.open(directory / "p.db")
+        try:
+            await case(Store(directory, database, await open_keys(directory, database)))
+        finally:
+            await database.close()
+
+    asyncio.run(whole())
+
+
+def test_gateways_know_a_key_when_create_returns(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        key, text = await store.keys.create("ci", "acme", ("chat",))
+        principals = store.reader.changed()
+        assert principals is not None
+        record = principals.keys[key.id]
+        assert (record.tenant, record.models) == ("acme", ("chat",))
+        assert auth.matches(record.digest, auth.digest(PEPPER, text.encode()))
+        assert auth.key_id(text) == key.id
+
+    with_keys(tmp_path, case)
+
+
+def test_gateways_know_a_key_no_more_when_revoke_returns(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        kept, _ = await store.keys.create("kept", "acme")
+        gone, _ = await store.keys.create("gone", "acme")
+        before = store.reader.changed()
+        assert before is not None
+        assert await store.keys.revoke(gone.id)
+        after = store.reader.changed()
+        assert after is not None
+        assert after.keys.keys() == {kept.id}
+        assert after.version > before.version
+        assert not await store.keys.revoke(gone.id)
+        assert not await store.keys.revoke("unknown")
+        revoked = await store.keys.get(gone.id)
+        assert revoked is not None
+        assert revoked.revoked_at_ns is not None
+
+    with_keys(tmp_path, case)
+
+
+def test_admin_keys_are_no_business_of_gateways(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        _, text = await store.keys.create("ops", "default", kind=KeyKind.ADMIN)
+        assert text.startswith(auth.ADMIN_PREFIX)
+        principals = store.reader.changed()
+        assert principals is not None
+        assert principals.keys == {}
+
+    with_keys(tmp_path, case)
+
+
+def test_what_an_earlier_control_kept_is_published_at_start(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        before, _ = await store.keys.create("before", "acme")
+        async with store.database.write() as connection:  # as when it died between keeping and publishing
+            extra = auth.create(PEPPER)
+            unpublished = records.Key(extra.id, KeyKind.CLIENT, extra.digest, "n", "t", None, 1)
+            await records.add(connection, unpublished)
+            await records.revoke(connection, before.id, 5)
+        earlier = store.reader.changed()
+        await open_keys(store.directory, store.database)
+        principals = store.reader.changed()
+        assert principals is not None
+        assert earlier is not None
+        assert principals.keys.keys() == {unpublished.id}
+        assert principals.version > earlier.version
+
+    with_keys(tmp_path, case)
+
+
+def test_keys_made_at_once_are_all_there_in_the_end(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        made = await asyncio.gather(*(store.keys.create(f"k{number}", "acme") for number in range(20)))
+        await asyncio.gather(*(store.keys.revoke(key.id) for key, _ in made[::2]))
+        principals = store.reader.changed()
+        assert principals is not None
+        assert principals.keys.keys() == {key.id for key, _ in made[1::2]}
+
+    with_keys(tmp_path, case)
+
+
+def test_only_the_whole_text_of_a_valid_key_is_accepted(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        key, text = await store.keys.create("ops", "default", kind=KeyKind.ADMIN)
+        assert await store.keys.authenticate(text) == key
+        for wrong in (text[:-1], text + "A", text.upper(), text[:-1] + ("A" if text[-1] != "A" else "B"), "", "sk-ps-"):
+            assert await store.keys.authenticate(wrong) is None
+        await store.keys.revoke(key.id)
+        assert await store.keys.authenticate(text) is None
+
+    with_keys(tmp_path, case)
+
+
+def test_a_revocation_that_could_not_be_published_is_published_with_the_next_try(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        key, _ = await store.keys.create("k", "acme")
+        document = tmp_path / "principals.msgpack"
+        content = document.read_bytes()
+        document.unlink()
+        document.mkdir()  # nothing can be renamed over a directory
+        with pytest.raises(OSError, match="directory"):
+            await store.keys.revoke(key.id)
+        document.rmdir()
+        document.write_bytes(content)
+        assert not await store.keys.revoke(key.id)  # it was revoked the first time
+        principals = store.reader.changed()
+        assert principals is not None
+        assert principals.keys == {}
+
+    with_keys(tmp_path, case)
+
+
+def test_no_secret_is_in_any_file(tmp_path: Path) -> None:
+    secrets: list[str] = []
+
+    async def case(store: Store) -> None:
+        for kind in KeyKind:
+            _, text = await store.keys.create("k", "acme", kind=kind)
+            secrets.append(text.rpartition("-")[2] if "-" not in text[-43:] else text[-43:])
+        await store.keys.authenticate(text)
+
+        def contents() -> list[bytes]:
+            return [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
+
+        for content in contents():  # with the write-ahead log
+            assert not any(secret.encode() in content for secret in secrets)
+
+    with_keys(tmp_path, case)
+    assert len(secrets) == 2
+    for path in tmp_path.iterdir():
+        assert not any(secret.encode() in path.read_bytes() for secret in secrets)
