@@ -68,17 +68,18 @@ def _lines(facts: Facts) -> Iterator[str]:
     yield f"{facts.title} {__version__} is ready ({facts.seconds:.1f} s)"
     if facts.gateway is not None:
         base = facts.gateway.url if facts.gateway.unix is not None else f"{facts.gateway.url}/v1"
-        yield _columns(f"gateway  {base}", f"models: {', '.join(facts.models) or 'none'}")
+        yield _row("gateway", base, f"models: {', '.join(facts.models) or 'none'}")
+    ops = f"ops: {facts.ops.url}" if facts.ops is not None else ""
     if facts.admin is not None:
-        yield _columns(f"admin    {facts.admin.url}", f"ops: {facts.ops.url}" if facts.ops is not None else "")
+        yield _row("admin", facts.admin.url, ops)
     elif facts.ops is not None:
-        yield f"  ops      {facts.ops.url}"
+        yield _row("ops", facts.ops.url)
     if facts.first_key:
-        yield _columns(f"key      {facts.first_key}", "shown once; `penstock keys create` makes another")
+        yield _row("key", facts.first_key, "shown once; `penstock keys create` makes another")
     if facts.admin_key:
-        yield _columns(f"admin key {facts.admin_key}", "shown once")
+        yield _row("admin key", facts.admin_key, "shown once")
     for name, detail in facts.failures:
-        yield f"  failed   {line(name)}: {line(detail)}"
+        yield _row("failed", f"{line(name)}: {line(detail)}")
     if facts.gateway is not None and facts.models:
         yield "Try it:"
         yield f"  {curl(facts)}"
@@ -90,7 +91,9 @@ def curl(facts: Facts) -> str:
 
     With the first key it goes to the data port as any client would; without, to the Unix socket, which needs none.
     """
-    body = json.dumps({"model": facts.models[0], "messages": [{"role": "user", "content": QUESTION}]})
+    # Temperature 0: a question with one right answer gets the likeliest one, every time.
+    messages = [{"role": "user", "content": QUESTION}]
+    body = json.dumps({"model": facts.models[0], "temperature": 0, "messages": messages})
     words = ["curl", "-s"]
     if not facts.first_key or facts.gateway is None:
         words += ["--unix-socket", facts.local, f"http://localhost{_PATH}"]
@@ -109,5 +112,5 @@ def curl(facts: Facts) -> str:
     return shlex.join([*words, "-H", "Content-Type: application/json", "-d", body])
 
 
-def _columns(left: str, right: str) -> str:
-    return f"  {left:<38} {right}".rstrip()
+def _row(label: str, value: str, remark: str = "") -> str:
+    return f"  {label:<9}  {value:<28}  {remark}".rstrip()
