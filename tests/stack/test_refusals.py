@@ -92,6 +92,7 @@ def test_every_problem_of_a_file_is_told_in_the_order_of_its_lines() -> None:
         ("policies: {default: {}}", f"2: policies: {NOT_YET}"),
         ("state: {database: postgres}", f"2: state.database: must be 'sqlite'; another database is {NOT_YET}"),
         ("state: {counters: 'redis://x'}", f"2: state.counters: must be 'local'; a shared counter store is {NOT_YET}"),
+        ("state: {database: '${NOT_SET}'}", f"2: state.database: must be 'sqlite'; another database is {NOT_YET}"),
         ("state: {fsync: 1s}", f"2: state.fsync: {NOT_YET}"),
         ("modles: {}", "2: modles: unknown key, did you mean 'models'?"),
         ('"sk\\u0007\\n": 1', ('2: ["sk\\u0007\\n"]: unknown key; the keys here are: '
