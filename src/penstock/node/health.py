@@ -20,6 +20,7 @@ class Limits(msgspec.Struct, frozen=True):
     Seconds, all of them.
 
     Attributes:
+        answer: how long a probe waits; llama.cpp answers between batches, so in a long prefill it waits in vain.
         suspect_after: without an answer or movement for so long, a replica gets no new exchanges.
         wedged_after: with work and without movement for so long, it is killed.
         gap: observations further apart than this say that the node slept, and nothing about the engine.
@@ -28,6 +29,7 @@ class Limits(msgspec.Struct, frozen=True):
         start: from starting a process to its first token; loading large weights from a slow disk takes minutes.
     """
 
+    answer: float = 1.0
     suspect_after: float = 1.0
     wedged_after: float = 5.0
     gap: float = 3.0

@@ -15,9 +15,7 @@ from penstock.node.health import Observation
 from penstock.types.address import Address
 from penstock.types.errors import ExchangeError
 
-_ANSWER_S = 1.0  # for a probe; llama.cpp answers between batches, so a long prefill takes longer than this
 _MAX_BODY = 1024 * 1024
-_NO_LIMIT_S = 3600.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _JSON = b"content-type: application/json\r\n"
 
@@ -28,11 +26,13 @@ class Probe:
 
     Args:
         pid: the process whose CPU time is read.
+        answer_s: how long to wait for an answer to a probe.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, engine: Engine, socket: Path, pid: int, clock: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, socket: Path, pid: int, answer_s: float, clock: Callable[[], float]) -> None:
         self._engine = engine
+        self._answer_s = answer_s
         self._stat = Path(f"/proc/{pid}/stat")
         self._clock = clock
         self._pool = Pool(Address(unix=os.fspath(socket)))
@@ -47,7 +47,7 @@ class Probe:
 
     async def healthy(self) -> bool:
         """Whether the engine says that it can take requests."""
-        reply = await self._ask(b"GET", b"/health", b"", _ANSWER_S)
+        reply = await self._ask(b"GET", b"/health", b"", self._answer_s)
         return reply is not None and reply[0] == 200
 
     async def generate(self, body: bytes, limit_s: float) -> str:
@@ -61,8 +61,8 @@ class Probe:
         return ""
 
     async def observe(self) -> Observation:
-        """Look at the engine's counters and CPU time; takes at most a second."""
-        reply = await self._ask(b"GET", b"/metrics", b"", _ANSWER_S)
+        """Look at the engine's counters and CPU time; takes at most `answer_s`."""
+        reply = await self._ask(b"GET", b"/metrics", b"", self._answer_s)
         progress = self._engine.progress(reply[1]) if reply is not None and reply[0] == 200 else None
         return Observation(at=self._clock(), progress=progress, cpu_s=self.cpu_s())
 

@@ -179,7 +179,8 @@ class EngineReplica:
         self._become(ReplicaState.STARTING, self._detail)
         ending = asyncio.create_task(child.wait(), name=f"wait-{self._name}")
         try:
-            async with Probe(engine, self._socket, child.pid, self._around.clock) as probe:
+            answer_s = self._around.limits.answer
+            async with Probe(engine, self._socket, child.pid, answer_s, self._around.clock) as probe:
                 guiding = asyncio.create_task(self._guide(engine, probe), name=f"guide-{self._name}")
                 try:
                     await asyncio.wait({ending, guiding}, return_when=asyncio.FIRST_COMPLETED)
