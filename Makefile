@@ -13,8 +13,8 @@ UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--exclude-newer "1 week" --quiet
 ARGS ?=
-# command:Debian package, for what tests and benchmarks call that pip cannot install
-SYSTEM := curl:curl wrk:wrk
+# command:Debian package, for what tests call that pip cannot install
+SYSTEM := curl:curl
 
 export PIP_ROOT_USER_ACTION := ignore
 
@@ -25,7 +25,7 @@ help:  ## list the targets
 
 setup: $(VENV)/.dev  ## a virtual environment with Penstock and all its tools; leaves .venv/bin/penstock
 
-setup-system:  ## the system packages that tests and benchmarks use (installs them when root, else names them)
+setup-system:  ## the system packages that tests use (installs them when root, else names them)
 	@missing=(); \
 	for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ $${#missing[@]} -eq 0 ]; then exit 0; fi; \
@@ -58,11 +58,11 @@ fmt: $(VENV)/.dev  ## format, and mend what the linter can
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.dev setup-system  ## measure; writes the table that the README quotes
-	$(BIN)/python bench/run.py $(ARGS)
+bench: $(VENV)/.dev  ## measure; writes the table that the README quotes
+	$(BIN)/python -m bench.run $(ARGS)
 
 soak: $(VENV)/.dev  ## 50,000 requests and 5,000 cancelled streams; fails when a worker's memory has grown
-	$(BIN)/python bench/soak.py $(ARGS)
+	$(BIN)/python -m bench.soak $(ARGS)
 
 wheel: $(VENV)/.dev  ## dist/*.whl and the source distribution
 	$(BIN)/python -m build --no-isolation

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socketserver
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -113,15 +115,17 @@ class _TcpServer(_Server, socketserver.TCPServer):
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """An empty data directory that the commands use, and a working directory without a stack file."""
-    home = Home(tmp_path / "home")
-    home.run.mkdir(parents=True)
+    root = Path(tempfile.mkdtemp(prefix="ps-"))  # short, so that the sockets are in it
+    home = Home(root)
+    home.run.mkdir()
     monkeypatch.setenv("PENSTOCK_HOME", str(home.root))
     for variable in ("PENSTOCK_ADMIN_KEY", "PENSTOCK_ADMIN_URL", "PENSTOCK_URL", "PENSTOCK_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
-    return home
+    yield home
+    shutil.rmtree(root)
 
 
 def _serving(server: socketserver.BaseServer) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import typer
 
 from penstock.cli import output
 from penstock.cli.options import FileOption, HomeOption, file_of, home_of
+from penstock.cli.progress import Progress
 from penstock.cli.ready import Bound, Facts, block
 from penstock.types.errors import StartError
 from penstock.types.home import Home
@@ -22,8 +22,6 @@ if TYPE_CHECKING:  # these load the stack's parser and the node, which only thes
     from penstock.stack.listen import Listen
     from penstock.stack.stack import Stack
     from penstock.telemetry.link import Notice
-
-_LOOK_S = 0.2
 
 
 def up(file: FileOption = None, home: HomeOption = None) -> None:
@@ -62,7 +60,8 @@ def _serve(
     for warning in stack.warnings:
         output.note(f"Warning: {output.line(warning.written(stack.file))}")
     home = home_of(directory)
-    announcer = _Announcer(title, stack, home, began)
+    progress = Progress(home)
+    announcer = _Announcer(title, stack, home, began, progress)
     settings = NodeSettings(
         home=home,
         stack_path=stack.path,
@@ -77,12 +76,12 @@ def _serve(
     )
 
     async def serve() -> int:
-        progress = asyncio.create_task(_show_progress(home, announcer.done), name="progress")
+        watching = asyncio.create_task(progress.watch(), name="progress")
         try:
             return await run(settings)
         finally:
-            announcer.done.set()
-            await progress
+            progress.stop()
+            await watching
 
     handler = log.configure("node")
     try:
@@ -94,32 +93,28 @@ def _serve(
 
 
 class _Announcer:
-    """
-    Prints the ready block, once. Called from the node's event loop.
+    """Prints the ready block, once. Called from the node's event loop."""
 
-    Attributes:
-        done: set when there is no more progress to show.
-    """
-
-    def __init__(self, title: str, stack: Stack, home: Home, began: float) -> None:
-        self.done = asyncio.Event()
+    def __init__(self, title: str, stack: Stack, home: Home, began: float, progress: Progress) -> None:
         self._title = title
         self._stack = stack
         self._home = home
         self._began = began
+        self._progress = progress
         self._notices: dict[str, str] = {}
+        self._printed = False
 
     def notice(self, notice: Notice) -> None:
         """Keep what belongs into the block; what comes after it gets a line of its own."""
-        if self.done.is_set():
-            print(f"  {notice.name.replace('_', ' ')} {notice.text}    shown once", flush=True)
         self._notices[notice.name] = notice.text
+        if self._printed:
+            print(f"  {notice.name.replace('_', ' ')}  {notice.text}  shown once", flush=True)
 
     def ready(self, started: Started) -> None:
         """Print the block in one write, so that whoever reads it gets it whole."""
         from penstock.snapshot.fleet import ReplicaState
 
-        self.done.set()
+        self._progress.stop()
         facts = Facts(
             title=self._title,
             seconds=time.monotonic() - self._began,
@@ -137,32 +132,7 @@ class _Announcer:
             ),
         )
         print(block(facts), flush=True)
-
-
-async def _show_progress(home: Home, done: asyncio.Event) -> None:
-    """Say on a terminal what is still loading, until `done`."""
-    if not sys.stderr.isatty():
-        return
-    from rich.console import Console
-
-    from penstock.snapshot.file import Reader, UnknownFormat
-    from penstock.snapshot.fleet import Fleet, ReplicaState
-
-    reader = Reader(home.snapshot, Fleet)
-    with Console(file=sys.stderr).status("Starting …") as shown:
-        while not done.is_set():
-            try:
-                fleet = reader.changed()
-            except UnknownFormat:
-                fleet = None  # of another version; the node replaces it
-            if fleet is not None:
-                loading = [replica.name for replica in fleet.replicas if replica.state is ReplicaState.STARTING]
-                shown.update(f"Loading {', '.join(loading)} …" if loading else "Starting …")
-            try:
-                async with asyncio.timeout(_LOOK_S):
-                    await done.wait()
-            except TimeoutError:
-                continue
+        self._printed = True
 
 
 def _host_port(listen: Listen, setting: str, home: Home) -> HostPort:
