@@ -86,7 +86,7 @@ def parse_json(text: str | bytes) -> Order:
     """
     try:
         fields = msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise OrderError(f"an order in JSON must be one object: {error}") from error
     return from_mapping(fields)
 

@@ -31,6 +31,7 @@ PieceSize = Annotated[int, Meta(ge=1, le=_MAX_SIZE, extra={"unit": SIZE})]
 Count = Annotated[int, Meta(ge=0, le=_MAX_EVENTS)]
 Positive = Annotated[int, Meta(ge=1, le=_MAX_EVENTS)]
 
+Stall = Literal["before_head", "in_head", "after_head", "after_events", "in_event"]
 Where = Literal["before_head", "in_head", "after_head", "after_events", "in_event", "in_character"]
 Body = Literal["answer", "error", "html", "garbage", "empty"]
 Usage = Literal["normal", "missing", "null", "negative", "huge", "text"]
@@ -73,7 +74,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     delay: Seconds = 0.0  # before the head
     delay_first: Seconds = 0.0  # between the head and the first content event (or a plain answer's body)
     delay_between: Seconds = 0.0  # between content events
-    stall: Where | None = None  # where to fall silent; `in_character` is for cuts only
+    stall: Stall | None = None  # where to fall silent
     stall_after: Count | None = None  # content events before the silence
     stall_for: Seconds | None = None  # how long; None is until the client leaves
     ping_every: Seconds = 0.0  # `: ping` comments in every wait of a stream after its head; 0 is none
@@ -140,8 +141,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             where, after = getattr(self, name), getattr(self, f"{name}_after")
             if after is not None and where in {"before_head", "in_head", "after_head"}:
                 raise ValueError(f"`{name}_after` counts events; it means nothing with `{name}={where}`")
-        if self.stall == "in_character":
-            raise ValueError("`stall` has no `in_character`; `in_event` is the nearest")
         if self.framing == "length" and (self.events or 0) > MAX_WHOLE_EVENTS:
             raise ValueError(f"`framing=length` makes the answer whole first; `events` may be {MAX_WHOLE_EVENTS} then")
         if self.stall_for is not None and self.stall_place is None:

@@ -204,17 +204,20 @@ class Upstream:
         """Read the body as ordered; None where nothing of it is known. And the connection, if it was taken over."""
         body: bytes | None = None
         line: Line | None = None
+        read = 0
         if order is not None and order.read_rate is not None:
             if request.length is None:
                 raise InvalidRequest("The order `read_rate` needs a request with a content-length.")
             line = Line(responder.take_over(), self._sleep)
-            await line.read_slowly(order.read_rate, request.length)
+            read = await line.read_slowly(order.read_rate, request.length)
         elif order is None or order.read == "all":
             body = await request.body()
-        headers = request.headers
-        known = body or b""
-        size = len(known) if body is not None else request.length or 0
-        self.stats.keep(Received(call.id, request.method, request.path, request.query, headers, known, size))
+            read = len(body)
+        size = request.length if body is None else read
+        received = Received(
+            call.id, request.method, request.path, request.query, request.headers, body or b"", size or 0
+        )
+        self.stats.keep(received, read)
         return body, line
 
     def _order_in_prompt(self, path: str, asked: Asked) -> tuple[Order, Asked]:

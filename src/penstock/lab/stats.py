@@ -63,7 +63,8 @@ class Received(msgspec.Struct, frozen=True):
     A request as it came in. Nothing is hidden: this is a lab.
 
     Attributes:
-        body: at most its first 64 KiB; `body_bytes` is its length.
+        body: at most its first 64 KiB, of what was read.
+        body_bytes: the body's length, also where it was not read; 0 if it was not announced then.
     """
 
     id: str
@@ -152,9 +153,9 @@ class Stats:
         self.changed()
         return call
 
-    def keep(self, received: Received) -> None:
-        """Remember a request; its body is cut to its first part."""
-        self.bytes_received += received.body_bytes
+    def keep(self, received: Received, read: int) -> None:
+        """Remember a request, of whose body `read` bytes were read; what is kept of it is cut to its first part."""
+        self.bytes_received += read
         if len(received.body) > MAX_BODY:
             received = msgspec.structs.replace(received, body=received.body[:MAX_BODY])
         self.received.append(received)

@@ -98,7 +98,8 @@ def _bind(listen: str) -> tuple[socket.socket, str]:
         family = socket.AF_INET6 if ":" in name else socket.AF_INET
         sock = socket.create_server((name, int(port)), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise StartError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        told = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise StartError(f"cannot listen on {listen}: {told}") from error
     return sock, f"http://{host}:{sock.getsockname()[1]}"
 
 
