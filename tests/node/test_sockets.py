@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.node.sockets import listen_tcp, listen_unix, prepare_directory
+from penstock.node.sockets import listen_tcp, listen_unix
 from penstock.types.errors import StartError
 from penstock.types.home import SOCKET_NAME, Home
 
@@ -60,30 +60,6 @@ def test_a_path_too_long_for_a_socket_is_one_clear_sentence(tmp_path: Path) -> N
     path = tmp_path / ("x" * 120)
     with pytest.raises(StartError, match=r"cannot listen on .*too long"):
         listen_unix(path)
-
-
-def test_directories_are_private(tmp_path: Path) -> None:
-    open_one = tmp_path / "open"
-    open_one.mkdir(mode=0o755)
-    for path in (tmp_path / "a" / "b", open_one):
-        prepare_directory(path)
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-
-
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(tmp_path)
-    with pytest.raises(StartError, match=r"must be a directory"):
-        prepare_directory(link)
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(StartError, match="must be a directory of user 12345"):
-        prepare_directory(tmp_path)
-
-
-def test_a_file_in_the_way_is_one_clear_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StartError, match="cannot make the directory"):
-        prepare_directory(tmp_path / "file" / "run")
 
 
 def test_sockets_of_a_deep_home_fit_into_the_kernels_limit() -> None:

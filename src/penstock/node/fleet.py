@@ -93,7 +93,7 @@ class Fleet:
         while True:
             self._wake.clear()
             self._read_desired()
-            await self._act()
+            self._act()
             replicas = self.replicas
             if replicas != self._published:
                 await self._publish(replicas)
@@ -103,11 +103,13 @@ class Fleet:
 
     async def close(self) -> None:
         """End all replicas, whatever they are doing, and publish that there are none."""
-        await asyncio.gather(*(replica.drop() for replica in self._replicas.values()))
+        for replica in self._replicas.values():
+            replica.drop()
+        await asyncio.gather(*(replica.gone() for replica in self._replicas.values()))
         self._replicas.clear()
         await self._publish(())
 
-    async def _act(self) -> None:
+    def _act(self) -> None:
         for key in [key for key, replica in self._replicas.items() if replica.ended]:
             del self._replicas[key]
         if self._desired is None:
@@ -121,7 +123,7 @@ class Fleet:
                 case Retire(key):
                     self._replicas[key].retire()
                 case Drop(key):
-                    await self._replicas.pop(key).drop()
+                    self._replicas[key].drop()
 
     async def _publish(self, replicas: tuple[Replica, ...]) -> None:
         self._version = max(self._version + 1, self._generation)

@@ -21,14 +21,14 @@ from typing import Any
 from setproctitle import setproctitle
 
 from penstock.http.server import Server
-from penstock.node import lock, ops
+from penstock.node import directory, lock, ops
 from penstock.node.engines import ENGINES
 from penstock.node.engines.engine import Engine
 from penstock.node.fleet import Fleet
 from penstock.node.health import Limits
 from penstock.node.metrics import Totals
 from penstock.node.settings import Commands, HostPort, NodeSettings, Started
-from penstock.node.sockets import listen_tcp, listen_unix, prepare_directory
+from penstock.node.sockets import listen_tcp, listen_unix
 from penstock.node.supervisor import Program, Supervisor
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ async def run(
         StartError: another node uses the directory, a port is taken, a directory cannot be made.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
-    prepare_directory(settings.home.root)
+    directory.prepare_home(settings.home.root, settings.home.node_lock)
     with lock.hold(settings.home.node_lock) as crashed, _signals(stop, hurry):
         node = Node(settings, engines, commands or Commands())
         await node.serve(stop, hurry, _AFTER_CRASH_S if crashed else 0.0)
@@ -78,8 +78,8 @@ class Node:
         """
         settings = self._settings
         home = settings.home
-        for directory in (home.snapshot, home.journal, home.run):
-            prepare_directory(directory)
+        for path in (home.snapshot, home.journal, home.run):
+            directory.prepare(path)
         for left_behind in home.run.glob("*.sock"):
             left_behind.unlink(missing_ok=True)
         async with AsyncExitStack() as stack:

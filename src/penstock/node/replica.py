@@ -82,6 +82,7 @@ class EngineReplica:
         self._pid = 0
         self._proven = False
         self._retired_at = 0.0
+        self._dropped = False
         self._retiring = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"replica-{self._name}")
 
@@ -116,9 +117,16 @@ class EngineReplica:
             self._become(ReplicaState.DRAINING, "")
             self._retiring.set()
 
-    async def drop(self) -> None:
-        """End now. Returns when nothing is left."""
-        self._task.cancel()
+    def drop(self) -> None:
+        """End now, without finishing anything."""
+        self._retiring.set()
+        if not self._dropped:  # a second cancellation would interrupt the clean-up of the first
+            self._dropped = True
+            self._become(ReplicaState.DRAINING, "")
+            self._task.cancel()
+
+    async def gone(self) -> None:
+        """Return when nothing is left of it."""
         await asyncio.wait({self._task})
 
     async def _run(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 import time
 from pathlib import Path
 
@@ -17,24 +16,6 @@ from penstock.types.errors import StartError
 
 BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 _RETRY_S = 0.05
-
-
-def prepare_directory(path: Path) -> None:
-    """
-    Make `path` a directory that only we can enter.
-
-    Raises:
-        StartError: it cannot be made, or is somebody else's.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-            raise StartError(f"{path} must be a directory of user {os.getuid()}")
-        if status.st_mode & 0o077:
-            path.chmod(0o700)
-    except OSError as error:
-        raise StartError(f"cannot make the directory {path}: {error.strerror}") from error
 
 
 def listen_tcp(address: tuple[str, int], setting: str, patience_s: float = 0.0) -> socket.socket:
@@ -77,7 +58,7 @@ def listen_unix(path: Path) -> socket.socket:
     """
     Listen on a Unix socket that only our own user may connect to, in place of one that a dead process left.
 
-    The directory is ours alone (`prepare_directory`) and belongs to one node (`lock.hold`).
+    The directory is ours alone (`directory.prepare`) and belongs to one node (`lock.hold`).
 
     Raises:
         StartError: it cannot be made.
