@@ -161,7 +161,7 @@ def test_bad_weights_get_a_line_and_the_rest_serves(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"not weights")
     stack = STACK.replace("models:\n", "  bad: {engine: llama.cpp, weights: broken.gguf}\nmodels:\n  worse: bad\n")
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(mode=0o700)
     (tmp_path / "broken.gguf").rename(home / "broken.gguf")
     with start(home, stack) as running:
         failed = [line.split() for line in running.output.splitlines() if line.strip().startswith("failed")]
