@@ -5,22 +5,22 @@ from collections.abc import Iterable
 import pytest
 
 from penstock.node.engines.engine import Progress
-from penstock.node.health import Drain, Limits, Observation, Verdict, begin, drained, judge
+from penstock.node.health import Drain, Effort, Limits, Observation, Verdict, begin, drained, judge
 
 LIMITS = Limits()
 FINE, SUSPECT, WEDGED = Verdict.FINE, Verdict.SUSPECT, Verdict.WEDGED
 
 
-def seen(at: float, steps: int, cpu_s: float, running: int = 1, waiting: int = 0) -> Observation:
-    return Observation(at, Progress(steps, running, waiting), cpu_s)
+def seen(at: float, steps: int, cpu_s: float, running: int = 1, waiting: int = 0, faults: int = 0) -> Observation:
+    return Observation(at, Progress(steps, running, waiting), Effort(cpu_s, faults))
 
 
-def silent(at: float, cpu_s: float) -> Observation:
-    return Observation(at, None, cpu_s)
+def silent(at: float, cpu_s: float, faults: int = 0) -> Observation:
+    return Observation(at, None, Effort(cpu_s, faults))
 
 
 def story(observations: Iterable[Observation]) -> list[Verdict]:
-    watch = begin(0.0, 0.0)
+    watch = begin(0.0, Effort(0.0))
     verdicts = []
     for observation in observations:
         watch, verdict = judge(watch, observation, LIMITS)
@@ -44,6 +44,10 @@ def test_a_prefill_on_a_very_busy_machine_is_fine() -> None:
     assert set(story(silent(float(at), at * 0.15) for at in range(1, 100))) == {FINE}
 
 
+def test_a_prefill_that_waits_for_the_disk_is_fine() -> None:
+    assert set(story(silent(float(at), at * 0.01, at * 100) for at in range(1, 100))) == {FINE}
+
+
 def test_silence_without_movement_is_suspect_after_a_second_and_wedged_after_five() -> None:
     verdicts = story([seen(0.5, 1, 0.1), *(silent(0.5 + at, 0.1) for at in (0.9, 1, 2, 3, 4, 4.9, 5, 6))])
     assert verdicts == [FINE, FINE, SUSPECT, SUSPECT, SUSPECT, SUSPECT, SUSPECT, WEDGED, WEDGED]
@@ -65,11 +69,13 @@ def test_recovers_when_it_moves_again() -> None:
     assert verdicts == [SUSPECT, SUSPECT, SUSPECT, SUSPECT, FINE, SUSPECT, SUSPECT]
 
 
-@pytest.mark.parametrize("moving", [seen(4, 2, 0), seen(4, 1, 1.0), seen(4, 1, 0, running=0), silent(4, 1.0)])
+@pytest.mark.parametrize(
+    "moving", [seen(4, 2, 0), seen(4, 1, 1.0), seen(4, 1, 0, running=0), silent(4, 1.0), silent(4, 0, 9)]
+)
 def test_any_movement_starts_the_count_anew(moving: Observation) -> None:
     before = [seen(1, 1, 0), seen(2, 1, 0), seen(3, 1, 0)]
     steps = moving.progress.steps if moving.progress else 1
-    after = [seen(at, steps, moving.cpu_s) for at in (5, 6, 7, 8, 8.9, 9)]
+    after = [seen(at, steps, moving.effort.cpu_s, faults=moving.effort.faults) for at in (5, 6, 7, 8, 8.9, 9)]
     assert story([*before, moving, *after]) == [FINE] * 9 + [WEDGED]
 
 

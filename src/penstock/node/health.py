@@ -1,9 +1,10 @@
 """
 Judging a running engine by what was observed of it. Pure: no I/O and no clock, so a long story is a short test.
 
-A replica is *wedged* when there is work and nothing moves: neither its step counter nor its CPU time. Work is a request
-that is running or waiting, or a probe that got no answer. A long prefill answers no probe either (llama.cpp answers
-between batches), but its CPU time moves, so it is not wedged.
+A replica is *wedged* when there is work and nothing moves: neither its step counter, nor its CPU time, nor the count of
+pages it has read from disk. Work is a request that is running or waiting, or a probe that got no answer. A long prefill
+answers no probe either (llama.cpp answers between batches), but its CPU time moves, or, with weights that do not fit
+into memory, its page faults, so it is not wedged.
 """
 
 from __future__ import annotations
@@ -42,6 +43,19 @@ class Limits(msgspec.Struct, frozen=True):
 _MOVING_CPU = 0.1  # CPU seconds per second
 
 
+class Effort(msgspec.Struct, frozen=True):
+    """
+    What a process has used since it started, as the kernel counts it.
+
+    Attributes:
+        cpu_s: CPU seconds, of all its threads.
+        faults: pages it waited for until they were read from disk.
+    """
+
+    cpu_s: float
+    faults: int = 0
+
+
 class Observation(msgspec.Struct, frozen=True):
     """
     One look at a replica.
@@ -49,12 +63,11 @@ class Observation(msgspec.Struct, frozen=True):
     Attributes:
         at: seconds of a monotonic clock.
         progress: what it answered; None when it did not answer.
-        cpu_s: CPU seconds its process has used.
     """
 
     at: float
     progress: Progress | None
-    cpu_s: float
+    effort: Effort
 
 
 class Verdict(Enum):
@@ -77,12 +90,12 @@ class Watch(msgspec.Struct, frozen=True):
     seen: float
     moved: float
     steps: int
-    cpu_s: float
+    effort: Effort
 
 
-def begin(at: float, cpu_s: float) -> Watch:
+def begin(at: float, effort: Effort) -> Watch:
     """Start watching a replica that has just proved that it works."""
-    return Watch(seen=at, moved=at, steps=-1, cpu_s=cpu_s)
+    return Watch(seen=at, moved=at, steps=-1, effort=effort)
 
 
 def judge(watch: Watch, observation: Observation, limits: Limits) -> tuple[Watch, Verdict]:
@@ -91,11 +104,12 @@ def judge(watch: Watch, observation: Observation, limits: Limits) -> tuple[Watch
     still_s = at - watch.moved
     idle = progress is not None and progress.running + progress.waiting == 0
     stepped = progress is not None and progress.steps != watch.steps
-    computed = observation.cpu_s - watch.cpu_s > _MOVING_CPU * still_s
+    computed = observation.effort.cpu_s - watch.effort.cpu_s > _MOVING_CPU * still_s
+    loaded = observation.effort.faults != watch.effort.faults
     slept = at - watch.seen > limits.gap
-    if idle or stepped or computed or slept:
+    if idle or stepped or computed or loaded or slept:
         steps = watch.steps if progress is None else progress.steps
-        return Watch(seen=at, moved=at, steps=steps, cpu_s=observation.cpu_s), Verdict.FINE
+        return Watch(seen=at, moved=at, steps=steps, effort=observation.effort), Verdict.FINE
     watch = msgspec.structs.replace(watch, seen=at)
     if still_s >= limits.wedged_after:
         return watch, Verdict.WEDGED

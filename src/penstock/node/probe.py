@@ -11,7 +11,7 @@ from typing import Self
 
 from penstock.http.pool import Pool, Timeouts
 from penstock.node.engines.engine import Engine
-from penstock.node.health import Observation
+from penstock.node.health import Effort, Observation
 from penstock.types.address import Address
 from penstock.types.errors import ExchangeError
 
@@ -25,7 +25,7 @@ class Probe:
     One process, over its Unix socket. Belongs to its replica; used by one task at a time.
 
     Args:
-        pid: the process whose CPU time is read.
+        pid: the process whose effort is read.
         answer_s: how long to wait for an answer to a probe.
         clock: seconds, monotonic.
     """
@@ -61,18 +61,19 @@ class Probe:
         return ""
 
     async def observe(self) -> Observation:
-        """Look at the engine's counters and CPU time; takes at most `answer_s`."""
+        """Look at the engine's counters and effort; takes at most `answer_s`."""
         reply = await self._ask(b"GET", b"/metrics", b"", self._answer_s)
         progress = self._engine.progress(reply[1]) if reply is not None and reply[0] == 200 else None
-        return Observation(at=self._clock(), progress=progress, cpu_s=self.cpu_s())
+        return Observation(at=self._clock(), progress=progress, effort=self.effort())
 
-    def cpu_s(self) -> float:
-        """CPU seconds that the process has used, all its threads; 0 when it has gone."""
+    def effort(self) -> Effort:
+        """What the process has used so far; nothing when it has gone."""
         try:
             fields = self._stat.read_bytes().rpartition(b")")[2].split()
         except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, see proc(5)
+            return Effort(0.0)
+        majflt, utime, stime = (int(fields[index]) for index in (9, 11, 12))  # see proc(5)
+        return Effort((utime + stime) / _TICKS, majflt)
 
     async def _ask(self, method: bytes, path: bytes, body: bytes, limit_s: float) -> tuple[int, bytes] | None:
         """Return status and body; None when no whole answer came in time."""

@@ -132,13 +132,14 @@ class EngineReplica:
     async def _run(self) -> None:
         backoff = Backoff(first_free=True)
         clock = self._around.clock
+        note = ""
         while not self._retiring.is_set():
             await self._weights()
             if self._retiring.is_set() or self._engine is None:
                 break
             backoff.started(clock())
             try:
-                reason = await self._live(self._engine)
+                reason = await self._live(self._engine, note)
             except Exception as error:  # noqa: BLE001  # one replica must not end the node, nor be retried without a pause
                 _log.exception("replica failed", extra={"fields": {"replica": self._name}})
                 reason = f"internal error: {type(error).__name__}"
@@ -152,8 +153,8 @@ class EngineReplica:
             if wait:
                 self._become(ReplicaState.FAILED, f"{reason}; trying again in {wait:g} s")
                 await self._pause(wait)
-            else:
-                self._become(ReplicaState.STARTING, f"{reason}; starting again")
+            note = f"{reason}; starting again"
+            self._become(ReplicaState.STARTING, note)
         self._around.changed()
 
     async def _weights(self) -> None:
@@ -172,8 +173,8 @@ class EngineReplica:
             while not self._retiring.is_set() and _stamp(path) == before:
                 await self._pause(_WEIGHTS_S)
 
-    async def _live(self, engine: Engine) -> str:
-        """Run one process from start to end; return why it ended."""
+    async def _live(self, engine: Engine, note: str) -> str:
+        """Run one process from start to end; return why it ended. `note` is its detail until it is ready."""
         self._generation = self._around.generation()
         prefix = _NOT_IN_A_NAME.sub("_", self._spec.deployment)[: SOCKET_NAME // 2]
         self._socket = self._around.run / f"{prefix}-{self._index}-{self._generation}.sock"
@@ -184,7 +185,7 @@ class EngineReplica:
         except OSError as error:
             return f"the engine cannot be started: {error.strerror}"
         self._pid = child.pid
-        self._become(ReplicaState.STARTING, self._detail)
+        self._become(ReplicaState.STARTING, note)
         ending = asyncio.create_task(child.wait(), name=f"wait-{self._name}")
         try:
             answer_s = self._around.limits.answer
@@ -229,7 +230,7 @@ class EngineReplica:
 
     async def _watch(self, probe: Probe) -> str:
         limits = self._around.limits
-        watch = health.begin(self._around.clock(), probe.cpu_s())
+        watch = health.begin(self._around.clock(), probe.effort())
         drain: health.Drain | None = None
         while True:
             observation = await probe.observe()
