@@ -217,17 +217,36 @@ def test_a_segment_that_cannot_be_kept_stops_no_other(tmp_path: Path, caplog: py
     async def case(world: World) -> None:
         bad, good = Writer(world.journal, "0"), Writer(world.journal, "1")
         bad.append(a_settled(1, at_ns=2**64 - 1))  # no 64-bit signed number, so no column takes it
-        good.append(a_settled(2))
-        for _ in range(3):
-            assert not await world.fold.step()
-        assert await world.outcomes() == {"req-000002": "answered"}
+        for number in range(50):
+            good.append(a_settled(number))
+            assert await world.fold.step()
+            assert len(await world.entries()) == number + 1
         bad.close()
         good.close()
-        assert not await world.fold.step()
+        for _ in range(50):
+            await world.fold.step()
         assert len(world.files()) == 1  # it stays for whoever mends this
 
     in_world(tmp_path, case)
     assert len(caplog.records) == 1
+
+
+def test_a_database_that_fails_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        writer = Writer(world.journal, "0")
+        writer.append(an_opened(1))
+        writer.append(a_settled(1))
+        async with world.database.write() as connection:
+            await connection.exec_driver_sql("ALTER TABLE ledger RENAME TO elsewhere")
+        assert not await world.fold.step()
+        assert await world.positions() == {}
+        async with world.database.write() as connection:
+            await connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO ledger")
+        assert await world.fold.step()
+        assert await world.outcomes() == {"req-000001": "answered"}
+        writer.close()
+
+    in_world(tmp_path, case)
 
 
 def test_a_journal_that_is_no_more_is_told_and_tried_again(tmp_path: Path) -> None:
@@ -304,7 +323,7 @@ async def dying(database: Database, after: int) -> AsyncIterator[None]:
 exchange_fates = st.sampled_from(["settled", "refused", "open"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     fates=st.lists(st.tuples(st.integers(0, 2), exchange_fates), max_size=30),
     crashes=st.lists(st.integers(0, 60), max_size=12),
@@ -346,6 +365,25 @@ def test_every_exchange_is_in_the_ledger_once_whenever_control_dies(
         assert world.files() == []
 
     in_world(tmp_path_factory.mktemp("world"), case)
+
+
+def test_a_fold_that_is_cancelled_at_any_moment_goes_on_later(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        writer = Writer(world.journal, "0", segment_bytes=1_000)
+        for turns in range(60):
+            writer.append(an_opened(turns))
+            writer.append(a_settled(turns))
+            step = asyncio.create_task(world.fold.step())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+        writer.close()
+        await world.fold.step()
+        assert await world.outcomes() == {f"req-{number:06d}": "answered" for number in range(60)}
+        assert (world.files(), await world.positions(), await world.open()) == ([], {}, set())
+
+    in_world(tmp_path, case)
 
 
 _WRITER = """

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from penstock.control import lost
 from penstock.journal.records import Opened, Settled
@@ -25,7 +25,8 @@ from penstock.records.database import Database
 BATCH = 1000  # records in one transaction
 _DAMAGED = ".damaged"
 _INTERVAL_S = 0.25
-_RETRY_S = 5.0  # after a failure, such as a full disk
+_RETRY_S = 5.0  # after a failure of the whole, such as a full disk
+_REST = 20  # steps for which a segment is left alone that could not be folded
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ class Fold:
         self._database = database
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
-        self._broken: set[str] = set()  # segments whose failure is in the log already
+        self._broken: dict[str, int] = {}  # segments that could not be folded, and how many steps they still rest
         self._late: set[asyncio.Task[bool]] = set()  # passes that callers of `catch_up` may have left behind
 
     async def run(self) -> None:
         """Fold for ever, until cancelled."""
         while True:
-            complete = await self.step()
-            await asyncio.sleep(_INTERVAL_S if complete else _RETRY_S)
+            well = await self.step()
+            await asyncio.sleep(_INTERVAL_S if well else _RETRY_S)
 
     async def catch_up(self, patience_s: float) -> None:
         """Fold what is in the journal now; after `patience_s` seconds go on with it without the caller."""
@@ -58,13 +59,14 @@ class Fold:
 
     async def step(self) -> bool:
         """
-        Fold what is in the journal now. False when something could not be folded; it is tried again next time.
+        Fold what is in the journal now. False when the database failed; nothing is lost by that.
 
-        One segment's failure does not keep others from being folded.
+        A segment that cannot be folded keeps no other from being folded; it is tried again some steps later.
         """
         async with self._turn:
             try:
-                return await self._fold_all()
+                await self._fold_all()
+                return True
             except (OSError, SQLAlchemyError):
                 self._positions = None  # a commit that failed may still have happened
                 _log.exception("the journal cannot be folded; trying again")
@@ -86,25 +88,29 @@ class Fold:
             waiting += max(0, size - positions.get(segment.path.name, 0))
         return count, waiting
 
-    async def _fold_all(self) -> bool:
+    async def _fold_all(self) -> None:
         first = self._positions is None
         positions = await self._load()
-        complete, removed = True, False
+        removed = False
         for segment in list(segments(self._journal)):
+            name = segment.path.name
+            if self._broken.get(name):
+                self._broken[name] -= 1
+                continue
             try:
                 removed |= await self._fold(segment, positions)
-                self._broken.discard(segment.path.name)
+                self._broken.pop(name, None)
             except FileNotFoundError:
                 continue  # taken away by hand
+            except OperationalError:
+                raise  # the database as a whole: a full disk, say
             except Exception:  # noqa: BLE001  # whatever one segment holds, it is logged and the others go on
-                complete = False
-                positions = await self._reload()
-                if segment.path.name not in self._broken:
-                    self._broken.add(segment.path.name)
+                if name not in self._broken:
                     _log.exception("a segment of the journal cannot be folded", extra=_fields(segment.path))
+                self._broken[name] = _REST
+                positions = await self._reload()
         if first or removed:
             await self._settle_lost()
-        return complete
 
     async def _fold(self, segment: Segment, positions: dict[str, int]) -> bool:
         """Fold one segment up to its present end, and remove it when it is done with. Return whether it was removed."""

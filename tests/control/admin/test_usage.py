@@ -1,8 +1,6 @@
 from pathlib import Path
 from urllib.parse import quote
 
-import pytest
-
 from penstock.journal.records import Outcome
 from tests.control.admin.api import Api, error_of, with_api
 from tests.records.exchanges import AT, opened, settled
@@ -98,11 +96,11 @@ def test_usage_can_be_narrowed(tmp_path: Path) -> None:
     with_api(tmp_path, case)
 
 
-@pytest.mark.parametrize("query", ["since=yesterday", "until=", f"key={'x' * 257}", "since=99999999999999999999"])
-def test_a_bad_query_is_refused(tmp_path: Path, query: str) -> None:
+def test_a_bad_query_is_refused(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        response = await api.local.get(f"{USAGE}?{query}")
-        assert response.status_code == 400
-        assert error_of(response)["param"] == query.partition("=")[0]
+        for query in ("since=yesterday", "until=", f"key={'x' * 257}", "since=99999999999999999999"):
+            response = await api.local.get(f"{USAGE}?{query}")
+            assert response.status_code == 400
+            assert error_of(response)["param"] == query.partition("=")[0]
 
     with_api(tmp_path, case)
