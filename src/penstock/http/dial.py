@@ -149,23 +149,25 @@ class Dialer:
     def _sentence(self, error: OSError, limit_s: float | None) -> str:
         name = self._name
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"The TLS certificate of {name} is not accepted: {error.verify_message}."
+            return f"The TLS certificate of the {name} is not accepted: {error.verify_message}."
         if isinstance(error, ssl.SSLError):
-            return f"TLS with {name} failed: {error.reason or 'the connection was closed'}."
+            return f"TLS with the {name} failed: {error.reason or 'the connection was closed'}."
+        if self._proxy is not None:
+            name = f"proxy {self._host}:{self._port}"
         if isinstance(error, TimeoutError) and error.errno is None:
-            return f"{name} did not accept a connection within {limit_s:g} s."
+            return f"The {name} did not accept a connection within {limit_s:g} s."
         if isinstance(error, ConnectionRefusedError):
-            return f"{name} refuses connections."
+            return f"The {name} refuses connections."
         if isinstance(error, FileNotFoundError):
-            return f"{name} does not exist."
-        return f"{name} could not be reached: {error.strerror or type(error).__name__}."
+            return f"The {name} does not exist."
+        return f"The {name} could not be reached: {error.strerror or type(error).__name__}."
 
 
 def name_of(address: Address) -> str:
-    """Name an upstream in a sentence."""
+    """Name an upstream in the middle of a sentence."""
     if address.unix is not None:
-        return f"The upstream's socket {address.unix}"
-    return f"The upstream {authority_of(address).decode()}"
+        return f"upstream socket {address.unix}"
+    return f"upstream {authority_of(address).decode()}"
 
 
 def authority_of(address: Address) -> bytes:

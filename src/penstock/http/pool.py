@@ -78,7 +78,7 @@ class Reply:
         while True:
             connection = self._connection
             if connection is None:
-                raise UpstreamFailed(f"The answer of {self._name} was closed on our side.")
+                raise UpstreamFailed(f"The answer of the {self._name} was closed on our side.")
             data = connection.take()
             if data is not None:
                 return data
@@ -100,7 +100,7 @@ class Reply:
         while data:
             size += len(data)
             if size > limit:
-                raise UpstreamFailed(f"The answer of {self._name} is over {limit} bytes.")
+                raise UpstreamFailed(f"The answer of the {self._name} is over {limit} bytes.")
             chunks.append(data)
             data = await self.chunk()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -194,9 +194,11 @@ class Pool:
             UpstreamTimeout: a deadline passed.
         """
         if self._closed:
-            raise UpstreamUnreachable(f"{self._name} is no longer used.")
+            raise UpstreamUnreachable(f"The {self._name} is no longer used.")
         if self._busy >= self._max_connections:
-            raise NoCapacity(f"{self._name} has {self._busy} requests in progress, as many as it may.", retry_after=1.0)
+            raise NoCapacity(
+                f"The {self._name} has {self._busy} requests in progress, as many as it may.", retry_after=1.0
+            )
         no_body = method == b"HEAD"
         length = b"" if not body and (no_body or method == b"GET") else b"content-length: %d\r\n" % len(body)
         head = b"%b %b%b HTTP/1.1\r\n%b%b%b\r\n" % (method, self._prefix, target, self._lines, headers, length)
@@ -265,7 +267,7 @@ class Pool:
         connection = await self._dialer.dial(self._make, min(limits, default=None))
         if self._closed:
             connection.cut()
-            raise UpstreamUnreachable(f"{self._name} is no longer used.")
+            raise UpstreamUnreachable(f"The {self._name} is no longer used.")
         if connection.idle:  # else it was lost again already, which `send` will find
             self._open.add(connection)
         return connection

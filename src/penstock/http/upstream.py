@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._no_body = no_body
         self._status = 0
         self._headers: dict[bytes, bytes] = {}
-        self._header_count = 0
+        self._repeated = 0  # headers that were joined to one of the same name
         self._fed = 0  # bytes received in this exchange before the end of the head
         self._began = False  # inside a head, interim or final
         self._until_eof = False  # the body ends with the connection
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
             await self._write_pieces(transport, head, body)
         while self._phase == _HEAD:
             await self._change()
-        if self._phase != _DEAD:
+        if self._status:  # whatever came after the head, a failure too, is the reader's to find
             return True
         if self._stale:
             return False
@@ -216,7 +216,7 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """Close at once, whatever is going on. Whoever waits gets UpstreamFailed."""
-        self._fail(UpstreamFailed, f"The connection to {self.name} was closed on our side.")
+        self._fail(UpstreamFailed, f"The connection to the {self.name} was closed on our side.")
 
     def expire(self, now: float) -> None:
         """Cut the exchange when one of its deadlines has passed."""
@@ -225,17 +225,17 @@ class Connection(asyncio.Protocol):
         if self._phase not in (_HEAD, _BODY):
             return
         if now >= self._total_until:
-            sentence = f"{self.name} did not finish its answer in time."
+            sentence = f"The {self.name} did not finish its answer in time."
         elif self._phase == _HEAD and not self._began:
-            sentence = f"{self.name} did not begin to answer within {self._first_byte_s:g} s."
+            sentence = f"The {self.name} did not begin to answer within {self._first_byte_s:g} s."
         else:
-            sentence = f"{self.name} was silent for {self._idle_s:g} s in the middle of its answer."
+            sentence = f"The {self.name} was silent for {self._idle_s:g} s in the middle of its answer."
         self._fail(UpstreamTimeout, sentence)
 
     def error(self) -> UpstreamError:
         """Why the exchange failed, as a new exception each time: a kept one would keep the frames it went through."""
         if self._failure is None:
-            return UpstreamFailed(f"The connection to {self.name} is closed.")
+            return UpstreamFailed(f"The connection to the {self.name} is closed.")
         kind, sentence, cause = self._failure
         error = kind(sentence)
         error.__cause__ = cause
@@ -257,7 +257,11 @@ class Connection(asyncio.Protocol):
         size = self._size
         try:
             if phase == _HEAD:
-                self._feed_head(parser, data)
+                self._fed += len(data)
+                if self._fed > HEAD_BYTES:
+                    self._feed_last_of_head(parser, data)
+                else:
+                    parser.feed_data(data)
             else:
                 parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -285,12 +289,9 @@ class Connection(asyncio.Protocol):
         self._quiet_until = NEVER
         self._wake()
 
-    def _feed_head(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
-        room = HEAD_BYTES - self._fed
-        self._fed += len(data)
-        if self._fed <= HEAD_BYTES:
-            parser.feed_data(data)
-            return
+    def _feed_last_of_head(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
+        """The head must end within what is left of its bound."""
+        room = HEAD_BYTES - (self._fed - len(data))
         parser.feed_data(data[:room])
         if self._phase == _HEAD:
             self._malformed(f"its head is over {HEAD_BYTES // 1024} KiB")
@@ -330,15 +331,14 @@ class Connection(asyncio.Protocol):
             self._keep_alive = False  # a reply to nothing follows the one we asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_count += 1
         if self._phase != _HEAD:
-            if self._header_count > HEADER_COUNT and self._phase == _BODY:
-                self._malformed(f"more than {HEADER_COUNT} headers and trailers")
-            return
+            return  # a trailer; `_only_framing` bounds how much of them there may be
+        headers = self._headers
         name = name.lower()
-        value = value.rstrip(b" \t")
-        known = self._headers.get(name)
-        self._headers[name] = value if known is None else known + b", " + value
+        if name in headers:
+            self._repeated += 1
+            value = headers[name] + b", " + value
+        headers[name] = value.rstrip()
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -346,7 +346,7 @@ class Connection(asyncio.Protocol):
             return
         status = parser.get_status_code()
         headers = self._headers
-        if self._header_count > HEADER_COUNT:
+        if len(headers) + self._repeated > HEADER_COUNT:
             self._malformed(f"more than {HEADER_COUNT} headers")
         elif status < 200:
             self._headers = {}
@@ -384,22 +384,22 @@ class Connection(asyncio.Protocol):
             self._phase = _DEAD
         elif self._phase == _HEAD:
             self._stale = self._fed == 0 and self._clock() - self._sent_at <= RESEND_WITHIN_S
-            self._fail(UpstreamFailed, f"{self.name} closed the connection without an answer.", cause)
+            self._fail(UpstreamFailed, f"The {self.name} closed the connection without an answer.", cause)
         elif self._phase == _BODY:
             if self._until_eof and cause is None:
                 self._phase = _DONE
                 self._wake()
             else:
-                self._fail(UpstreamFailed, f"{self.name} closed the connection in the middle of its answer.", cause)
+                self._fail(UpstreamFailed, f"The {self.name} closed the connection in the middle of its answer.", cause)
 
     def _unasked(self) -> None:
         """Bytes came that no request asked for."""
         self._keep_alive = False
         if self._phase == _IDLE:
-            self._fail(UpstreamFailed, f"{self.name} sent an answer to no request.")
+            self._fail(UpstreamFailed, f"The {self.name} sent an answer to no request.")
 
     def _malformed(self, reason: str, cause: BaseException | None = None) -> None:
-        self._fail(UpstreamFailed, f"{self.name} sent a malformed answer: {reason}.", cause)
+        self._fail(UpstreamFailed, f"The {self.name} sent a malformed answer: {reason}.", cause)
 
     def _fail(self, kind: type[UpstreamError], sentence: str, cause: BaseException | None = None) -> None:
         if self._phase != _DEAD:
