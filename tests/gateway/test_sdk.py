@@ -90,7 +90,7 @@ def test_own_errors_are_mapped(sdk: openai.OpenAI) -> None:
 
 
 def test_an_error_within_a_stream_is_raised(sdk: openai.OpenAI) -> None:
-    stream = sdk.chat.completions.create(model="chat", messages=say(order(cut_after=2)), stream=True)
+    stream = sdk.chat.completions.create(model="chat", messages=say(order(content="a b c d", cut_after=2)), stream=True)
     with pytest.raises(openai.APIError):
         list(stream)
 

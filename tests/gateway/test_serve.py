@@ -183,9 +183,14 @@ def test_a_deployment_that_is_full_answers_503_at_once(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path) as front:
         front.publish([provider("lab", lab.address(), slots=1)], [model("chat", "lab")])
         with httpx.Client(base_url=front.url, headers={"authorization": f"Bearer {front.key}"}) as other:
-            body = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": order(stall_after=1)}]}
+            body = {
+                "model": "chat",
+                "stream": True,
+                "messages": [{"role": "user", "content": order(content="a b c d", stall_after=1)}],
+            }
             with other.stream("POST", "/v1/chat/completions", json=body) as stream:
-                next(stream.iter_raw())
+                pieces = stream.iter_raw()
+                assert next(pieces)
                 response = front.chat()
                 assert response.status_code == 503
                 assert response.headers["retry-after"]

@@ -116,13 +116,12 @@ def test_bytes_pass_unchanged(front: Front, lab: Lab) -> None:
         {"cut": "in_character", "cut_after": 2},
         {"cut_after": 2, "cut_with": "rst"},
         {"broken": "chunk_size", "broken_after": 2},
-        {"broken": "last_chunk"},
         {"error_after": 2},
     ],
     ids=str,
 )
 def test_a_stream_that_breaks_after_content_ends_in_an_error_event(front: Front, fields: dict[str, object]) -> None:
-    response, received = stream(front, order(content="ä b c d e f g h", **fields))
+    response, received = stream(front, order(content="ä b c d e f g h", delay_between="20ms", **fields))
     assert response.status_code == 200
     assert b"[DONE]" not in received
     assert "error" in documents(received)[-1]
@@ -144,6 +143,18 @@ def test_a_stream_that_fails_before_content_has_a_status(front: Front, fields: d
     assert front.settled(response.headers["x-request-id"]).cost_nano == 0
 
 
+def test_an_answer_is_whole_when_only_the_framing_after_done_is_broken(front: Front) -> None:
+    response, received = stream(front, order(broken="last_chunk"))
+    assert received.endswith(b"data: [DONE]\n\n")
+    assert front.settled(response.headers["x-request-id"]).outcome == "answered"
+
+
+def test_an_upstreams_own_error_event_is_the_last_word(front: Front) -> None:
+    _, received = stream(front, order(content="a b c d e", error_after=2))
+    assert ["error" in document for document in documents(received)].count(True) == 1
+    assert b"[DONE]" not in received
+
+
 def test_a_missing_done_after_a_finish_reason_is_made_good(front: Front) -> None:
     response, received = stream(front, order(done=False))
     assert received.endswith(b"data: [DONE]\n\n")
@@ -152,7 +163,7 @@ def test_a_missing_done_after_a_finish_reason_is_made_good(front: Front) -> None
 
 def test_silence_in_the_middle_ends_in_an_error_event(tmp_path: Path) -> None:
     with front_with_lab(tmp_path, first_token_s=0.5) as (front, lab):
-        response, received = stream(front, order(stall_after=2))
+        response, received = stream(front, order(content="a b c d", stall_after=2))
         assert "error" in documents(received)[-1]
         assert b"[DONE]" not in received
         record = front.settled(response.headers["x-request-id"])
@@ -184,7 +195,11 @@ def test_after_commit_keep_alive_comments_go_out_and_failures_are_told_in_band(t
 
 
 def test_a_client_that_leaves_mid_stream_pays_for_what_it_got(front: Front, lab: Lab) -> None:
-    body = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": order(stall_after=3)}]}
+    body = {
+        "model": "chat",
+        "stream": True,
+        "messages": [{"role": "user", "content": order(content="a b c d e", stall_after=3)}],
+    }
     with front.client.stream("POST", "/v1/chat/completions", json=body) as response:
         received = b""
         for piece in response.iter_raw():
@@ -193,7 +208,8 @@ def test_a_client_that_leaves_mid_stream_pays_for_what_it_got(front: Front, lab:
                 break
         request_id = response.headers["x-request-id"]
     record = front.settled(request_id)
-    assert (record.outcome, record.usage.source, record.usage.output_tokens) == ("cancelled", "counted", 3)
+    assert (record.outcome, record.status) == ("cancelled", 200)
+    assert (record.usage.source, record.usage.output_tokens) == ("counted", 3)
     eventually(lambda: lab.stats()["in_progress"] == 0, "the upstream being freed")
 
 

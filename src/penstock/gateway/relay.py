@@ -106,7 +106,8 @@ class _Stream:
         self._strip_usage = not exchange.call.usage_wanted
         self._delivered = 0  # events with content that were given to the client's connection
         self._finished = False  # a finish reason has come
-        self._done = False  # `[DONE]` has come, or the end was as good as that
+        self._done = False  # `[DONE]` has come
+        self._failed = False  # the upstream has told a failure of its own in-band
         self._input_bytes = len(exchange.call.body)
 
     async def hold(self) -> None:
@@ -168,6 +169,7 @@ class _Stream:
     async def _commit(self, held: bytes) -> None:
         responder = self._exchange.responder
         if not responder.started:
+            self._exchange.account.status = _OK
             responder.start(_OK, answer_headers(self._exchange) + _STREAM_HEADERS)
         await self._write(held)
 
@@ -193,7 +195,7 @@ class _Stream:
         found = False
         for event in events.split(whole):
             chunk = events.chunk_of(event)
-            if chunk is not None and chunk.failed:
+            if chunk is not None and chunk.failed and not found:
                 raise UpstreamFailed("the upstream's stream began with an error")
             self._scan(event)
             if chunk is not None and chunk.content:
@@ -215,6 +217,9 @@ class _Stream:
                 if (chunk := events.chunk_of(event)) is not None
                 for choice in chunk.choices or ()
             )
+        if b'"error"' in whole:
+            chunks = [events.chunk_of(event) for event in events.split(whole)]
+            self._failed = self._failed or any(chunk.failed for chunk in chunks if chunk is not None)
         if b"[DONE]" in whole and any(events.is_done(event) for event in events.split(whole)):
             self._done = True
 
@@ -222,7 +227,7 @@ class _Stream:
         """Judge an end without `[DONE]`: fine after a finish reason, a cut otherwise."""
         rest = self._rest()
         self._scan(rest)
-        if not (self._done or self._finished):
+        if not (self._done or self._finished or self._failed):
             raise UpstreamFailed("the upstream's stream was cut off")
         await self._write(rest)
 
@@ -232,10 +237,16 @@ class _Stream:
         return rest + b"\n\n" if rest else b""
 
     async def _end(self) -> None:
+        """End the answer well, or without `[DONE]` when the upstream's own error event was its last word."""
         self.count()
-        self._exchange.account.settle(Outcome.ANSWERED, _OK)
-        await self._exchange.responder.write(events.DONE)
-        await self._exchange.responder.end()
+        account, responder = self._exchange.account, self._exchange.responder
+        if self._failed:
+            account.explain("upstream", "told an error in its stream")
+            account.settle(Outcome.FAILED, _OK, "the upstream told an error in its stream")
+        else:
+            account.settle(Outcome.ANSWERED, _OK)
+            await responder.write(events.DONE)
+        await responder.end()
 
     def count(self) -> None:
         """Fill in the usage from what was delivered, where the upstream has not told it."""

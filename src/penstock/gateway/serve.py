@@ -15,7 +15,7 @@ from penstock.gateway.dialects import errors, openai
 from penstock.gateway.exchange import Exchange, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
 from penstock.gateway.metering.account import Account, Books
-from penstock.gateway.relay import relay_stream, relay_whole
+from penstock.gateway.relay import answer_headers, relay_stream, relay_whole
 from penstock.gateway.routing.choose import plan
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoint
@@ -36,7 +36,7 @@ class Gateway:
 
     Args:
         pepper: the secret under which keys are hashed.
-        clock: the event loop's time, in seconds.
+        clock: seconds, monotonic.
     """
 
     def __init__(self, books: Books, dispatcher: Dispatcher, pepper: bytes, clock: Callable[[], float]) -> None:
@@ -94,7 +94,10 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 else:
                     await relay_whole(exchange, reply)
 
-            await gateway.dispatcher.run(exchange, order, relay)
+            try:
+                await gateway.dispatcher.run(exchange, order, relay)
+            finally:
+                headers = answer_headers(exchange)
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
         if responder.started:  # a stream that could not be settled must not look complete

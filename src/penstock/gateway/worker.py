@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,15 +81,15 @@ class Worker:
     """One gateway process from start to drain."""
 
     def __init__(self, arguments: Arguments) -> None:
-        loop = asyncio.get_running_loop()
         self._arguments = arguments
         self._documents = Documents(arguments.home)
         self._metrics = Metrics()
         self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
-        self._endpoints = Endpoints(os.environ, loop.time)
-        books = Books(self._journal, self._metrics, loop.time)
+        self._endpoints = Endpoints(os.environ)
+        # Not the loop's time: that of uvloop is in whole milliseconds.
+        books = Books(self._journal, self._metrics, time.monotonic)
         secret = pepper.load(arguments.home.root, os.environ)
-        self._gateway = Gateway(books, Dispatcher(loop.time), secret, loop.time)
+        self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._link: Link | None = None
 

@@ -8,7 +8,7 @@ names it or any exchange is still in progress there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from penstock.http.pool import Pool
@@ -53,9 +53,8 @@ class Endpoint:
 class Endpoints:
     """All endpoints of a gateway worker, by address."""
 
-    def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._clock = clock
         self._known: dict[Address, Endpoint] = {}
         self._retired: list[Endpoint] = []
 
