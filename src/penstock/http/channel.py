@@ -1,4 +1,4 @@
-"""The wire side of a server connection: its transport, back-pressure both ways, TLS, a peer that takes nothing."""
+"""The wire side of a server connection: its transport, back-pressure both ways, a peer that takes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import struct
 from typing import cast
 
 from penstock.http.limits import Limits
-from penstock.http.tls import ServerTls
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets
 
@@ -25,7 +24,6 @@ class Channel(asyncio.Protocol):
 
     __slots__ = (
         "_blocked",
-        "_raw",
         "_stalled_since",
         "_taken",
         "_written",
@@ -42,7 +40,6 @@ class Channel(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.paused = False
         self.blind = False
-        self._raw: asyncio.Transport | None = None  # the one below TLS
         self._blocked: asyncio.Future[None] | None = None  # a writer waits for the peer
         self._written = 0
         self._taken = 0  # of what was written, at the last look
@@ -50,12 +47,12 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
-        self.transport = self._raw = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self.limits.write_high)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio passes it
         """Called by the event loop."""
-        self.transport = self._raw = None
+        self.transport = None
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -110,34 +107,15 @@ class Channel(asyncio.Protocol):
         if self.transport is not None and not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
 
-    async def secure(self, tls: ServerTls) -> bool:
-        """Perform the TLS handshake. False when it fails; then `connection_lost` has been called."""
-        assert self._raw is not None, "TLS begins on an open connection"
-        transport: asyncio.Transport | None
-        try:
-            transport = await self.loop.start_tls(
-                self._raw, self, tls.context, server_side=True, ssl_handshake_timeout=self.limits.head_s
-            )
-        except OSError:  # the peer's fault: not TLS, no common version or cipher, or gone
-            transport = None
-        if transport is None or transport.is_closing():
-            self.connection_lost(None)  # nobody else calls it before the handshake is complete
-            return False
-        transport.set_write_buffer_limits(high=self.limits.write_high)
-        self.transport = transport
-        return True
-
     def descriptor(self) -> int:
         """The socket's file descriptor; -1 when the connection is lost."""
-        return -1 if self._raw is None else cast("int", self._raw.get_extra_info("socket").fileno())
+        return -1 if self.transport is None else cast("int", self.transport.get_extra_info("socket").fileno())
 
     def stalls(self, now: float) -> bool:
         """Whether the peer has taken nothing of what waits for it for longer than allowed. Called by the sweep."""
-        if self.transport is None or self._raw is None:
+        if self.transport is None:
             return False
         waiting = self.transport.get_write_buffer_size()
-        if self._raw is not self.transport:
-            waiting += self._raw.get_write_buffer_size()
         if not waiting:
             self._stalled_since = None
             return False

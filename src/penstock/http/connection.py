@@ -15,12 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from penstock.http.intake import DISCARD, HEAD, HOLD, SECURE, TAKEN, Intake
+from penstock.http.intake import DISCARD, HOLD, TAKEN, Intake
 from penstock.http.limits import Limits
 from penstock.http.request import Request
 from penstock.http.request_head import ExpectationFailed
 from penstock.http.responder import Responder, status_line
-from penstock.http.tls import ServerTls
 from penstock.types.errors import ExchangeError, InvalidRequest, NoCapacity
 
 _log = logging.getLogger("penstock.http")
@@ -60,13 +59,12 @@ class Host(Protocol):
 class Connection(Intake):
     """The protocol of one connection. Made by the server for each accept; gone when the peer and its task are."""
 
-    __slots__ = ("_host", "_last", "_left_alone", "_local", "_task", "_tls", "_wake")
+    __slots__ = ("_host", "_last", "_left_alone", "_local", "_task", "_wake")
 
-    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, local: bool, tls: ServerTls | None) -> None:
-        super().__init__(loop, host.limits, host.clock, HEAD if tls is None else SECURE)
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, local: bool) -> None:
+        super().__init__(loop, host.limits, host.clock)
         self._host = host
         self._local = local
-        self._tls = tls
         self._task: asyncio.Task[None] | None = None
         self._wake: asyncio.Future[None] | None = None  # the task waits for a request
         self._last = False  # the connection ends with the current answer
@@ -83,8 +81,7 @@ class Connection(Intake):
         super().connection_made(transport)
         if not self._host.admit(self):
             self.stage = DISCARD
-            if self._tls is None:
-                self._write_refusal(NoCapacity("There are too many connections.", retry_after=1))
+            self._write_refusal(NoCapacity("There are too many connections.", retry_after=1))
             if self.transport is not None:
                 self.transport.close()
             return
@@ -172,11 +169,11 @@ class Connection(Intake):
 
     async def _run(self) -> None:
         try:
-            if self._tls is not None and not await self._shake_hands(self._tls):
-                return
-            while self.stage != DISCARD:
+            while True:
                 request = self.request
                 if request is None:
+                    if self.stage == DISCARD:
+                        return
                     self._wake = self.loop.create_future()
                     await self._wake
                     continue
@@ -204,12 +201,6 @@ class Connection(Intake):
             self.abort()
         if self.transport is None:
             self._host.forget(self)
-
-    async def _shake_hands(self, tls: ServerTls) -> bool:
-        if not await self.secure(tls):
-            return False
-        self.next_request()
-        return True
 
     async def _answer_bug(self, request: Request, responder: Responder, error: Exception) -> None:
         if self.transport is None and isinstance(error, ConnectionError):

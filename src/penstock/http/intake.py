@@ -15,12 +15,11 @@ from penstock.types.errors import ExchangeError, HeadersTooLarge, InvalidRequest
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # What input is at the moment (plain numbers: they are compared for every read).
-SECURE = 0  # TLS handshake
-HEAD = 1  # the next request's head, or nothing yet
-BODY = 2  # body of the request being answered
-HOLD = 3  # behind a request that is complete
-DISCARD = 4  # of no interest: the connection ends, or the body was refused
-TAKEN = 5  # somebody else's
+HEAD = 0  # the next request's head, or nothing yet
+BODY = 1  # body of the request being answered
+HOLD = 2  # behind a request that is complete
+DISCARD = 3  # of no interest: the connection ends, or the body was refused
+TAKEN = 4  # somebody else's
 
 
 class Intake(Channel):
@@ -37,10 +36,10 @@ class Intake(Channel):
 
     __slots__ = ("_body", "_forgiven", "_input", "_scanned", "_served", "clock", "parser", "request", "since", "stage")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, clock: Callable[[], float], stage: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, clock: Callable[[], float]) -> None:
         super().__init__(loop, limits)
         self.clock = clock
-        self.stage = stage
+        self.stage = HEAD
         self.since = clock()
         self.parser = HeadParser(limits)
         self.request: Request | None = None
@@ -61,7 +60,7 @@ class Intake(Channel):
     @property
     def idle(self) -> bool:
         """No request has begun."""
-        return self.stage in (SECURE, HEAD) and not self._input
+        return self.stage == HEAD and not self._input
 
     @property
     def drained(self) -> bool:
@@ -69,7 +68,7 @@ class Intake(Channel):
         return self.stage == HOLD and not self._input and not self.blind
 
     def next_request(self) -> None:
-        """The last request is answered (or the connection is secured): begin with the next, which may be here."""
+        """The last request is answered: begin with the next, which may be here already."""
         self.request = None
         self.stage = HEAD
         self.since = self.clock()
@@ -104,7 +103,7 @@ class Intake(Channel):
             body = self._body
             if body is not None and body.wanted and passed >= limits.body_s + body.received / limits.body_bytes_per_s:
                 self._stop_body(RequestTimedOut, "The request body came too slowly.")
-        return self.stage == SECURE and passed >= limits.head_s
+        return False
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
@@ -121,7 +120,7 @@ class Intake(Channel):
             self._look_for_head()
         elif stage == BODY:
             self._take_body(data)
-        elif stage in (HOLD, SECURE):
+        elif stage == HOLD:
             self._input += data
             if len(self._input) >= self.limits.read_ahead:
                 self.hold_back()

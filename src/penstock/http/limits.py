@@ -16,13 +16,13 @@ class Limits:
         max_body: a request body, decoded.
         read_ahead: input held beyond the request being answered (pipelined requests), and body held before the
             handler has asked for it. One read from the socket may go over it. TLS holds up to 256 KiB more.
-        head_s: a whole head, from its first byte, or from accept for the first one; and the TLS handshake.
+        head_s: a whole head, from its first byte, or for the first one from accept; before it, the TLS handshake.
         body_s, body_bytes_per_s: from when it is asked for, a body may take `body_s` plus its received bytes divided
             by `body_bytes_per_s`.
         idle_s: keep-alive without a request.
         write_s: a peer that takes nothing of a waiting answer for so long is cut.
         write_high: answer bytes waiting for the peer before the handler has to wait too.
-        max_connections: open connections; one more gets 503.
+        max_connections: open connections, without those in their TLS handshake; one more gets 503.
     """
 
     header_bytes: int = 32 * 1024

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import Any
 
 from penstock.http.connection import Connection, Handler, Refusal
 from penstock.http.limits import Limits
@@ -79,15 +80,16 @@ class Server:
             self.clock = loop.time
 
         def accept() -> Connection:
-            return Connection(self, loop, local, tls)
+            return Connection(self, loop, local)
 
-        listener: asyncio.AbstractServer
-        if sock.family != socket.AF_UNIX:
-            listener = await loop.create_server(accept, sock=sock, backlog=_BACKLOG)
-        elif sys.version_info >= (3, 13):  # newer loops remove the path of a closed socket, which others still serve
-            listener = await loop.create_unix_server(accept, sock=sock, backlog=_BACKLOG, cleanup_socket=False)
-        else:
-            listener = await loop.create_unix_server(accept, sock=sock, backlog=_BACKLOG)
+        unix = sock.family == socket.AF_UNIX
+        options: dict[str, Any] = {"sock": sock, "backlog": _BACKLOG}
+        if tls is not None:
+            options |= {"ssl": tls.context, "ssl_handshake_timeout": self.limits.head_s}
+            options |= {"ssl_shutdown_timeout": self.limits.write_s}
+        if unix and sys.version_info >= (3, 13):
+            options["cleanup_socket"] = False  # the path is still served by whoever else has the socket
+        listener = await (loop.create_unix_server if unix else loop.create_server)(accept, **options)
         self._listeners.append(listener)
         if tls is not None and tls not in self._tls:
             self._tls.append(tls)

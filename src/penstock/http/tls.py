@@ -30,14 +30,15 @@ class ServerTls:
         self._certificate = certificate
         self._key = key
         self._seen = self._state()
+        self._context = _new_context()
         try:
-            self._context = self._load()
+            self._load(self._context)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise StartError(f"The TLS certificate {certificate} with the key {key} cannot be used: {error}") from error
 
     @property
     def context(self) -> ssl.SSLContext:
-        """What the next handshake uses."""
+        """What handshakes use; it is the same object for good."""
         return self._context
 
     def reload_if_changed(self) -> bool:
@@ -54,7 +55,8 @@ class ServerTls:
             return False
         self._seen = state
         try:
-            self._context = self._load()
+            self._load(_new_context())  # a pair that does not match would spoil the live context
+            self._load(self._context)
         except (OSError, ValueError) as error:
             _log.warning(
                 "the renewed TLS certificate cannot be used, the old one stays",
@@ -67,14 +69,17 @@ class ServerTls:
     def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_file_state(path) for path in (self._certificate, self._key))
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(_CIPHERS)
-        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-        context.set_alpn_protocols(["http/1.1"])
+    def _load(self, context: ssl.SSLContext) -> None:
         context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
-        return context
+
+
+def _new_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _file_state(path: Path) -> tuple[int, int, int] | None:

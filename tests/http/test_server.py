@@ -1,0 +1,490 @@
+"""Requests and answers over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+import pytest
+
+from penstock.http.limits import Limits
+from penstock.http.server import Refusal, Request, Responder
+from penstock.types.errors import ModelNotFound, NoCapacity
+from tests.http.serving import Client, echo, refuse, run, serving, soon, until
+
+GET = b"GET /a/b?x=1&y HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def post(body: bytes, extra: bytes = b"") -> bytes:
+    return b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), extra, body)
+
+
+def test_answers_and_keeps_the_connection() -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as client:
+            for number in range(3):
+                answer = await client.ask(GET)
+                assert (answer.status, answer.body) == (200, b"GET /a/b?x=1&y ")
+                assert answer.headers["content-type"] == "text/plain"
+                assert answer.headers["date"].endswith(" GMT")
+                assert "connection" not in answer.headers
+                answer = await client.ask(post(b"body %d" % number))
+                assert answer.body == b"POST /p? body %d" % number
+            assert served.server.connections == 1
+
+    run(case)
+
+
+def test_serves_on_the_standard_loop_too() -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as client:
+            assert (await client.ask(post(b"x" * 300_000))).body == b"POST /p? " + b"x" * 300_000
+            assert (await client.ask(GET)).status == 200
+            await client.send(b"nonsense\n")
+            assert (await client.answer()).status == 400
+            assert await client.ended() == b""
+
+    asyncio.run(case())
+
+
+def test_the_request_says_what_was_sent() -> None:
+    seen: list[Request] = []
+
+    async def keep(request: Request, responder: Responder) -> None:
+        seen.append(request)
+        await responder.send(204, b"", b"")
+
+    async def case() -> None:
+        before = asyncio.get_running_loop().time()
+        async with serving(keep) as served, served.client() as client:
+            await client.ask(
+                b"DELETE /v1/%41?q=%20 HTTP/1.1\r\nHOST: h\r\nX-Two: 1 \t\r\nx-two:2\r\nX-Empty:\r\nX-Raw: \xff\r\n\r\n"
+            )
+            after = asyncio.get_running_loop().time()
+        async with serving(keep, unix=True, local=True) as served, served.client() as client:
+            await client.ask(GET)
+        first, second = seen
+        assert (first.method, first.path, first.query) == ("DELETE", "/v1/%41", "q=%20")
+        assert first.headers == {b"host": b"h", b"x-two": b"1, 2", b"x-empty": b"", b"x-raw": b"\xff"}
+        assert (first.peer, first.local) == ("127.0.0.1", False)
+        assert before <= first.received <= after
+        assert (second.peer, second.local) == ("", True)
+
+    run(case)
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    async def slow_first(request: Request, responder: Responder) -> None:
+        if request.path == "/0":
+            await asyncio.sleep(0.05)
+        await echo(request, responder)
+
+    async def case() -> None:
+        async with serving(slow_first) as served, served.client() as client:
+            many = [b"POST /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc" % number for number in range(200)]
+            await client.send(b"".join(many))
+            for number in range(200):
+                assert (await client.answer()).body == b"POST /%d? abc" % number
+
+    run(case)
+
+
+def test_pipelining_beyond_the_read_ahead() -> None:
+    async def case() -> None:
+        async with serving(limits=Limits(read_ahead=1000)) as served, served.client() as client:
+            chunked = b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            sending = asyncio.create_task(client.send((post(b"y" * 3000) + chunked + GET) * 100))
+            for _ in range(100):
+                assert (await client.answer()).body == b"POST /p? " + b"y" * 3000
+                assert (await client.answer()).body == b"POST /c? abc"
+                assert (await client.answer()).body == b"GET /a/b?x=1&y "
+            await sending
+
+    run(case)
+
+
+def test_a_slow_handler_holds_no_other_connection() -> None:
+    release = asyncio.Event()
+
+    async def wait(request: Request, responder: Responder) -> None:
+        if request.path == "/wait":
+            await release.wait()
+        await echo(request, responder)
+
+    async def case() -> None:
+        async with serving(wait) as served, served.client() as first, served.client() as second:
+            await first.send(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await second.ask(GET)).status == 200
+            await until(lambda: (served.server.connections, served.server.active) == (2, 1))
+            release.set()
+            assert (await first.answer()).status == 200
+
+    run(case)
+
+
+async def _stream(request: Request, responder: Responder) -> None:
+    responder.start(200, b"content-type: text/event-stream\r\n")
+    for piece in (b"one", b"", b"two" * 10, b"x" * 100_000):
+        await responder.write(piece)
+    await responder.end()
+
+
+def test_a_chunked_answer() -> None:
+    async def case() -> None:
+        async with serving(_stream) as served, served.client() as client:
+            for _ in range(2):
+                answer = await client.ask(GET)
+                assert answer.headers["transfer-encoding"] == "chunked"
+                assert answer.chunks == [b"one", b"two" * 10, b"x" * 100_000]
+
+    run(case)
+
+
+def test_http_1_0_gets_no_chunks_and_an_end() -> None:
+    async def case() -> None:
+        async with serving(_stream) as served, served.client() as client:
+            answer = await client.ask(b"GET / HTTP/1.0\r\n\r\n")
+            assert "transfer-encoding" not in answer.headers
+            assert answer.headers["connection"] == "close"
+            assert answer.body == b"one" + b"two" * 10 + b"x" * 100_000
+        async with serving() as served, served.client() as client:
+            answer = await client.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert answer.headers["connection"] == "close"
+            assert await client.ended() == b""
+
+    run(case)
+
+
+@pytest.mark.parametrize("value", [b"close", b"Close", b"keep-alive, close", b"te , CLOSE"])
+def test_connection_close_is_honoured(value: bytes) -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as client:
+            answer = await client.ask(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: %b\r\n\r\n" % value)
+            assert answer.headers["connection"] == "close"
+            assert await client.ended() == b""
+
+    run(case)
+
+
+def test_head_and_bodiless_statuses_have_no_body() -> None:
+    async def bodiless(request: Request, responder: Responder) -> None:
+        if request.path == "/stream":
+            await _stream(request, responder)
+        else:
+            await responder.send(int(request.path[1:]), b"", b"some body")
+
+    async def case() -> None:
+        async with serving(bodiless) as served, served.client() as client:
+            for path in (b"200", b"stream", b"200"):
+                await client.send(b"HEAD /%b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+                answer = await client.answer(head_only=True)
+                assert answer.headers.get("content-length", "9") == "9"
+            for status in (204, 304, 200):
+                await client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % status)
+                answer = await client.answer()
+                assert answer.status == status
+                assert ("content-length" in answer.headers) == (status == 200)
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+    ],
+)
+def test_an_upgrade_is_served_as_a_plain_request(upgrade: bytes) -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as client:
+            for _ in range(2):
+                assert (await client.ask(post(b"abc", upgrade))).body == b"POST /p? abc"
+                assert (await client.ask(GET)).status == 200
+
+    run(case)
+
+
+def test_a_large_answer_is_whole() -> None:
+    big = b"z" * 5_000_000
+
+    async def large(request: Request, responder: Responder) -> None:
+        await responder.send(200, b"", big)
+
+    async def case() -> None:
+        async with serving(large) as served, served.client() as client:
+            assert (await client.ask(GET)).body == big
+            assert (await client.ask(GET)).body == big
+
+    run(case)
+
+
+def test_unknown_statuses_have_a_line() -> None:
+    async def odd(request: Request, responder: Responder) -> None:
+        await responder.send(529, b"", b"")
+
+    async def case() -> None:
+        async with serving(odd) as served, served.client() as client:
+            assert (await client.ask(GET)).status == 529
+
+    run(case)
+
+
+def test_an_error_of_ours_is_rendered_and_the_connection_stays() -> None:
+    async def missing(request: Request, responder: Responder) -> None:
+        raise ModelNotFound("No such model.")
+
+    async def case() -> None:
+        async with serving(missing) as served, served.client() as client:
+            for _ in range(2):
+                answer = await client.ask(GET)
+                assert (answer.headers["x-error"], answer.body) == ("ModelNotFound", b"No such model.")
+
+    run(case)
+
+
+@pytest.mark.parametrize("how", ["raise", "return", "cancel"])
+def test_a_handler_that_fails_is_logged_and_answered(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(request: Request, responder: Responder) -> None:
+        if how == "raise":
+            raise KeyError("bug")
+        if how == "cancel":
+            raise asyncio.CancelledError
+
+    async def case() -> None:
+        async with serving(broken) as served, served.client() as client:
+            await client.send(post(b"", b"Authorization: Bearer secret\r\n"))
+            if how == "cancel":
+                assert await client.ended() == b""
+            else:
+                answer = await client.answer()
+                assert (answer.status, answer.body) == (500, b"Internal error.")
+                assert await client.ended() == b""
+                assert "secret" not in caplog.text
+                assert "a request handler failed" in caplog.text
+        async with serving() as served, served.client() as client:
+            assert (await client.ask(GET)).status == 200
+
+    with caplog.at_level(logging.ERROR, "penstock.http"):
+        run(case)
+
+
+def test_a_handler_that_fails_within_its_answer_cuts_it() -> None:
+    async def broken(request: Request, responder: Responder) -> None:
+        responder.start(200, b"")
+        await responder.write(b"part")
+        raise KeyError("bug")
+
+    async def case() -> None:
+        async with serving(broken) as served, served.client() as client:
+            await client.send(GET)
+            assert (await client.ended()).endswith(b"\r\n\r\n4\r\npart\r\n")
+
+    run(case)
+
+
+def test_misused_responders_complain() -> None:
+    complaints = []
+
+    async def misuse(request: Request, responder: Responder) -> None:
+        for call in (responder.write(b"x"), responder.end()):
+            with pytest.raises(RuntimeError) as caught:
+                await call
+            complaints.append(caught)
+        await responder.send(200, b"", b"fine")
+        for call in (responder.send(200, b"", b""), responder.write(b"x"), responder.end()):
+            with pytest.raises(RuntimeError) as caught:
+                await call
+            complaints.append(caught)
+        with pytest.raises(RuntimeError):
+            responder.start(200, b"")
+
+    async def case() -> None:
+        async with serving(misuse) as served, served.client() as client:
+            assert (await client.ask(GET)).body == b"fine"
+            assert (await client.ask(GET)).body == b"fine"
+
+    run(case)
+    assert len(complaints) == 10
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_an_aborted_answer_does_not_look_whole(version: bytes) -> None:
+    went_on = asyncio.Event()
+
+    async def cut(request: Request, responder: Responder) -> None:
+        responder.start(200, b"")
+        await responder.write(b"part")
+        responder.abort()
+        await asyncio.sleep(0.01)  # settling, say: the handler itself cut and is not cancelled
+        went_on.set()
+
+    async def case() -> None:
+        async with serving(cut) as served, served.client() as client:
+            await client.send(b"GET / HTTP/%b\r\nHost: h\r\n\r\n" % version)
+            if version == b"1.0":
+                with pytest.raises(ConnectionResetError):
+                    await client.ended()
+            else:
+                assert not (await client.ended()).endswith(b"0\r\n\r\n")
+            await soon(went_on.wait())
+
+    run(case)
+
+
+def test_a_connection_can_be_taken_over() -> None:
+    async def take(request: Request, responder: Responder) -> None:
+        transport = responder.take_over()
+        transport.write(b"my own words")
+        transport.close()
+
+    async def case() -> None:
+        async with serving(take) as served, served.client() as client:
+            await client.send(GET + GET)
+            assert await client.ended() == b"my own words"
+            await until(lambda: served.server.connections == 0)
+
+    run(case)
+
+
+def test_a_taken_connection_with_its_own_protocol() -> None:
+    heard = asyncio.Event()
+
+    class Upper(asyncio.Protocol):
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data.upper())
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            heard.set()
+
+    async def take(request: Request, responder: Responder) -> None:
+        transport = responder.take_over()
+        transport.set_protocol(Upper(transport))
+        transport.write(b"go")
+
+    async def case() -> None:
+        async with serving(take) as served:
+            async with served.client() as client:
+                await client.send(GET)
+                assert await soon(client.reader.readexactly(2)) == b"go"
+                await client.send(b"hello")
+                assert await soon(client.reader.readexactly(5)) == b"HELLO"
+                assert served.server.connections == 1
+            await soon(heard.wait())
+            served.server.sweep()
+            await until(lambda: served.server.connections == 0)
+
+    run(case)
+
+
+def test_the_handler_of_a_taken_connection_is_cancelled_when_the_peer_leaves() -> None:
+    taken, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def take(request: Request, responder: Responder) -> None:
+        responder.take_over()
+        taken.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def case() -> None:
+        async with serving(take) as served:
+            async with served.client() as client:
+                await client.send(GET)
+                await soon(taken.wait())
+            await soon(cancelled.wait())
+
+    run(case)
+
+
+def test_too_many_connections_get_503() -> None:
+    async def case() -> None:
+        async with serving(limits=Limits(max_connections=2)) as served:
+            async with served.client() as first, served.client() as second:
+                assert (await first.ask(GET)).status == 200
+                assert (await second.ask(GET)).status == 200
+                async with served.client() as third:
+                    answer = await third.answer()
+                    assert (answer.status, answer.headers["x-error"]) == (503, NoCapacity.__name__)
+                    assert await third.ended() == b""
+                assert (await first.ask(GET)).status == 200
+            await until(lambda: served.server.connections == 0)
+            async with served.client() as client:
+                assert (await client.ask(GET)).status == 200
+
+    run(case)
+
+
+def test_an_error_that_cannot_be_rendered_cuts_the_connection() -> None:
+    async def case() -> None:
+        async with serving() as served:
+
+            def broken(error: Exception) -> Refusal:
+                raise KeyError("bug in rendering")
+
+            served.server.refuse = broken
+            async with served.client() as client:
+                await client.send(b"nonsense\r\n\r\n")
+                assert await client.ended() == b""
+            served.server.refuse = refuse
+            async with served.client() as client:
+                assert (await client.ask(GET)).status == 200
+
+    run(case)
+
+
+def test_several_listeners_share_a_server() -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as client:
+            assert (await client.ask(GET)).status == 200
+            sock = socket.create_server(("127.0.0.1", 0))
+            served.address = sock.getsockname()
+            await served.server.listen(sock, local=True)
+            async with served.client() as second:
+                assert (await second.ask(GET)).status == 200
+                assert served.server.connections == 2
+
+    run(case)
+
+
+def test_nothing_of_a_closed_connection_stays() -> None:
+    import gc
+    import weakref
+
+    gone: list[weakref.ref[object]] = []
+
+    async def watch(request: Request, responder: Responder) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        gone.append(weakref.ref(task))
+        await request.body()
+        await responder.send(200, b"", b"")
+
+    async def ask(client: Client, data: bytes) -> None:
+        await client.send(data)
+        await client.ended()
+
+    async def case() -> None:
+        async with serving(watch) as served:
+            gc.collect()
+            gc.disable()
+            try:
+                for data in (
+                    b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+                    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                ):
+                    async with served.client() as client:
+                        await ask(client, data)
+                    await until(lambda: served.server.connections == 0)
+                    await asyncio.sleep(0)
+                assert len(gone) == 2
+                assert [reference() for reference in gone] == [None, None]
+            finally:
+                gc.enable()
+
+    run(case)
