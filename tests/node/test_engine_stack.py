@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,17 @@ async def generate(replica: Replica, tokens: int) -> int:
         await pool.aclose()
 
 
+def busy(replica: Replica) -> bool:
+    """Whether it decodes."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(replica.socket)
+        client.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    progress = ENGINES["llama.cpp"].progress(answer)
+    return progress is not None and progress.running > 0
+
+
 def test_the_bundled_weights_pass_the_check() -> None:
     check(WEIGHTS)
 
@@ -119,6 +131,22 @@ def test_retired_it_finishes_what_it_has(home: Home) -> None:
             desire()
             assert await asking == 500
             await until(lambda: seen.states() == [])
+
+    run(case())
+
+
+def test_told_to_end_it_finishes_what_it_has(home: Home) -> None:
+    Desire(home)(SPEC)
+    seen = Seen(home)
+
+    async def case() -> None:
+        async with running(home, Limits()) as fleet:
+            await until(lambda: seen.states() == ["mini/0 a ready"], 60)
+            asking = asyncio.create_task(generate(seen.replicas()[0], 500))
+            await until(lambda: busy(seen.replicas()[0]))
+            os.kill(seen.replicas()[0].pid, signal.SIGTERM)
+            assert await asking == 500
+            await until(lambda: fleet.restarts == {"mini": 1})
 
     run(case())
 

@@ -161,6 +161,27 @@ def test_a_killed_worker_leaves_nobody_waiting(home: Home) -> None:
     run(case())
 
 
+def test_while_the_rest_ends_new_connections_are_refused(home: Home) -> None:
+    async def case() -> None:
+        outside = Outside(home)
+        async with serving(outside) as started:
+            assert started.listen is not None
+            assert started.admin is not None
+            workers = {await ask(started.listen) for _ in range(20)}
+            control = await ask(started.admin)
+            os.kill(control, signal.SIGSTOP)  # so that it takes its time
+            outside.stop.set()
+            await until(lambda: all(gone(pid) for pid in workers))
+            with pytest.raises(ConnectionRefusedError):
+                await ask(started.listen)
+            status, body = await readyz(started)
+            assert (status, body["reason"]) == (503, "stopping")
+            assert not gone(control), "control ends after the gateways, to fold what they left"
+            os.kill(control, signal.SIGCONT)
+
+    run(case())
+
+
 def test_parts_may_be_left_out(home: Home, weights: Path) -> None:
     Desire(home)(spec(weights))
 

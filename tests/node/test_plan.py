@@ -66,6 +66,16 @@ def test_old_replicas_go_one_by_one_as_new_ones_become_ready() -> None:
     assert plan([new], [old[0], standing(3, READY, "b"), standing(4, READY, "b", 1)]) == [Retire(1)]
 
 
+def test_no_old_replica_goes_before_the_first_new_one_is_ready_even_when_fewer_are_wanted() -> None:
+    old = [standing(1, READY), standing(2, READY, index=1), standing(3, READY, index=2)]
+    assert plan([spec("b", 1)], [*old, standing(4, STARTING, "b")]) == []
+
+
+def test_of_the_old_ones_the_ready_are_kept_longest() -> None:
+    old = [standing(1, STARTING, proven=True), standing(2, READY, index=1)]
+    assert plan([spec("b", 2)], [*old, standing(3, READY, "b"), standing(4, STARTING, "b", 1)]) == [Drop(1)]
+
+
 def test_an_old_replica_that_never_worked_goes_at_once_one_that_did_is_kept_while_it_recovers() -> None:
     new = spec("b")
     assert plan([new], [standing(1, STARTING), standing(2, FAILED)]) == [Start(new, 0), Drop(1), Drop(2)]

@@ -202,8 +202,6 @@ class EngineReplica:
             return reason
         finally:
             patience_s = 0 if self._state is ReplicaState.WEDGED else _STOP_S
-            if not self._retiring.is_set():
-                self._become(ReplicaState.FAILED, "its process is ending")  # at once: gateways must not choose it
             await child.stop(patience_s)
             self._pid = 0
             await ending
