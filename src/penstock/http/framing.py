@@ -36,12 +36,19 @@ class Framing:
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self.stage = IDLE
         self.problem = ""
         self.cause: Exception | None = None
-        self._reset(no_body=False)
+        self.begin(no_body=False)
+        self.stage = IDLE
 
-    def _reset(self, *, no_body: bool) -> None:
+    def begin(self, *, no_body: bool) -> None:
+        """
+        Expect a reply.
+
+        Args:
+            no_body: it has none whatever its headers say, as it answers HEAD.
+        """
+        self.stage = HEAD
         self._no_body = no_body
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -58,20 +65,11 @@ class Framing:
     def touched(self) -> bool:
         return self._fed > 0
 
-    def begin(self, *, no_body: bool) -> None:
-        """
-        Expect a reply.
-
-        Args:
-            no_body: it has none whatever its headers say, as it answers HEAD.
-        """
-        self._reset(no_body=no_body)
-        self.stage = HEAD
-
     def rest(self) -> None:
-        """Expect none, hold nothing of the last."""
-        self._reset(no_body=False)
+        """Expect none; hold nothing of the last."""
         self.stage = IDLE
+        self.headers = {}
+        self._chunks = []
 
     def abandon(self) -> None:
         """Read no more; what has come of the body may still be taken."""

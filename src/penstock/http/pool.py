@@ -75,14 +75,12 @@ class Reply:
             UpstreamFailed: the body was cut or malformed, or the reply is closed; all before it was handed out.
             UpstreamTimeout: likewise.
         """
-        while True:
-            connection = self._connection
-            if connection is None:
-                raise UpstreamFailed(f"The answer of the {self._name} was closed on our side.")
+        while connection := self._connection:
             data = connection.take()
             if data is not None:
                 return data
             await connection.more()
+        raise UpstreamFailed(self._closed())
 
     async def read(self, limit: int) -> bytes:
         """
@@ -92,18 +90,23 @@ class Reply:
             UpstreamFailed: as `chunk`, and when the body is over `limit` bytes.
             UpstreamTimeout: as `chunk`.
         """
-        data = await self.chunk()
-        if not data:
-            return data
-        chunks = []
+        chunks: list[bytes] = []
         size = 0
-        while data:
+        while connection := self._connection:
+            data = connection.take()
+            if data is None:
+                await connection.more()
+                continue
             size += len(data)
             if size > limit:
                 raise UpstreamFailed(f"The answer of the {self._name} is over {limit} bytes.")
+            if not data:
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.append(data)
-            data = await self.chunk()
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        raise UpstreamFailed(self._closed())
+
+    def _closed(self) -> str:
+        return f"The answer of the {self._name} was closed on our side."
 
     async def aclose(self) -> None:
         """Give the connection back if the reply has come to its end, else cut it. Never waits; may be repeated."""

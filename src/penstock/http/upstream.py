@@ -119,7 +119,8 @@ class Connection(asyncio.Protocol):
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
         self._total_until = total_until
-        self._wrote()
+        self._sent_at = now = self._clock()
+        self._quiet_until = now + first_byte_s
         if len(body) <= BUFFER_BYTES:
             transport.write(head + body)
         else:
@@ -143,12 +144,9 @@ class Connection(asyncio.Protocol):
                 framing.keep_alive = False  # the upstream still expects the rest
                 return
             transport.write(view[start : start + BUFFER_BYTES])
-            self._wrote()
-
-    def _wrote(self) -> None:
-        self._sent_at = self._clock()
-        if not self._framing.began:
-            self._quiet_until = self._sent_at + self._first_byte_s
+            self._sent_at = now = self._clock()
+            if not framing.began:
+                self._quiet_until = now + self._first_byte_s
 
     def take(self) -> bytes | None:
         """
