@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from penstock.lab.asked import read
+from penstock.lab.instant import Instant
 from penstock.lab.upstream import Upstream
 from tests.lab.conftest import Run
 from tests.lab.raw import Seen, ask, chat, get, texts
@@ -203,6 +205,8 @@ def test_a_header_may_hold_json(serve: Run) -> None:
 def test_how_much_is_said(serve: Run) -> None:
     async def case(upstream: Upstream) -> None:
         assert texts((await ask(upstream, "events=6")).events) == ["echo:", " one", " two", " three", " w4", " w5"]
+        spaced = chat('lab: {"content": "a b ", "events": 3}')
+        assert texts((await ask(upstream, "", spaced)).events) == ["a", " b", " w2"]
         assert texts((await ask(upstream, "events=2; tokens_per_event=2")).events) == ["echo: one", " two three"]
         assert texts((await ask(upstream, "tokens_per_event=3")).events) == ["echo: one two", " three"]
         assert texts((await ask(upstream, "events=0")).events) == []
@@ -347,3 +351,44 @@ def test_statuses_and_their_bodies(serve: Run, order: str, status: int, kind: st
         assert upstream.stats.statuses[status] > 0
 
     serve(case)
+
+
+def test_a_body_word_for_word(serve: Run) -> None:
+    async def case(upstream: Upstream) -> None:
+        seen = await ask(upstream, "raw=Network connection lost")
+        assert (seen.status, seen.body) == (200, b"Network connection lost")
+        assert seen.headers["content-type"] == "text/plain; charset=utf-8"
+        order = json.dumps({"raw": "data: {}\n\ndata: [DONE]\n\n", "content_type": "text/event-stream"})
+        seen = await ask(upstream, "", chat(), "/v1/chat/completions", f"x-lab-order: {order}")
+        assert (seen.headers["content-type"], seen.events) == ("text/event-stream", [{}, "[DONE]"])
+
+    serve(case)
+
+
+def test_the_same_request_has_the_same_answer_but_for_its_id(serve: Run) -> None:
+    async def case(upstream: Upstream) -> None:
+        body = chat("one two", stream=False)
+        first, second = (await ask(upstream, "", body)).json, (await ask(upstream, "", body)).json
+        assert (first.pop("id"), second.pop("id")) == ("chatcmpl-lab-1", "chatcmpl-lab-2")
+        assert first == second
+        odd = await ask(upstream, "", body, "/v1/chat/completions", 'x-request-id: a"b')
+        assert odd.json["id"] == 'chatcmpl-a"b'
+        assert (await ask(upstream, "", body, "/v1/completions")).status == 200, "a prompt is not demanded there"
+        assert (await ask(upstream, "status=500", body)).status == 500
+        assert [received.body for received in upstream.stats.received] == [body] * 5
+
+    serve(case)
+
+
+def test_ready_made_answers_are_bounded() -> None:
+    instant = Instant()
+    for number in range(1025):
+        body = chat(str(number), stream=False)
+        instant.make("/v1/chat/completions", body, read("chat", body))
+    assert instant.get("/v1/chat/completions", chat("0", stream=False)) is None
+    ready = instant.get("/v1/chat/completions", chat("1024", stream=False))
+    assert ready is not None
+    assert json.loads(ready.body("x"))["choices"][0]["message"]["content"] == "echo: 1024"
+    large = chat("x" * 5000, stream=False)
+    instant.make("/v1/chat/completions", large, read("chat", large))
+    assert instant.get("/v1/chat/completions", large) is None, "large bodies are not kept"

@@ -10,7 +10,7 @@ from penstock.lab.orders import Order
 from penstock.lab.script import Rule, Script
 from penstock.lab.upstream import Upstream
 from tests.lab.conftest import Run
-from tests.lab.raw import Client, Gate, Naps, Seen, ask, chat, dechunk, events, texts
+from tests.lab.raw import LIMIT_S, Client, Gate, Naps, Seen, ask, chat, dechunk, events, texts
 
 WORDS = ["echo:", " one", " two", " three"]
 
@@ -19,6 +19,27 @@ def partial(seen: Seen) -> tuple[list[str], bytes]:
     """Return the texts that arrived in whole chunks, and what came behind them."""
     chunks, rest = dechunk(seen.raw_body)
     return texts(events(b"".join(chunks))), rest
+
+
+async def sent_until_stuck(client: Client, size: int) -> int:
+    """Send zeros until nobody takes them any more or all are gone; returns how many went."""
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while sent < size:
+            await client.send(bytes(65536))
+            sent += 65536
+
+    sending = asyncio.create_task(send())
+    before = -1
+    async with asyncio.timeout(LIMIT_S):
+        while before != sent:
+            before = sent
+            await asyncio.wait([sending], timeout=0.05)
+    sending.cancel()
+    await asyncio.wait([sending])
+    return sent
 
 
 def test_delays_come_where_they_are_ordered(run: Run) -> None:
@@ -381,11 +402,7 @@ def test_a_body_that_is_never_read_stops_the_client(run: Run) -> None:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n"
             await client.send(f"{head}x-lab: read=never; stall=before_head\r\n\r\n".encode())
             await upstream.stats.until(lambda stats: stats.stalled == 1)
-            sending = asyncio.create_task(client.send(bytes(size)))
-            done, _ = await asyncio.wait([sending], timeout=0.1)
-            assert not done, "the kernel's buffers are full, and nobody reads"
-            sending.cancel()
-            await asyncio.wait([sending])
+            assert await sent_until_stuck(client, size) < size, "the kernel's buffers are full, and nobody reads"
             assert upstream.stats.bytes_received == 0
 
     run(case)
@@ -414,6 +431,36 @@ def test_a_body_is_read_slowly(run: Run) -> None:
         assert (received.body, received.body_bytes) == (b"", 3_000_000)
 
     run(case, sleep=naps)
+
+
+def test_a_slow_reader_makes_the_client_wait(run: Run) -> None:
+    gate = Gate()
+
+    async def case(upstream: Upstream) -> None:
+        async with await Client.open(upstream) as client:
+            size = 64 * 1024 * 1024
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n"
+            await client.send(f"{head}x-lab: read_rate=1MB\r\n\r\n".encode())
+            await gate.asked()
+            assert await sent_until_stuck(client, size) < size, "the kernel's buffers are full, and the lab sleeps"
+
+    run(case, sleep=gate)
+
+
+@pytest.mark.parametrize("order", ["", "framing=close"])
+def test_a_client_that_does_not_read_makes_the_lab_wait(run: Run, order: str) -> None:
+    async def case(upstream: Upstream) -> None:
+        async with await Client.open(upstream) as client:
+            await client.post(chat(), f"events=100000; tokens_per_event=100; {order}")
+            before = -1
+            async with asyncio.timeout(LIMIT_S):
+                while before != upstream.stats.bytes_sent or not before:
+                    before = upstream.stats.bytes_sent
+                    await asyncio.sleep(0.02)
+            assert before < 40_000_000, "it stands still far from the end"
+        await upstream.stats.until(lambda stats: stats.aborted == 1)
+
+    run(case)
 
 
 def test_reading_orders_come_from_the_script_before_the_body(run: Run) -> None:

@@ -46,8 +46,10 @@ def test_nothing_ordered_is_the_default() -> None:
         ("cut=in_head; cut_after=2", "order: `cut_after` counts events; it means nothing with `cut=in_head`"),
         (
             "stall=in_character",
-            "order `stall` cannot be `in_character`, "
-            "only one of before_head, in_head, after_head, after_events, in_event",
+            (
+                "order `stall` cannot be `in_character`, "
+                "only one of before_head, in_head, after_head, after_events, in_event"
+            ),
         ),
         ("stall_for=1s", "order: `stall_for` needs `stall` or `stall_after`"),
         ("gzip; broken=utf8", "order: `gzip` would hide a fault inside an event"),

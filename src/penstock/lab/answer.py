@@ -52,7 +52,9 @@ def build(order: Order, ordinary: Callable[[], Answer]) -> Answer:
     """Return what an order wants to be answered; `ordinary` makes the answer if that is it."""
     status = order.status
     good = "empty" if status == 204 else "answer"
-    match order.body or (good if 200 <= status < 300 else "error"):
+    match "raw" if order.raw is not None else order.body or (good if 200 <= status < 300 else "error"):
+        case "raw":
+            answer = plain(status, (order.raw or "").encode("utf-8", "replace"), b"text/plain; charset=utf-8")
         case "error":
             answer = plain(status, ordered_error(order, status))
         case "html":
@@ -73,8 +75,7 @@ def answer_to(asked: Asked, order: Order, number: str) -> Answer:
     if asked.stream:
         parts = Events(asked, order, number).parts()
         return Answer(order.status, b"text/event-stream; charset=utf-8", parts, stream=True)
-    pieces, finish = cut_text(asked, order)
-    text = ("é" if order.cut == "in_character" else "") + "".join(pieces)
+    text, finish = whole_text(asked, order)
     return plain(order.status, _spoiled(chat_body(asked, order, number, text, finish), order))
 
 
@@ -101,6 +102,12 @@ def gzipped(answer: Answer) -> Answer:
         yield Part(compressor.flush(), content=False)
 
     return msgspec.structs.replace(answer, parts=parts())
+
+
+def whole_text(asked: Asked, order: Order) -> tuple[str, bytes]:
+    """Return the text of a plain answer, and the reason why it ends."""
+    pieces, finish = cut_text(asked, order)
+    return ("é" if order.cut == "in_character" else "") + "".join(pieces), finish
 
 
 def cut_text(asked: Asked, order: Order) -> tuple[Iterator[str], bytes]:

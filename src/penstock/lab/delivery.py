@@ -160,6 +160,7 @@ async def carry_out(outlet: Outlet, answer: Answer, order: Order, call: Call, st
             case _:
                 call.state = "sending"
                 await outlet.take(step)
+                stats.changed()
                 if isinstance(step, Cut):
                     return
 

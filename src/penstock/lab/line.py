@@ -93,7 +93,7 @@ class Line(asyncio.Protocol):
             if delay:
                 await self._sleep(delay)
             elif size is not None:
-                await asyncio.sleep(0)  # uvloop joins what is written in one turn
+                await asyncio.sleep(0)  # a long answer in small writes must not keep the loop from others
 
     def close(self, *, reset: bool) -> None:
         """End the connection; `reset` with RST instead of FIN."""

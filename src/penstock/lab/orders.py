@@ -100,6 +100,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     # Status and head
     status: Annotated[int, Meta(ge=200, le=599)] = 200
     body: Body | None = None  # None: an answer with a 2xx status, an error with any other
+    raw: str | None = None  # exactly this body, whatever was asked for
+    content_type: str | None = None  # instead of the one that goes with the body
     error: str = "ordered by the lab"  # the message of error bodies and events
     error_type: str | None = None
     error_code: str | None = None

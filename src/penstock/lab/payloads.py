@@ -109,11 +109,16 @@ def _vector(text: str, asked: Asked) -> list[float] | str:
     return values
 
 
+def identity(kind: Kind, number: str) -> str:
+    """Return an answer's id."""
+    return _PREFIX[kind] + number
+
+
 def _head(asked: Asked, order: Order, number: str, kind: bytes) -> bytes:
-    identity = _encode(_PREFIX[asked.kind] + number)
+    own = _encode(identity(asked.kind, number))
     unknown = _UNKNOWN if order.unknown_fields else b""
     model = _encode(order.model or asked.model)
-    start = b'{"id":%b,"object":"%b","created":%d,"model":%b,' % (identity, kind, CREATED, model)
+    start = b'{"id":%b,"object":"%b","created":%d,"model":%b,' % (own, kind, CREATED, model)
     return start + (b'"system_fingerprint":"fp_lab",' if asked.kind == "chat" else b"") + unknown
 
 
