@@ -32,7 +32,7 @@ T = TypeVar("T")
 PATIENCE_S = 30.0
 
 
-def eventually(probe: Callable[[], T], what: str = "it") -> T:
+def eventually(probe: Callable[[], T | None], what: str = "it") -> T:
     """Return the probe's first true value; fails after a generous while."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -92,7 +92,11 @@ class Lab(Child):
 
     def __init__(self, *extra: str) -> None:
         super().__init__([sys.executable, "-m", "penstock.lab.upstream", "--listen", "127.0.0.1:0", "--json", *extra])
-        self.url: str = json.loads(self.line())["url"]
+        line = self.line()
+        if not line:
+            self.stop()
+            raise AssertionError("the lab did not start")
+        self.url: str = json.loads(line)["url"]
         self.port = int(self.url.rpartition(":")[2])
 
     def stats(self) -> dict[str, Any]:
