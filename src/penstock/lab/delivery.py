@@ -48,16 +48,16 @@ class Kept:
     async def take(self, step: Step) -> None:
         """Take one step. A cut, which `needs_raw` leaves to the other outlet, aborts."""
         match step:
+            case Data():
+                if self._stream:
+                    await self._responder.write(step.payload)
+                else:
+                    self._body += step.payload
+                self._call.bytes += len(step.payload)
+                self._call.events = step.events
             case Head():
                 if self._stream:
                     self._responder.start(self._status, self._lines)
-            case Data(payload, events):
-                if self._stream:
-                    await self._responder.write(payload)
-                else:
-                    self._body += payload
-                self._call.bytes += len(payload)
-                self._call.events = events
             case End():
                 if self._stream:
                     await self._responder.end()
@@ -149,18 +149,23 @@ async def carry_out(outlet: Outlet, answer: Answer, order: Order, call: Call, st
         asyncio.CancelledError: the client left, or the lab stops.
     """
     for step in steps(answer, order):
+        if isinstance(step, Data):  # nearly all of them
+            await outlet.take(step)
+            stats.changed()
+            continue
         match step:
             case Wait(seconds, pings):
                 call.state = "waiting"
                 await _pause(seconds, order.ping_every if pings else 0.0, outlet, call, sleep)
+                call.state = "sending"
             case Silence(seconds, pings):
                 call.state = "stalled"
                 stats.changed()
                 await _pause(seconds, order.ping_every if pings else 0.0, outlet, call, sleep)
+                call.state = "sending"
             case _:
                 call.state = "sending"
                 await outlet.take(step)
-                stats.changed()
                 if isinstance(step, Cut):
                     return
 

@@ -87,7 +87,8 @@ def _body(parts: Iterator[Part], stream: bool, order: Order, breaks: _Breaks) ->
     sent = 0
     for part in parts:
         if not part.content:
-            yield from (Data(piece, sent) for piece in pieces.feed(part.data))
+            for piece in pieces.feed(part.data):
+                yield Data(piece, sent)
             continue
         if pause := order.delay_between if sent else order.delay_first:
             if stream and order.ping_every:
@@ -104,7 +105,8 @@ def _body(parts: Iterator[Part], stream: bool, order: Order, breaks: _Breaks) ->
             yield Rest(sent)
         else:
             sent += 1
-            yield from (Data(piece, sent) for piece in pieces.feed(part.data))
+            for piece in pieces.feed(part.data):
+                yield Data(piece, sent)
         if breaks.lie("after_events", sent):
             yield from (Data(piece, sent) for piece in pieces.flush())
             yield from breaks.at("after_events", sent)
@@ -123,14 +125,17 @@ class _Breaks:
     def __init__(self, order: Order, stream: bool) -> None:
         self._stall = order.stall_place
         self._cut = order.cut_place
+        self._places = {(place.where, place.events) for place in (self._stall, self._cut) if place}
         self._silence = Silence(order.stall_for, pings=stream and order.stall in {None, "after_head", "after_events"})
 
     def lie(self, where: Where, events: int = 0) -> bool:
         """Tell whether anything happens at a place."""
-        return any(place and place.where == where and place.events == events for place in (self._stall, self._cut))
+        return (where, events) in self._places
 
     def inside(self, events: int) -> Where | None:
         """Return the place within the next content event at which something happens."""
+        if not self._places:
+            return None
         if self.lie("in_character", events):
             return "in_character"
         return "in_event" if self.lie("in_event", events) else None
