@@ -21,9 +21,9 @@ from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import EMPTY, View
 from penstock.http.pool import Reply
-from penstock.http.server import Request, Responder
+from penstock.http.server import Refusal, Request, Responder
 from penstock.snapshot.config import Model
-from penstock.types.errors import MethodNotAllowed, ModelNotFound, PenstockError, UnknownPath
+from penstock.types.errors import ExchangeError, MethodNotAllowed, ModelNotFound, PenstockError, UnknownPath
 
 _JSON = b"content-type: application/json\r\n"
 _MODELS = "/v1/models"
@@ -51,6 +51,12 @@ class Gateway:
         """Use a new view from the next exchange on."""
         self.view = view
         self.dispatcher.follow(view)
+
+    def refuse(self, error: ExchangeError) -> Refusal:
+        """Say how the HTTP server answers an error that it finds itself, and count it."""
+        refusal = errors.refusal(error)
+        self.books.metrics.responded(refusal.status)
+        return refusal
 
     async def handle(self, request: Request, responder: Responder) -> None:
         """Serve one request of the HTTP server."""

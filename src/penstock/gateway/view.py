@@ -79,7 +79,7 @@ def compile_view(
     for replica in fleet.replicas if fleet else ():
         replicas.setdefault(replica.deployment, []).append(replica)
     places = {
-        deployment.name: _place(deployment, replicas.get(deployment.name, []), endpoints, environ)
+        deployment.name: _place(deployment, replicas.get(deployment.name, []) if fleet else None, endpoints, environ)
         for deployment in config.deployments.values()
     }
     endpoints.keep(endpoint.address for place in places.values() for endpoint in place.endpoints)
@@ -91,18 +91,25 @@ def _targets(model: Model) -> tuple[str, ...]:
     return tuple(target.deployment for target in model.targets)
 
 
-def _place(deployment: Deployment, replicas: list[Replica], endpoints: Endpoints, environ: Mapping[str, str]) -> Place:
+def _described(replica: Replica) -> str:
+    state = f"{replica.name} is {replica.state}"
+    return f"{state}: {replica.detail}" if replica.detail else state
+
+
+def _place(
+    deployment: Deployment, replicas: list[Replica] | None, endpoints: Endpoints, environ: Mapping[str, str]
+) -> Place:
+    """Compile one deployment; `replicas` is None where no node runs engines, so that none is coming either."""
     provider = PROVIDERS[deployment.provider]
     found: list[Endpoint] = []
     problem, secret = "", None
     if deployment.engine:
-        for replica in replicas:
+        for replica in replicas or ():
             if replica.state is ReplicaState.READY:
                 address = Address(unix=replica.socket, path="/v1")
                 found.append(endpoints.get(replica.name, address, deployment.slots))
         if not found:
-            details = "; ".join(f"{replica.name} is {replica.state}: {replica.detail}" for replica in replicas)
-            problem = details.removesuffix(": ") or "no replica has been started yet"
+            problem = "; ".join(_described(replica) for replica in replicas or ()) or "no replica has been started"
     else:
         try:
             secret = secrets.resolve(deployment.api_key, environ) if deployment.api_key else None
@@ -119,6 +126,6 @@ def _place(deployment: Deployment, replicas: list[Replica], endpoints: Endpoints
         endpoints=tuple(found),
         slots=deployment.slots,
         engine=deployment.engine,
-        coming=deployment.engine and (not replicas or any(replica.state in _COMING for replica in replicas)),
+        coming=replicas is not None and (not replicas or any(replica.state in _COMING for replica in replicas)),
         problem=problem,
     )

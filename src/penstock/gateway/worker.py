@@ -17,7 +17,6 @@ import setproctitle
 import uvloop
 
 from penstock.auth import pepper
-from penstock.gateway.dialects.errors import refusal
 from penstock.gateway.metering.account import Books
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.serve import Gateway
@@ -132,7 +131,7 @@ class Worker:
 
     async def _listen(self, config: Config) -> Server:
         settings = config.gateway
-        server = Server(self._gateway.handle, refusal, Limits(max_body=settings.max_body))
+        server = Server(self._gateway.handle, self._gateway.refuse, Limits(max_body=settings.max_body))
         tls = ServerTls(Path(settings.tls.certificate), Path(settings.tls.key)) if settings.tls else None
         if self._arguments.listen >= 0:
             await server.listen(socket.socket(fileno=self._arguments.listen), tls=tls)

@@ -82,6 +82,8 @@ def control_command(settings: NodeSettings, admin: int, local: int, link: int) -
     """Return the command line of control."""
     command = [sys.executable, "-m", "penstock.control", "--home", os.fspath(settings.home.root)]
     command += ["--stack", os.fspath(settings.stack_path) if settings.stack_path else ""]
+    if settings.roles.gateways:
+        command += ["--workers", str(settings.workers)]
     return [*command, "--admin", str(admin), "--local", str(local), "--link", str(link)]
 
 

@@ -1,0 +1,169 @@
+"""Replicas of an engine deployment, as the fleet tells them: here the lab on Unix sockets."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from penstock.journal.records import Settled
+from penstock.snapshot.config import Deployment
+from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
+from tests.gateway.test_serve import order
+from tests.processes import PRICE, Child, Front, eventually, model
+
+
+class UnixLab(Child):
+    """The lab upstream on a Unix socket, as an engine would be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__([sys.executable, "-m", "penstock.lab.upstream", "--listen", f"unix:{path}", "--json"])
+        assert self.line()
+        self.path = path
+
+
+def deployment(slots: int = 8) -> Deployment:
+    return Deployment("mini", "openai", "mini", engine=True, price=PRICE, slots=slots)
+
+
+class Engines:
+    """A gateway whose only deployment is an engine, and the fleet that the test publishes."""
+
+    def __init__(self, home: Path, stack: ExitStack, **fields: float) -> None:
+        self.home = home
+        self.stack = stack
+        self.front = stack.enter_context(Front(home))
+        self.front.publish([deployment()], [model("chat", "mini", **fields)])
+        self.version = 0
+
+    def lab(self, name: str) -> UnixLab:
+        return self.stack.enter_context(UnixLab(self.home / "run" / f"{name}.sock"))
+
+    def publish(self, *replicas: tuple[str, ReplicaState, Path | None, str]) -> None:
+        self.version += 1
+        found = [
+            Replica(f"mini/{number}", "mini", "v", state, str(path or self.home / "none.sock"), self.version, 0, detail)
+            for number, (_, state, path, detail) in enumerate(replicas)
+        ]
+        self.front.publish_fleet(Fleet(self.version, tuple(found)))
+
+
+@pytest.fixture
+def engines(tmp_path: Path) -> Iterator[Engines]:
+    with ExitStack() as stack:
+        yield Engines(tmp_path, stack)
+
+
+def replica_of(engines: Engines, request_id: str) -> str:
+    return dict(engines.front.settled(request_id).explanation)["replica"]
+
+
+def test_idle_replicas_share_the_work(engines: Engines) -> None:
+    first, second = engines.lab("a"), engines.lab("b")
+    engines.publish(("a", ReplicaState.READY, first.path, ""), ("b", ReplicaState.READY, second.path, ""))
+    used = eventually(lambda: _both(engines), "both replicas being used")
+    assert used == {"mini/0", "mini/1"}
+
+
+def _both(engines: Engines) -> set[str] | None:
+    used = {replica_of(engines, engines.front.chat().headers["x-request-id"]) for _ in range(4)}
+    return used if len(used) == 2 else None
+
+
+def test_only_ready_replicas_are_used(engines: Engines) -> None:
+    first, second = engines.lab("a"), engines.lab("b")
+    engines.publish(("a", ReplicaState.DRAINING, first.path, ""), ("b", ReplicaState.READY, second.path, ""))
+    assert eventually(lambda: engines.front.chat().status_code == 200)
+    for _ in range(6):
+        assert replica_of(engines, engines.front.chat().headers["x-request-id"]) == "mini/1"
+
+
+def test_an_exchange_waits_for_a_replica_that_is_starting(engines: Engines) -> None:
+    engines.publish(("a", ReplicaState.STARTING, None, "loading"))
+    lab = engines.lab("a")
+    asking = (
+        "import sys,httpx; r = httpx.post(sys.argv[1], timeout=60, headers={'authorization': sys.argv[2]},"
+        " json={'model': 'chat', 'messages': [{'role': 'user', 'content': 'hi'}]}); print(r.status_code)"
+    )
+    with Child(
+        [sys.executable, "-c", asking, f"{engines.front.url}/v1/chat/completions", f"Bearer {engines.front.key}"]
+    ) as caller:
+        eventually(lambda: len(_accepted(engines)) > 0, "the request arriving")
+        engines.publish(("a", ReplicaState.READY, lab.path, ""))
+        assert caller.line().strip() == "200"
+
+
+def _accepted(engines: Engines) -> list[str]:
+    """Return the worker's established connections; the health port of the test has none."""
+    out = subprocess.run(["cat", f"/proc/{engines.front.pid}/net/tcp"], capture_output=True, text=True, check=True)
+    port = f":{engines.front.port:04X}"
+    return [line for line in out.stdout.splitlines()[1:] if line.split()[1].endswith(port) and line.split()[3] == "01"]
+
+
+def test_waiting_ends_with_the_first_token_time(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        engines = Engines(tmp_path, stack, first_token_s=0.3)
+        engines.publish(("a", ReplicaState.STARTING, None, "loading"))
+        response = engines.front.chat()
+        assert response.status_code == 503
+        assert response.headers["retry-after"]
+        assert "loading" in response.json()["error"]["message"]
+
+
+def test_a_replica_that_cannot_run_is_said_at_once(engines: Engines) -> None:
+    engines.publish(("a", ReplicaState.FAILED, None, "the weights are truncated"))
+    response = eventually(
+        lambda: r if "truncated" in (r := engines.front.chat()).text else None, "the fleet being followed"
+    )
+    assert response.status_code == 503
+    assert engines.front.client.get("/readyz").status_code == 503
+
+
+def test_without_a_node_that_runs_engines_nobody_waits(engines: Engines) -> None:
+    response = engines.front.chat()
+    assert response.status_code == 503
+    assert "no replica has been started" in response.json()["error"]["message"]
+
+
+def test_a_dead_replicas_exchange_goes_to_the_next_one(engines: Engines) -> None:
+    living = engines.lab("b")
+    dead = engines.home / "run" / "dead.sock"
+    engines.publish(("a", ReplicaState.READY, dead, ""), ("b", ReplicaState.READY, living.path, ""))
+    eventually(lambda: engines.front.chat().status_code == 200, "the fleet being followed")
+    for _ in range(6):
+        assert engines.front.chat().status_code == 200
+
+
+def test_an_exchange_that_loses_its_engine_is_answered_by_the_next_one(engines: Engines) -> None:
+    """The engine dies over the request; nothing has reached the client, so it waits for the successor."""
+    first = engines.lab("a")
+    engines.publish(("a", ReplicaState.READY, first.path, ""))
+    eventually(lambda: engines.front.chat().status_code == 200, "the fleet being followed")
+    second = engines.lab("b")
+    asking = (
+        "import sys,httpx,json; r = httpx.post(sys.argv[1], timeout=60, headers={'authorization': sys.argv[2]},"
+        " json=json.loads(sys.argv[3])); print(r.status_code, r.headers['x-request-id'])"
+    )
+    long = {"model": "chat", "messages": [{"role": "user", "content": order(delay="400ms", content="fine")}]}
+    with Child(
+        [
+            sys.executable, "-c", asking, f"{engines.front.url}/v1/chat/completions",
+            f"Bearer {engines.front.key}", json.dumps(long),
+        ]
+    ) as caller:  # fmt: skip
+        eventually(lambda: _opened_not_settled(engines) == 1, "the exchange being dispatched")
+        first.stop(9)
+        engines.publish(("b", ReplicaState.READY, second.path, ""))
+        status, request_id = caller.line().split()
+    assert status == "200"
+    steps = [step for step, _ in engines.front.settled(request_id).explanation]
+    assert steps.count("upstream") == 2, "the loss and the answer are both explained"
+
+
+def _opened_not_settled(engines: Engines) -> int:
+    records = engines.front.journal()
+    settled = {record.id for record in records if isinstance(record, Settled)}
+    return len({record.id for record in records} - settled)
