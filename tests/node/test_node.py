@@ -222,6 +222,20 @@ def test_a_taken_port_is_one_sentence_and_starts_nothing(home: Home) -> None:
     assert not list(home.run.iterdir())
 
 
+def test_a_home_too_deep_for_sockets_works_and_leaves_nothing_in_tmp(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("deep" * 20))
+
+    async def case() -> None:
+        async with serving(Outside(home)) as started:
+            assert home.run.parent == Path("/tmp")
+            assert home.gateway_socket.exists()
+            assert started.listen is not None
+            assert await ask(started.listen)
+
+    run(case())
+    assert not home.run.exists()
+
+
 def test_a_second_node_is_refused(home: Home) -> None:
     with node_process(home) as first, pytest.raises(StartError, match=rf"\(process {first.pid}\) is using {home.root}"):
         run(run_node(Outside(home).settings, engines=ENGINES, commands=COMMANDS))

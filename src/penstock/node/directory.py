@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -27,6 +28,12 @@ def prepare(path: Path) -> None:
             path.chmod(0o700)
     except OSError as error:
         raise StartError(f"cannot make the directory {path}: {error.strerror}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a directory if it is empty."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def prepare_home(root: Path, mark: Path) -> None:

@@ -83,6 +83,8 @@ class Node:
         for left_behind in home.run.glob("*.sock"):
             left_behind.unlink(missing_ok=True)
         async with AsyncExitStack() as stack:
+            if home.run.parent != home.root:
+                stack.callback(directory.remove, home.run)
             open_tcp = partial(self._open_tcp, stack, patience_s)
             listen = open_tcp(settings.listen, "gateway.listen") if settings.roles.gateways else None
             admin = open_tcp(settings.admin, "admin.listen") if settings.roles.control else None
