@@ -234,7 +234,9 @@ def test_a_twenty_megabyte_prompt_passes(front: Front, lab: Lab) -> None:
 
 
 def test_sigterm_lets_an_answer_end_and_loses_nothing(tmp_path: Path) -> None:
-    with front_with_lab(tmp_path) as (front, _):
+    with Lab() as lab, Front(tmp_path) as front:
+        # A drain that would last for ever, did it not end with the last answer.
+        front.publish([provider("lab", lab.address())], [model("chat", "lab")], drain_s=3600)
         body = {
             "model": "chat",
             "stream": True,
