@@ -1,6 +1,7 @@
 """The request path over real sockets: a gateway worker in front of the lab."""
 
 import json
+import resource
 import socket
 from pathlib import Path
 
@@ -256,3 +257,22 @@ def test_sigterm_lets_an_answer_end_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_the_price_of_the_fixture_is_what_the_tests_count_with() -> None:
     assert (PRICE.input, PRICE.output) == (1_000_000_000, 2_000_000_000)
+
+
+def test_a_full_disk_stops_admission_and_nothing_else(tmp_path: Path) -> None:
+    """A limit on the size of the worker's files stands for the full disk."""
+    with front_with_lab(tmp_path) as (front, lab):
+        assert front.chat().status_code == 200
+        (segment,) = front.home.journal.glob("*.journal")
+        unlimited = resource.prlimit(front.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(front.pid, resource.RLIMIT_FSIZE, (segment.stat().st_size + 20, unlimited[1]))
+        served = lab.stats()["requests"]
+        response = front.chat()
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "journal_unavailable"
+        assert response.headers["retry-after"]
+        assert lab.stats()["requests"] == served, "nothing was dispatched"
+        assert front.client.get("/v1/models").status_code == 200
+        resource.prlimit(front.pid, resource.RLIMIT_FSIZE, unlimited)
+        assert front.chat().status_code == 200
+        assert len(front.journal()) == 4, "two exchanges, each opened and settled"
