@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.drills.conftest import Start
-from tests.drills.traffic import ANSWER, ask, client_of
+from tests.drills.traffic import ANSWER, Admin, ask, client_of
 from tests.processes import eventually
 
 pytestmark = pytest.mark.stack
@@ -36,6 +36,19 @@ def test_a_stopped_engine_is_replaced_and_readyz_tells_the_truth(begin: Start) -
     assert httpx.get(ready, trust_env=False).status_code == 200
     print(f"not ready after {noticed:.2f} s, replaced and answering after {replaced:.2f} s")
     assert replaced < REPLACED_WITHIN_S
+
+
+def test_an_exchange_that_a_wedged_engine_holds_is_answered_by_its_successor(begin: Start) -> None:
+    running = begin()
+    engine = running.pid_of("penstock engine mini/0")
+    os.kill(engine, signal.SIGSTOP)
+    with client_of(running) as client:
+        response = ask(client)  # nobody knows yet
+    assert response.status_code == 200
+    steps = [
+        step["step"] for step in Admin(running).get(f"/requests/{response.headers['x-request-id']}")["explanation"]
+    ]
+    assert steps.count("upstream") == 2, "the loss and the answer are both explained"
 
 
 def test_an_engine_that_goes_on_in_time_is_kept(begin: Start) -> None:
