@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from penstock.http import pool as pool_module
+from penstock.http import upstream as upstream_module
+from penstock.http.framing import Framing
 from penstock.http.pool import Pool, Timeouts
 from penstock.http.upstream import Connection
 from penstock.types.address import Address
@@ -235,11 +237,16 @@ def test_closing_the_pool_ends_what_is_in_progress() -> None:
 
 
 def test_closed_connections_do_not_wait_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[weakref.ref[Connection]] = []
+    made: list[weakref.ref[Connection | Framing]] = []
 
     class Watched(Connection):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
+            made.append(weakref.ref(self))
+
+    class WatchedFraming(Framing):
+        def __init__(self) -> None:
+            super().__init__()
             made.append(weakref.ref(self))
 
     async def script(peer: Peer) -> None:
@@ -263,13 +270,13 @@ def test_closed_connections_do_not_wait_for_the_collector(monkeypatch: pytest.Mo
 
     async def case() -> None:
         monkeypatch.setattr(pool_module, "Connection", Watched)
+        monkeypatch.setattr(upstream_module, "Framing", WatchedFraming)
         async with Origin(script) as origin:
             pool = Pool(origin.address)
             for body in (b"good", b"cut", b"bad", b"none"):
                 await spoil(pool, body)
             await turns(10)
-            assert len(made) == 4
-            assert [watched() for watched in made] == [None] * 4
+            assert [watched() for watched in made] == [None] * 8
             await pool.aclose()
 
     gc.collect()

@@ -9,7 +9,7 @@ import pytest
 from penstock.http.pool import Pool, Timeouts
 from penstock.types.address import Address
 from penstock.types.errors import UpstreamTimeout, UpstreamUnreachable
-from tests.http.origin import Clock, Origin, Peer, ask, reply, run, turns, until
+from tests.http.origin import Clock, Origin, Peer, ask, fetch, reply, run, turns, until
 
 LIMITS = Timeouts(connect_s=5, first_byte_s=10, idle_s=20, total_s=100)
 
@@ -239,6 +239,33 @@ def test_an_upstream_that_stops_taking_a_large_request() -> None:
                 await asking
             gone.set()
             assert pool.busy == 0
+            await pool.aclose()
+
+    run(case())
+
+
+def test_an_upstream_that_takes_a_large_request_slowly_is_not_silent() -> None:
+    async def case() -> None:
+        clock = Clock()
+        size = 30_000_000
+
+        async def script(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            taken = moved = 0
+            while taken < size:
+                taken += len(await peer.reader.read(65536))
+                if taken - moved > 8_000_000 and taken < size - 10_000_000:  # more than can be on the way at once
+                    moved = taken
+                    await turns(10)
+                    clock.now += 9
+                    pool.sweep()
+            await peer.send(reply())
+            await peer.gone()
+
+        async with Origin(script) as origin:
+            pool = Pool(origin.address, clock=clock)
+            assert await fetch(pool, b"x" * size, LIMITS) == b"ok"
+            assert clock.now >= 1018
             await pool.aclose()
 
     run(case())

@@ -54,11 +54,18 @@ def test_tls_to_an_ip_address(tmp_path: Path) -> None:
 
 
 def test_tls_over_a_unix_socket(tmp_path: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        tls = peer.writer.get_extra_info("ssl_object")
+        await peer.send(reply(tls.selected_alpn_protocol().encode()))
+        await peer.gone()
+
     async def case() -> None:
         context = Authority(tmp_path, "ca").server("localhost")
-        async with Origin(answering(reply()), tls=context, unix=tmp_path / "s") as origin:
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        async with Origin(script, tls=context, unix=tmp_path / "s") as origin:
             pool = Pool(Address(unix=str(tmp_path / "s"), tls=True, ca=str(tmp_path / "ca.pem")))
-            assert await fetch(pool) == b"ok"
+            assert await fetch(pool) == b"http/1.1"
             assert origin.connections == 1
             await pool.aclose()
 

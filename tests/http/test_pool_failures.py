@@ -248,34 +248,65 @@ def test_an_answer_before_the_request_is_written_is_delivered_and_the_connection
     run(case(), uv=uv)
 
 
-def silent(at: bytes) -> Script:
-    """Read the request, send some bytes, wait for the client to leave."""
+def test_the_rest_of_a_request_is_not_sent_after_its_answer_nor_the_connection_reused() -> None:
+    size = 20_000_000
 
-    async def script(peer: Peer) -> None:
-        await peer.reader.readuntil(b"\r\n\r\n")
-        await peer.send(at)
-        await peer.gone()
+    async def case() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.send(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 9\r\n\r\ntoo ")
+            taken = 0
 
-    return script
+            async def take() -> None:
+                nonlocal taken
+                while data := await peer.reader.read(65536):
+                    taken += len(data)
+
+            taking = asyncio.create_task(take())
+            before = -1
+            while taken != before:  # until nothing more comes for a while of turns
+                before = taken
+                await turns(200)
+            assert taken < size
+            await peer.send(b"large")
+            await taking
+
+        async with Origin(script) as origin:
+            pool = Pool(origin.address)
+            async with await ask(pool, b"x" * size) as got:
+                assert await got.read(100) == b"too large"
+            assert (pool.busy, pool.idle) == (0, 0)
+            await pool.aclose()
+
+    run(case())
 
 
 @pytest.mark.parametrize(
-    ("at", "size"),
-    [(b"", 2), (b"HTTP/1.1 20", 2), (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", 2)],
+    "at",
+    [b"", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab"],
     ids=["waiting", "in the head", "in the body"],
 )
-def test_cancelling_cuts_the_connection(at: bytes, size: int) -> None:
+def test_cancelling_cuts_the_connection(at: bytes) -> None:
     async def case() -> None:
-        async with Origin(silent(at)) as origin:
+        sent, gone = asyncio.Event(), asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(at)
+            sent.set()
+            await peer.gone()
+            gone.set()
+
+        async with Origin(script) as origin:
             pool = Pool(origin.address)
-            asking = asyncio.create_task(fetch(pool, b"x" * size))
-            await until(lambda: origin.connections)
-            await turns(10)
+            asking = asyncio.create_task(fetch(pool))
+            await sent.wait()
             assert pool.busy == 1
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert (pool.busy, pool.idle) == (0, 0)
+            await asyncio.wait_for(gone.wait(), 20)
             await pool.aclose()
 
     run(case())
@@ -283,10 +314,12 @@ def test_cancelling_cuts_the_connection(at: bytes, size: int) -> None:
 
 def test_cancelling_while_writing() -> None:
     async def case() -> None:
-        stop = asyncio.Event()
+        stop, gone = asyncio.Event(), asyncio.Event()
 
         async def script(peer: Peer) -> None:
             await stop.wait()
+            await peer.gone()
+            gone.set()
 
         async with Origin(script) as origin:
             pool = Pool(origin.address)
@@ -298,6 +331,7 @@ def test_cancelling_while_writing() -> None:
                 await asking
             assert (pool.busy, pool.idle) == (0, 0)
             stop.set()
+            await asyncio.wait_for(gone.wait(), 20)
             await pool.aclose()
 
     run(case())

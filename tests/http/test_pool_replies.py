@@ -103,6 +103,28 @@ def test_a_bad_reply_whole_and_byte_by_byte(name: str) -> None:
     run(case())
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("not http", "malformed answer: Expected HTTP/"),
+        ("status below 100", "malformed answer: its status is 99"),
+        ("other protocol", "malformed answer: it switches protocols"),
+        ("coding we did not ask for", "malformed answer: its transfer coding is not chunked"),
+        ("no end of head", "closed the connection without an answer"),
+        ("chunk cut", "closed the connection in the middle of its answer"),
+    ],
+)
+def test_what_was_wrong_is_said(name: str, reason: str) -> None:
+    async def case() -> None:
+        async with Origin(then_closing(BAD[name])) as origin:
+            pool = Pool(origin.address)
+            with pytest.raises(UpstreamFailed, match=reason):
+                await fetch(pool)
+            await pool.aclose()
+
+    run(case())
+
+
 def test_headers_are_lower_case_and_joined() -> None:
     async def case() -> None:
         async with Origin(answering(INTERIM + GOOD["length"][0])) as origin:

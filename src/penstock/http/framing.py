@@ -173,7 +173,7 @@ class Framing:
                 self._broken("its transfer coding is not chunked")
                 return
             self.status = status
-            self._until_eof = coding is None and b"content-length" not in headers and status not in (204, 304)
+            self._until_eof = coding is None and b"content-length" not in headers
             # The parser cannot be told that this reply has no body, so it is of no use for another one.
             self.keep_alive = parser.should_keep_alive() and not self._no_body
             self.stage = DONE if self._no_body else BODY
