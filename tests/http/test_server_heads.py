@@ -132,9 +132,11 @@ def test_foreign_protocols_are_told_at_once() -> None:
 
     async def case() -> None:
         async with serving() as served:
-            for words in (b"hello\n", b"\x16\x03\x01\x00\xa5", b"GET / HTTP/1.1\r\nHost: h\r\nX: 1\n"):
+            for words in (b"hello\n", b"\x16\x03\x01\x00\xa5", H + b"X: 1\n", H + b"X: 1\r|Y", H + b"X: 1\r\n| 2"):
                 async with served.client() as client:
-                    await client.send(words)
+                    for piece in words.split(b"|"):
+                        await client.send(piece)
+                        await asyncio.sleep(0.01)
                     await _refused(client)
 
     run(case)

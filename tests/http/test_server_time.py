@@ -191,7 +191,7 @@ def test_a_peer_that_takes_nothing_is_cut() -> None:
                 for _ in range(3):  # a peer that takes something is only slow
                     taken = written
                     while written == taken:
-                        await soon(asyncio.get_running_loop().sock_recv(sock, 1_000_000))
+                        assert await soon(asyncio.get_running_loop().sock_recv(sock, 1_000_000))
                     await _stops(lambda: written)
                     _pass(served, clock, 29)
                 assert not ended.is_set()
@@ -277,6 +277,26 @@ def test_a_client_that_leaves_behind_unread_bytes_is_noticed(how: str, kind: str
                     served.server.sweep()
                 await soon(waiting.cancelled.wait())
                 await until(lambda: served.server.connections == 0)
+
+    run(case)
+
+
+def test_read_ahead_is_bounded() -> None:
+    async def case() -> None:
+        waiting = Waiting()
+        async with serving(waiting) as served:
+            with await served.raw() as sock:
+                await asyncio.get_running_loop().sock_sendall(sock, GET)
+                await soon(waiting.begun.wait())
+                sent = full = 0
+                while full < 20 and sent < 30_000_000:
+                    try:
+                        sent += sock.send(GET * 1000)
+                        full = 0
+                    except BlockingIOError:
+                        full += 1
+                        await asyncio.sleep(0.005)
+                assert sent < 15_000_000  # what the kernel holds
 
     run(case)
 

@@ -111,11 +111,14 @@ class Channel(asyncio.Protocol):
         """The socket's file descriptor; -1 when the connection is lost."""
         return -1 if self.transport is None else cast("int", self.transport.get_extra_info("socket").fileno())
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes the peer has still to take."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
     def stalls(self, now: float) -> bool:
         """Whether the peer has taken nothing of what waits for it for longer than allowed. Called by the sweep."""
-        if self.transport is None:
-            return False
-        waiting = self.transport.get_write_buffer_size()
+        waiting = self.waiting
         if not waiting:
             self._stalled_since = None
             return False

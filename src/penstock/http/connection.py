@@ -81,7 +81,7 @@ class Connection(Intake):
         super().connection_made(transport)
         if not self._host.admit(self):
             self.stage = DISCARD
-            self._write_refusal(NoCapacity("There are too many connections.", retry_after=1))
+            self._write_refusal(NoCapacity("No more connections are taken at the moment.", retry_after=1))
             if self.transport is not None:
                 self.transport.close()
             return
@@ -115,10 +115,6 @@ class Connection(Intake):
             return self._host.last_lines
         return self._host.lines
 
-    def last_answer(self) -> None:
-        """The connection ends with this answer, whatever the client said."""
-        self._last = True
-
     def cut(self, reset: bool) -> None:
         """The handler cuts the connection, and is left to end by itself."""
         self._left_alone = True
@@ -134,6 +130,7 @@ class Connection(Intake):
             raise ConnectionResetError("The client has left.")
         self.drop_body(InvalidRequest, "The connection was given away.")
         self.discard(TAKEN)
+        self.parser.close()
         return transport
 
     # What the server calls
@@ -222,7 +219,7 @@ class Connection(Intake):
         transport = self.transport
         if self.stage == TAKEN or transport is None:
             return False
-        if not self._last and self.stage == HOLD:
+        if not self._last and self.stage == HOLD and not self._host.draining:
             self.next_request()
             return True
         whole = self.drained

@@ -25,9 +25,6 @@ class Wire(Protocol):
     def closing_lines(self) -> bytes:
         """The Date header, and `connection: close` where this answer is the last; settles which."""
 
-    def last_answer(self) -> None:
-        """The connection ends with this answer, whatever the client said."""
-
     def cut(self, reset: bool) -> None:
         """Cut the connection. `reset`: by a reset, because an end alone would look like that of the answer."""
 
@@ -90,8 +87,7 @@ class Responder:
         elif self._chunks:
             coding = b"transfer-encoding: chunked\r\n"
         else:
-            coding = b""
-            wire.last_answer()
+            coding = b""  # of HTTP/1.0, whose connections end with the answer
         wire.write(b"%b%b%b%b\r\n" % (status_line(status), headers, coding, wire.closing_lines()))
 
     async def write(self, data: bytes) -> None:

@@ -111,7 +111,7 @@ class Server:
         Accept no more, close idle connections, let answers in progress end for `limit_s` seconds, then cut them.
 
         Returns:
-            How many requests in progress were cut.
+            How many answers were cut: not complete, or not taken by the client.
         """
         self.draining = True
         for listener in self._listeners:
@@ -120,7 +120,7 @@ class Server:
         for connection in tuple(self._connections):
             connection.retire()
         await self._emptied(limit_s)
-        cut = self.active
+        cut = sum(connection.busy or connection.waiting > 0 for connection in self._connections)
         for connection in tuple(self._connections):
             connection.end()
         await self._emptied(_CLEAN_UP_S)
