@@ -150,11 +150,11 @@ def test_a_body_nobody_asks_for_has_time() -> None:
             await echo(request, responder)
 
         async with serving(later, clock=clock) as served, served.client() as client:
-            await client.send(P + b"Content-Length: 3\r\n\r\na")
+            await client.send(P + b"Transfer-Encoding: chunked\r\n\r\n3\r\na")
             await soon(waiting.begun.wait())
             _pass(served, clock, 3600)
             waiting.release.set()
-            assert (await client.ask(b"bc")).body == b"POST /? abc"
+            assert (await client.ask(b"bc\r\n0\r\n\r\n")).body == b"POST /? abc"
 
     run(case)
 
@@ -360,7 +360,7 @@ def test_a_client_that_leaves_within_its_body_cancels_the_handler() -> None:
     async def case() -> None:
         async with serving(read) as served:
             async with served.client() as client:
-                await client.send(P + b"Content-Length: 3\r\n\r\na")
+                await client.send(P + b"Transfer-Encoding: chunked\r\n\r\n3\r\na")
                 await until(lambda: served.server.active == 1)
                 await asyncio.sleep(0.01)
             await until(lambda: bool(ended))

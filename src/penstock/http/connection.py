@@ -70,11 +70,6 @@ class Connection(Intake):
         self._last = False  # the connection ends with the current answer
         self._left_alone = False  # the handler itself cut the connection and is not cancelled for it
 
-    @property
-    def busy(self) -> bool:
-        """A request is in progress."""
-        return self.request is not None
-
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -91,7 +86,7 @@ class Connection(Intake):
 
     def eof_received(self) -> None:
         """A peer that sends no more has left, even if it might still read. The transport closes itself on return."""
-        if self.request is not None:
+        if self.busy:
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -13,20 +13,24 @@ from penstock.http.request_head import HeadParser, check_part
 from penstock.types.errors import ExchangeError, HeadersTooLarge, InvalidRequest, RequestTimedOut
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SLOW_BODY = "The request body came too slowly."
 
 # What input is at the moment (plain numbers: they are compared for every read).
 HEAD = 0  # the next request's head, or nothing yet
-BODY = 1  # body of the request being answered
-HOLD = 2  # behind a request that is complete
-DISCARD = 3  # of no interest: the connection ends, or the body was refused
-TAKEN = 4  # somebody else's
+SMALL = 1  # a small body, which is here before its request is delivered
+BODY = 2  # body of the request being answered
+HOLD = 3  # behind a request that is complete
+DISCARD = 4  # of no interest: the connection ends, or the body was refused
+TAKEN = 5  # somebody else's
 
 
 class Intake(Channel):
     """
     Turns bytes into requests, one at a time: the next is begun by `next_request`, when the last has been answered.
 
-    Subclasses say what happens with a request (`arrived`) and with what cannot become one (`refuse`).
+    A request is delivered with its body if that is announced and fits into the read-ahead: clients tend to send it
+    right behind the head, and an answer that does not want it can leave the connection open. Otherwise it is delivered
+    at the end of its head. Subclasses say what happens with it (`arrived`) and with what cannot become one (`refuse`).
 
     Attributes:
         request: the one being answered.
@@ -34,7 +38,19 @@ class Intake(Channel):
         since: when what the stage waits for began, on `clock`.
     """
 
-    __slots__ = ("_body", "_forgiven", "_input", "_scanned", "_served", "clock", "parser", "request", "since", "stage")
+    __slots__ = (
+        "_body",
+        "_coming",
+        "_forgiven",
+        "_input",
+        "_scanned",
+        "_served",
+        "clock",
+        "parser",
+        "request",
+        "since",
+        "stage",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, clock: Callable[[], float]) -> None:
         super().__init__(loop, limits)
@@ -43,6 +59,7 @@ class Intake(Channel):
         self.since = clock()
         self.parser = HeadParser(limits)
         self.request: Request | None = None
+        self._coming: Request | None = None  # the one whose small body is not here yet
         self._body: RequestBody | None = None  # the one being received
         self._input = bytearray()  # a head that is not complete, or what came behind the request being answered
         self._scanned = 0  # so much of a partial head has been looked at
@@ -56,6 +73,11 @@ class Intake(Channel):
     def refuse(self, error: ExchangeError) -> None:
         """The input cannot be served: the connection ends."""
         raise NotImplementedError
+
+    @property
+    def busy(self) -> bool:
+        """A request is in progress."""
+        return self.request is not None or self._coming is not None
 
     @property
     def idle(self) -> bool:
@@ -84,6 +106,7 @@ class Intake(Channel):
         self.stage = stage
         self.since = self.clock()
         self._input = bytearray()
+        self._coming = None
         self.look_on()
 
     def overdue(self, now: float) -> bool:
@@ -99,10 +122,13 @@ class Intake(Channel):
                 return passed >= (limits.idle_s if self._served else limits.head_s)
             if passed >= limits.head_s:
                 self.refuse(RequestTimedOut(f"The request head was not complete after {limits.head_s:g} seconds."))
+        elif self.stage == SMALL:
+            if passed >= limits.body_s + len(self._input) / limits.body_bytes_per_s:
+                self.refuse(RequestTimedOut(_SLOW_BODY))
         elif self.stage == BODY:
             body = self._body
             if body is not None and body.wanted and passed >= limits.body_s + body.received / limits.body_bytes_per_s:
-                self._stop_body(RequestTimedOut, "The request body came too slowly.")
+                self._stop_body(RequestTimedOut, _SLOW_BODY)
         return False
 
     def data_received(self, data: bytes) -> None:
@@ -120,6 +146,9 @@ class Intake(Channel):
             self._look_for_head()
         elif stage == BODY:
             self._take_body(data)
+        elif stage == SMALL:
+            self._input += data
+            self._look_for_body()
         elif stage == HOLD:
             self._input += data
             if len(self._input) >= self.limits.read_ahead:
@@ -160,33 +189,55 @@ class Intake(Channel):
         except ExchangeError as error:
             self.refuse(error)
             return
-        length = request.length
         self._served = True
-        self.request = request
-        if length == 0 or (length is not None and len(rest) >= length):
-            self.stage = HOLD
-            if length:
-                body, rest = rest[:length], rest[length:]
-                self.parser.skip(body)
-                request.give(body)
-            else:
-                request.give(b"")
-            if rest:
-                self._input += rest
+        length = request.length
+        if length is not None and length <= len(rest):
+            if length < len(rest):
+                self._input += rest[length:]
+                rest = rest[:length]
+            self._deliver(request, rest)
+        elif length is None or length > self.limits.read_ahead or request.expects:
+            self._deliver_without(request, rest)
         else:
-            self.stage = BODY
-            self._body = incoming = RequestBody(length, self.limits, self._want_body)
-            request.attach(incoming)
-            if rest:
-                self._take_body(rest)
-            elif self._input:
-                held, self._input = self._input, bytearray()
-                self._take_body(held)
+            self.stage = SMALL
+            self.since = request.received
+            self._coming = request
+            self._input += rest
+            self._look_for_body()
+
+    def _look_for_body(self) -> None:
+        """Deliver the request whose small body is awaited, if it is here."""
+        request = self._coming
+        assert request is not None
+        assert request.length is not None, "a small body has a length"
+        if len(self._input) >= request.length:
+            body = bytes(self._input[: request.length])
+            del self._input[: request.length]
+            self._deliver(request, body)
+
+    def _deliver(self, request: Request, body: bytes) -> None:
+        self.stage = HOLD
+        self._coming = None
+        if body:
+            self.parser.skip(body)
+        request.give(body)
+        self.request = request
+        self.arrived(request)
+
+    def _deliver_without(self, request: Request, rest: bytes) -> None:
+        """The body follows when it comes; `rest` is its beginning, or the input is."""
+        self.stage = BODY
+        self._body = body = RequestBody(request.length, self.limits, self._want_body)
+        request.attach(body)
+        self.request = request
+        held, self._input = self._input, bytearray()
+        if held or rest:
+            self._take_body(held or rest)
         self.arrived(request)
 
     def _take_body(self, data: bytes | bytearray) -> None:
         body = self._body
-        assert body is not None, "a body is received in this stage"
+        assert body is not None
         try:
             taken = body.feed(data)
         except ExchangeError as error:

@@ -17,8 +17,8 @@ class Limits:
         read_ahead: input held beyond the request being answered (pipelined requests), and body held before the
             handler has asked for it. One read from the socket may go over it. TLS holds up to 256 KiB more.
         head_s: a whole head, from its first byte, or for the first one from accept; before it, the TLS handshake.
-        body_s, body_bytes_per_s: from when it is asked for, a body may take `body_s` plus its received bytes divided
-            by `body_bytes_per_s`.
+        body_s, body_bytes_per_s: a body may take `body_s` plus its received bytes divided by `body_bytes_per_s`, from
+            the end of the head, or from when it is asked for if it is larger than `read_ahead` or chunked.
         idle_s: keep-alive without a request.
         write_s: a peer that takes nothing of a waiting answer for so long is cut.
         write_high: answer bytes waiting for the peer before the handler has to wait too.

@@ -9,6 +9,8 @@ class Request:
     """
     One request. Made by the connection when the head is complete; belongs to the handler until it returns.
 
+    The handler gets it then, or when a body of at most `Limits.read_ahead` bytes is here too.
+
     Attributes:
         method: upper case.
         path, query: the target up to and after the first `?`, as sent: percent-encoding is kept. ASCII.
