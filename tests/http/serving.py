@@ -73,6 +73,24 @@ async def echo(request: Request, responder: Responder) -> None:
     await responder.send(200, b"content-type: text/plain\r\n", text)
 
 
+class Waiting:
+    """A handler that waits until the test lets it go, and says how it ended."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.release = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def __call__(self, request: Request, responder: Responder) -> None:
+        self.begun.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        await responder.send(200, b"", b"done")
+
+
 @dataclass
 class Answer:
     """One answer as the client read it; `chunks` is None unless it was chunked."""
