@@ -58,7 +58,7 @@ def engines(tmp_path: Path) -> Iterator[Engines]:
 
 
 def replica_of(engines: Engines, request_id: str) -> str:
-    return dict(engines.front.settled(request_id).explanation).get("replica", "")
+    return dict(engines.front.settled(request_id).explanation).get("upstream", "").partition(" ")[0]
 
 
 def test_idle_replicas_share_the_work(engines: Engines) -> None:
@@ -110,22 +110,28 @@ def test_waiting_ends_with_the_first_token_time(tmp_path: Path) -> None:
         response = engines.front.chat()
         assert response.status_code == 503
         assert response.headers["retry-after"]
-        assert "loading" in response.json()["error"]["message"]
+        assert "loading" in str(engines.front.settled(response.headers["x-request-id"]).explanation)
 
 
 def test_a_replica_that_cannot_run_is_said_at_once(engines: Engines) -> None:
     engines.publish(("a", ReplicaState.FAILED, None, "the weights are truncated"))
-    response = eventually(
-        lambda: r if "truncated" in (r := engines.front.chat()).text else None, "the fleet being followed"
+    response = engines.front.chat()
+    explanation = eventually(
+        lambda: text if "truncated" in (text := _explained(engines)) else None, "the fleet being followed"
     )
+    assert "mini/0 is failed: the weights are truncated" in explanation
     assert response.status_code == 503
     assert engines.front.client.get("/readyz").status_code == 503
+
+
+def _explained(engines: Engines) -> str:
+    return str(engines.front.settled(engines.front.chat().headers["x-request-id"]).explanation)
 
 
 def test_without_a_node_that_runs_engines_nobody_waits(engines: Engines) -> None:
     response = engines.front.chat()
     assert response.status_code == 503
-    assert "no replica has been started" in response.json()["error"]["message"]
+    assert "no replica has been started" in str(engines.front.settled(response.headers["x-request-id"]).explanation)
 
 
 def test_a_dead_replicas_exchange_goes_to_the_next_one(engines: Engines) -> None:
@@ -167,3 +173,13 @@ def _opened_not_settled(engines: Engines) -> int:
     records = engines.front.journal()
     settled = {record.id for record in records if isinstance(record, Settled)}
     return len({record.id for record in records} - settled)
+
+
+def test_nonsense_from_a_live_engine_is_told_at_once(engines: Engines) -> None:
+    """No successor is coming for an engine that lives."""
+    lab = engines.lab("a")
+    engines.publish(("a", ReplicaState.READY, lab.path, ""))
+    eventually(lambda: engines.front.chat().status_code == 200, "the fleet being followed")
+    response = engines.front.chat(order(body="html"))
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_failed"

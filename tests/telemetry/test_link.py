@@ -16,7 +16,8 @@ def test_messages_arrive_in_order_until_the_child_ends() -> None:
         Counter("penstock_things", "Things.", ["kind"], registry=registry).labels("a").inc(3)
         link.send(Ready())
         link.send(Notice("first_key", "sk-ps-x"))
-        link.send(Metrics(families(registry)))
+        for part in families(registry):
+            link.send(Metrics(part))
         link.close()
         await receive(here, got.append)
         return got
@@ -39,6 +40,35 @@ def test_the_child_learns_at_once_that_its_node_has_gone() -> None:
         link.close()
 
     asyncio.run(case())
+
+
+def test_the_child_learns_it_also_when_the_node_left_messages_unread() -> None:
+    """The kernel then resets the connection instead of ending it."""
+
+    async def case() -> None:
+        here, there = socket.socketpair()
+        gone = asyncio.Event()
+        link = await Link.open(there.detach(), gone.set)
+        link.send(Ready())
+        assert here.recv(1, socket.MSG_PEEK), "there is a message, and it stays unread"
+        here.close()
+        await asyncio.wait_for(gone.wait(), 5)
+        link.close()
+
+    asyncio.run(case())
+
+
+def test_a_large_registry_comes_in_several_messages() -> None:
+    registry = CollectorRegistry()
+    counter = Counter("penstock_things", "Things.", ["kind"], registry=registry)
+    for number in range(5_000):
+        counter.labels(str(number)).inc(number)
+    Counter("penstock_more", "More.", registry=registry).inc()
+    parts = list(families(registry))
+    assert len(parts) > 2
+    samples = [sample for part in parts for family in part for sample in family[3]]
+    assert len(samples) == len({str(sample) for sample in samples}) == 5_001
+    assert max(sum(len(family[3]) for family in part) for part in parts) <= 2_000
 
 
 def test_lines_that_are_no_messages_are_skipped() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -45,8 +46,8 @@ def load(home: Path, environ: Mapping[str, str]) -> bytes:
 
 def _make(path: Path) -> None:
     """Write a fresh pepper so that two processes starting together agree on one: the first link wins."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
+    draft = Path(name)
     with os.fdopen(descriptor, "wb") as file:
         file.write(secrets.token_bytes(32))
         file.flush()

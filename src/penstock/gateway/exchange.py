@@ -37,6 +37,12 @@ class Exchange(msgspec.Struct):
     deadline: float
     first_token_deadline: float = 0.0
 
+    def headers(self) -> bytes:
+        """Return the header lines that every answer of an exchange carries."""
+        lines = b"x-request-id: " + self.id.encode() + b"\r\n"
+        deployment = self.account.deployment
+        return lines + b"x-penstock-deployment: " + deployment.encode() + b"\r\n" if deployment else lines
+
 
 def trace_context(headers: Mapping[bytes, bytes]) -> tuple[str, bytes]:
     """Return the trace id of a valid `traceparent` and the header lines to pass on, or nothing of either."""

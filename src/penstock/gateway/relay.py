@@ -3,31 +3,32 @@ Carrying a reply from the upstream to the client.
 
 A whole reply is read, accounted and sent in one piece. A stream is relayed event by event as bytes: the status line and
 content-free first events are held until content arrives, so that until then a failure can still become the success of
-another deployment; after `commit_after` of silence they go out with keep-alive comments, and failures are told in-band.
+another deployment; afterwards failures are told in-band.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import msgspec
 
 from penstock.gateway.dialects import errors, events
+from penstock.gateway.dialects.operation import Operation
 from penstock.gateway.exchange import Exchange
+from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import usage
 from penstock.http.pool import Reply
 from penstock.journal.records import Outcome
 from penstock.pricing.price import usd
-from penstock.types.errors import UpstreamError, UpstreamFailed, UpstreamTimeout
-from penstock.types.usage import UsageSource
+from penstock.types.errors import UpstreamError, UpstreamFailed, UpstreamTimeout, UpstreamUnusable
+from penstock.types.usage import Usage, UsageSource
 
 _OK = 200
 _MAX_REPLY = 64 * 1024 * 1024
 _MAX_HELD = 1024 * 1024  # bytes of content-free events held before the status line
-_STREAM_HEADERS = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
-)
+_END_S = 0.1  # how long the last bytes of a stream's framing are waited for, so that its connection can be kept
 
 
 class _Whole(msgspec.Struct):
@@ -38,101 +39,99 @@ class _Whole(msgspec.Struct):
 _decode_whole = msgspec.json.Decoder(_Whole).decode
 
 
-def answer_headers(exchange: Exchange) -> bytes:
-    """Return the header lines that every answer of an exchange carries."""
-    lines = b"x-request-id: " + exchange.id.encode() + b"\r\n"
-    deployment = exchange.account.deployment
-    return lines + b"x-penstock-deployment: " + deployment.encode() + b"\r\n" if deployment else lines
-
-
 async def relay_whole(exchange: Exchange, reply: Reply) -> None:
     """
     Read a reply, settle the exchange, send the answer.
 
     Raises:
-        UpstreamError: the reply is broken, too large, not JSON, or an error in spite of its status.
+        UpstreamFailed: the reply is broken.
+        UpstreamUnusable: it is too large, not JSON, or an error in spite of its status.
+        UpstreamTimeout: it did not come to its end in time.
         JournalError: the exchange could not be settled; nothing was sent.
     """
-    account = exchange.account
-    body = await reply.read(_MAX_REPLY)
-    _check_whole(body)
-    account.usage = usage.reported(body) or usage.estimated(len(exchange.call.body), len(body))
+    account, call = exchange.account, exchange.call
+    body = await _read(reply)
+    try:
+        whole = _decode_whole(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
+    if whole.choices is None and whole.data is None:
+        raise UpstreamUnusable("the upstream's reply is an error in spite of its status 200")
+    billed = 0 if call.operation is Operation.EMBEDDINGS else len(body)
+    account.usage = usage.reported(body) or usage.estimated(len(call.body), billed)
     account.settle(Outcome.ANSWERED, _OK)
-    headers = (
-        answer_headers(exchange)
-        + b"content-type: application/json\r\nx-penstock-cost-usd: "
-        + usd(account.cost_nano).encode()
-        + b"\r\n"
-    )
+    cost = usd(account.cost_nano).encode()
+    headers = exchange.headers() + b"content-type: application/json\r\nx-penstock-cost-usd: " + cost + b"\r\n"
     await exchange.responder.send(_OK, headers, body)
 
 
-async def relay_stream(exchange: Exchange, reply: Reply, clock: Callable[[], float]) -> None:
+async def relay_stream(exchange: Exchange, reply: Reply, keep_alive: KeepAlive, clock: Callable[[], float]) -> None:
     """
-    Relay a stream to its end; failures after the first byte to the client are told in-band and settled here.
+    Relay a stream to its end; failures after the first content are told in-band and settled here.
 
     Raises:
-        UpstreamError: the stream failed before anything reached the client.
+        UpstreamError: the stream failed before any content.
     """
-    stream = _Stream(exchange, reply, clock)
+    stream = _Stream(exchange, reply, keep_alive, clock)
     try:
         await stream.hold()
         await stream.pass_on()
     except UpstreamError as error:
-        if not exchange.responder.started:
+        if not stream.content:
+            exchange.account.usage = Usage()  # nothing was delivered, whatever the upstream may have counted
             raise
         await stream.fail(error)
     finally:
         stream.count()  # also when the client left: what was delivered is billed
 
 
-def _check_whole(body: bytes) -> None:
-    try:
-        whole = _decode_whole(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamFailed("the upstream's reply is not a JSON object") from error
-    if whole.choices is None and whole.data is None:
-        raise UpstreamFailed("the upstream's reply is an error in spite of its status 200")
+async def _read(reply: Reply) -> bytes:
+    pieces, size = [], 0
+    while data := await reply.chunk():
+        pieces.append(data)
+        size += len(data)
+        if size > _MAX_REPLY:
+            raise UpstreamUnusable("the upstream's reply is over 64 MiB")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class _Stream:
-    """One stream on its way. Belongs to the task of its exchange."""
+    """
+    One stream on its way. Belongs to the task of its exchange.
 
-    def __init__(self, exchange: Exchange, reply: Reply, clock: Callable[[], float]) -> None:
+    Attributes:
+        content: whether any content has been seen.
+    """
+
+    def __init__(self, exchange: Exchange, reply: Reply, keep_alive: KeepAlive, clock: Callable[[], float]) -> None:
+        self.content = False
         self._exchange = exchange
         self._reply = reply
+        self._keep_alive = keep_alive
         self._clock = clock
         self._splitter = events.Splitter()
         self._strip_usage = not exchange.call.usage_wanted
-        self._delivered = 0  # events with content that were given to the client's connection
-        self._finished = False  # a finish reason has come
+        self._delivered = 0  # chunks of an answer that were given to the client's connection
+        self._finished = 0  # choices that have had a finish reason
         self._done = False  # `[DONE]` has come
         self._failed = False  # the upstream has told a failure of its own in-band
-        self._input_bytes = len(exchange.call.body)
 
     async def hold(self) -> None:
         """Wait for content, holding what comes before it; then send the status line and what was held."""
         exchange, held = self._exchange, b""
-        commit_at = exchange.received + exchange.view.settings.commit_after_s
-        next_comment = commit_at
         while True:
-            if self._clock() >= exchange.first_token_deadline:
-                raise UpstreamTimeout("the upstream sent no content within the time allowed for a first token")
-            data = await self._chunk_until(min(next_comment, exchange.first_token_deadline))
-            if data is None:
-                if self._clock() >= next_comment:
-                    await self._commit(held + events.KEEP_ALIVE)
-                    held, next_comment = b"", self._clock() + exchange.view.settings.commit_after_s
-                continue
+            data = await self._chunk_until(exchange.first_token_deadline)
             whole = self._splitter.feed(data) if data else self._rest()
             held += whole
             if self._look(whole) or self._done:
                 exchange.account.first_content = self._clock()
-                return await self._commit(held)
+                self.content = True
+                self._keep_alive.commit()
+                return await self._write(held)
             if not data:
                 raise UpstreamFailed("the upstream's stream ended before any content")
             if len(held) > _MAX_HELD:
-                raise UpstreamFailed("the upstream sent a megabyte of events without content")
+                raise UpstreamUnusable("the upstream sent a megabyte of events without content")
 
     async def pass_on(self) -> None:
         """Relay the rest."""
@@ -158,37 +157,32 @@ class _Stream:
         await exchange.responder.write(errors.event(error))
         await exchange.responder.end()
 
-    async def _chunk_until(self, deadline: float) -> bytes | None:
-        """Return the next bytes, or None when the deadline passed first."""
+    def count(self) -> None:
+        """Fill in the usage from what was delivered, where the upstream has not told it."""
+        account = self._exchange.account
+        if account.usage.source is UsageSource.NONE and self._delivered:
+            account.usage = usage.counted(len(self._exchange.call.body), self._delivered)
+
+    async def _chunk_until(self, deadline: float) -> bytes:
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 return await self._reply.chunk()
         except TimeoutError:
-            return None
-
-    async def _commit(self, held: bytes) -> None:
-        responder = self._exchange.responder
-        if not responder.started:
-            self._exchange.account.status = _OK
-            responder.start(_OK, answer_headers(self._exchange) + _STREAM_HEADERS)
-        await self._write(held)
+            raise UpstreamTimeout("the upstream sent no content within the time allowed for a first token") from None
 
     async def _write(self, whole: bytes) -> None:
         """
         Send whole events, without the usage nobody asked for and without the end, which is sent once all is settled.
         """
         if (self._strip_usage and b'"usage"' in whole) or b"[DONE]" in whole:
-            whole = b"".join(event for event in events.split(whole) if not self._kept_back(event))
+            whole = b"".join(self._cleaned(event) for event in events.split(whole))
         if whole:
             await self._exchange.responder.write(whole)
 
-    def _kept_back(self, event: bytes) -> bool:
+    def _cleaned(self, event: bytes) -> bytes:
         if events.is_done(event):
-            return True
-        if not self._strip_usage or b'"usage"' not in event:
-            return False
-        chunk = events.chunk_of(event)
-        return chunk is not None and chunk.only_usage
+            return b""
+        return events.without_usage(event) if self._strip_usage and b'"usage"' in event else event
 
     def _look(self, whole: bytes) -> bool:
         """Note what events held back say; tell whether there is content among them."""
@@ -204,32 +198,32 @@ class _Stream:
         return found
 
     def _scan(self, whole: bytes) -> None:
-        """Note usage, finish reason and end among whole events, by their bytes where that is enough."""
+        """Note usage, finish reasons, errors and the end among whole events, by their bytes where that is enough."""
         if b'"usage"' in whole and b'"prompt_tokens"' in whole:
             for event in events.split(whole):
                 found = usage.reported(events.data_of(event))
                 if found is not None:
                     self._exchange.account.usage = found
-        if not self._finished and b'"finish_reason"' in whole:
-            self._finished = any(
-                choice.finish_reason
-                for event in events.split(whole)
-                if (chunk := events.chunk_of(event)) is not None
-                for choice in chunk.choices or ()
-            )
-        if b'"error"' in whole:
-            chunks = [events.chunk_of(event) for event in events.split(whole)]
-            self._failed = self._failed or any(chunk.failed for chunk in chunks if chunk is not None)
+        if b'"finish_reason":"' in whole or b'"finish_reason": "' in whole or b'"error"' in whole:
+            for event in events.split(whole):
+                chunk = events.chunk_of(event)
+                if chunk is not None:
+                    self._finished += chunk.finished
+                    self._failed = self._failed or chunk.failed
         if b"[DONE]" in whole and any(events.is_done(event) for event in events.split(whole)):
             self._done = True
 
     async def _upstream_ended(self) -> None:
-        """Judge an end without `[DONE]`: fine after a finish reason, a cut otherwise."""
+        """Judge an end without `[DONE]`: fine when every choice had its finish reason, a cut otherwise."""
         rest = self._rest()
         self._scan(rest)
-        if not (self._done or self._finished or self._failed):
+        if self._done or self._failed:
+            return await self._write(rest)
+        if self._finished < self._exchange.call.choices:
             raise UpstreamFailed("the upstream's stream was cut off")
-        await self._write(rest)
+        if rest and events.chunk_of(rest) is not None:  # else half an event, which no client could read
+            await self._write(rest)
+        return None
 
     def _rest(self) -> bytes:
         """Return a last event that came without its blank line, with one, or nothing."""
@@ -247,9 +241,6 @@ class _Stream:
             account.settle(Outcome.ANSWERED, _OK)
             await responder.write(events.DONE)
         await responder.end()
-
-    def count(self) -> None:
-        """Fill in the usage from what was delivered, where the upstream has not told it."""
-        account = self._exchange.account
-        if account.usage.source is UsageSource.NONE and self._delivered:
-            account.usage = usage.counted(self._input_bytes, self._delivered)
+        with contextlib.suppress(UpstreamError):  # everything is settled; this is only for the connection
+            while await self._chunk_until(self._clock() + _END_S):
+                continue

@@ -14,11 +14,11 @@ import msgspec
 from penstock.gateway.dialects import errors, openai
 from penstock.gateway.exchange import Exchange, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
+from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering.account import Account, Books
-from penstock.gateway.relay import answer_headers, relay_stream, relay_whole
+from penstock.gateway.relay import relay_stream, relay_whole
 from penstock.gateway.routing.choose import plan
 from penstock.gateway.upstream.attempt import Dispatcher
-from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import EMPTY, View
 from penstock.http.pool import Reply
 from penstock.http.server import Refusal, Request, Responder
@@ -79,6 +79,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
 
         # dialect
         call = openai.parse(operation, await request.body())
+        view = gateway.view  # a long upload may have outlived the one it began with
 
         # metering: from here on the exchange is settled exactly once, however it ends
         with Account(gateway.books, request_id, caller, call, request.received) as account:
@@ -91,25 +92,23 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             account.explain("route", f"{model.name}: {', then '.join(order)}")
             deadline = request.received + model.total_s
             exchange = Exchange(request_id, request.received, view, call, model, account, responder, trace, deadline)
+            keep_alive = KeepAlive(exchange)
 
             # upstream, and the answer on its way back
-            async def relay(reply: Reply, endpoint: Endpoint) -> None:
-                account.explain("replica", endpoint.name)
+            async def relay(reply: Reply) -> None:
                 if call.stream:
-                    await relay_stream(exchange, reply, gateway.clock)
+                    await relay_stream(exchange, reply, keep_alive, gateway.clock)
                 else:
                     await relay_whole(exchange, reply)
 
             try:
-                await gateway.dispatcher.run(exchange, order, relay)
+                with keep_alive:
+                    await gateway.dispatcher.run(exchange, order, relay)
             finally:
-                headers = answer_headers(exchange)
+                headers = exchange.headers()
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
-        if responder.started:  # a stream that could not be settled must not look complete
-            responder.abort()
-        else:
-            await _refuse(gateway, responder, error, headers)
+        await _refuse(gateway, responder, error, headers)
 
 
 async def _serve_rest(gateway: Gateway, view: View, request: Request, responder: Responder, headers: bytes) -> None:
@@ -155,6 +154,13 @@ def _described(model: Model) -> Mapping[str, object]:
 
 
 async def _refuse(gateway: Gateway, responder: Responder, error: PenstockError, headers: bytes) -> None:
+    """Answer with an error: with its status, or in-band where the stream's 200 is out already."""
+    if responder.ended:  # what was sent as complete could not be settled, which is in the log
+        return
     refusal = errors.refusal(error, headers)
     gateway.books.metrics.responded(refusal.status)
-    await responder.send(refusal.status, refusal.headers, refusal.body)
+    if responder.started:
+        await responder.write(errors.event(error))
+        await responder.end()
+    else:
+        await responder.send(refusal.status, refusal.headers, refusal.body)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.gateway.identity.caller import Caller, compile_callers
+from penstock.gateway.identity.caller import Caller
 from penstock.gateway.upstream import secrets
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
@@ -18,9 +18,8 @@ from penstock.gateway.upstream.providers.provider import Provider
 from penstock.pricing.price import Price
 from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
-from penstock.snapshot.principals import Principals
 from penstock.types.address import Address
-from penstock.types.errors import NoCapacity
+from penstock.types.errors import PenstockError
 
 # A ready replica counts too: when an exchange finds it dead, its successor is on its way.
 _COMING = frozenset({ReplicaState.STARTING, ReplicaState.WEDGED, ReplicaState.READY})
@@ -31,6 +30,7 @@ class Place(msgspec.Struct, frozen=True):
     A deployment, ready to be called.
 
     Attributes:
+        provider: how it is spoken to; None when this gateway does not know its kind, and then there is no endpoint.
         model: the name to ask the upstream for.
         headers: ready-made header lines, the credential among them; never logged.
         endpoints: where it answers now; empty when no replica is ready.
@@ -41,7 +41,7 @@ class Place(msgspec.Struct, frozen=True):
     """
 
     name: str
-    provider: Provider
+    provider: Provider | None
     model: str
     price: Price
     headers: bytes
@@ -55,7 +55,6 @@ class Place(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True):
     """One consistent state of everything a request path reads."""
 
-    version: int
     models: Mapping[str, Model]
     places: Mapping[str, Place]
     callers: Mapping[str, tuple[bytes, Caller]]
@@ -65,16 +64,23 @@ class View(msgspec.Struct, frozen=True):
     def ready(self) -> bool:
         """Tell whether some model can be answered now (or none is configured at all)."""
         names = {name for model in self.models.values() for name in (*_targets(model), *model.fallback)}
-        return not names or any(self.places[name].endpoints for name in names)
+        return not names or any(self.places[name].endpoints for name in names if name in self.places)
 
 
-EMPTY = View(0, {}, {}, {}, GatewaySettings())
+EMPTY = View({}, {}, {}, GatewaySettings())
 
 
 def compile_view(
-    config: Config, principals: Principals | None, fleet: Fleet | None, endpoints: Endpoints, environ: Mapping[str, str]
+    config: Config,
+    callers: Mapping[str, tuple[bytes, Caller]],
+    fleet: Fleet | None,
+    endpoints: Endpoints,
+    environ: Mapping[str, str],
 ) -> View:
-    """Prepare a view. Endpoints are looked up, so their counts carry over; those no longer named are retired."""
+    """
+    Prepare a view. Endpoints are looked up, so that their counts carry over; those no longer named are retired, and
+    live until no exchange that knows them can be in progress.
+    """
     replicas: dict[str, list[Replica]] = {}
     for replica in fleet.replicas if fleet else ():
         replicas.setdefault(replica.deployment, []).append(replica)
@@ -82,9 +88,9 @@ def compile_view(
         deployment.name: _place(deployment, replicas.get(deployment.name, []) if fleet else None, endpoints, environ)
         for deployment in config.deployments.values()
     }
-    endpoints.keep(endpoint.address for place in places.values() for endpoint in place.endpoints)
-    callers = compile_callers(principals.keys if principals else {})
-    return View(config.version, config.models, places, callers, config.gateway)
+    longest_s = max((model.total_s for model in config.models.values()), default=0.0)
+    endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
+    return View(config.models, places, callers, config.gateway)
 
 
 def _targets(model: Model) -> tuple[str, ...]:
@@ -100,32 +106,36 @@ def _place(
     deployment: Deployment, replicas: list[Replica] | None, endpoints: Endpoints, environ: Mapping[str, str]
 ) -> Place:
     """Compile one deployment; `replicas` is None where no node runs engines, so that none is coming either."""
-    provider = PROVIDERS[deployment.provider]
     found: list[Endpoint] = []
-    problem, secret = "", None
-    if deployment.engine:
+    headers, problem = b"", ""
+    provider = PROVIDERS.get(deployment.provider)
+    if provider is None:
+        problem = f"this gateway knows no provider {deployment.provider!r}"
+    elif deployment.engine:
         for replica in replicas or ():
             if replica.state is ReplicaState.READY:
                 address = Address(unix=replica.socket, path="/v1")
                 found.append(endpoints.get(replica.name, address, deployment.slots))
+        headers = provider.headers(None)
         if not found:
             problem = "; ".join(_described(replica) for replica in replicas or ()) or "no replica has been started"
-    else:
+    elif deployment.address is not None:
         try:
             secret = secrets.resolve(deployment.api_key, environ) if deployment.api_key else None
-        except NoCapacity as error:
-            problem = str(error)
-        if deployment.address is not None and not problem:
+            headers = provider.headers(secret)
             found.append(endpoints.get(deployment.name, deployment.address, deployment.slots))
+        except (PenstockError, ValueError) as error:
+            problem = str(error)
+    coming = deployment.engine and replicas is not None
     return Place(
         name=deployment.name,
         provider=provider,
         model=deployment.model,
         price=deployment.price,
-        headers=provider.headers(secret),
+        headers=headers,
         endpoints=tuple(found),
         slots=deployment.slots,
         engine=deployment.engine,
-        coming=replicas is not None and (not replicas or any(replica.state in _COMING for replica in replicas)),
+        coming=coming and (not replicas or any(replica.state in _COMING for replica in replicas)),
         problem=problem,
     )

@@ -11,18 +11,20 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import setproctitle
 import uvloop
 
 from penstock.auth import pepper
+from penstock.gateway.identity.caller import Caller, compile_callers
 from penstock.gateway.metering.account import Books
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.serve import Gateway
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
-from penstock.gateway.view import compile_view
+from penstock.gateway.view import View, compile_view
 from penstock.http.limits import Limits
 from penstock.http.server import Server
 from penstock.http.tls import ServerTls
@@ -40,7 +42,10 @@ from penstock.types.home import Home
 
 _log = logging.getLogger("penstock.gateway")
 _TICK_S = 0.1
-_METRICS_EVERY = 10  # ticks
+_METRICS_S = 1.0
+_METRICS_SHARE = 50.0  # of the time that collecting takes, at least: 2 % of a core at the most
+
+T = TypeVar("T", Config, Principals, Fleet)
 
 
 class Arguments(msgspec.Struct, frozen=True):
@@ -67,13 +72,18 @@ class Documents:
     def refresh(self) -> bool:
         """Read what is new; tell whether anything was."""
         before = (self.config, self.principals, self.fleet)
-        try:
-            self.config = self._config.changed() or self.config
-            self.principals = self._principals.changed() or self.principals
-            self.fleet = self._fleet.changed() or self.fleet
-        except UnknownFormat as error:
-            _log.error("snapshot not understood", extra={"fields": {"error": str(error)}})
-        return before != (self.config, self.principals, self.fleet)
+        self.config = _newest(self._config) or self.config
+        self.principals = _newest(self._principals) or self.principals
+        self.fleet = _newest(self._fleet) or self.fleet
+        return any(old is not new for old, new in zip(before, (self.config, self.principals, self.fleet), strict=True))
+
+
+def _newest(reader: Reader[T]) -> T | None:
+    try:
+        return reader.changed()
+    except UnknownFormat as error:
+        _log.error("snapshot not understood", extra={"fields": {"error": str(error)}})
+        return None
 
 
 class Worker:
@@ -84,13 +94,16 @@ class Worker:
         self._documents = Documents(arguments.home)
         self._metrics = Metrics()
         self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
-        self._endpoints = Endpoints(os.environ)
+        self._endpoints = Endpoints(os.environ, time.monotonic)
+        self._callers: dict[str, tuple[bytes, Caller]] = {}
+        self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic)
         secret = pepper.load(arguments.home.root, os.environ)
         self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._link: Link | None = None
+        self._metrics_due = 0.0
 
     async def run(self) -> None:
         """Serve until told to stop, then drain."""
@@ -121,10 +134,10 @@ class Worker:
                 self._link.close()
 
     async def _first_config(self) -> Config | None:
-        """Wait for the first configuration; clients that connect meanwhile wait in the listener's queue."""
+        """Wait for the first configuration and keys; clients that connect meanwhile wait in the listener's queue."""
         while not self._stop.is_set():
             self._follow()
-            if self._documents.config is not None:
+            if self._documents.config is not None and self._documents.principals is not None:
                 return self._documents.config
             await asyncio.sleep(_TICK_S)
         return None
@@ -141,14 +154,12 @@ class Worker:
 
     async def _tick(self) -> None:
         """Everything periodic, from one timer: deadlines of the pools, documents, metrics."""
-        count = 0
         while True:
             await asyncio.sleep(_TICK_S)
-            count += 1
             try:
-                await self._endpoints.sweep()
+                self._endpoints.sweep()
                 self._follow()
-                if count % _METRICS_EVERY == 0:
+                if time.monotonic() >= self._metrics_due:
                     self._send_metrics()
             except Exception:  # noqa: BLE001  # the timer must outlive any one fault, and the log says which it was
                 _log.exception("tick failed")
@@ -156,14 +167,33 @@ class Worker:
     def _follow(self) -> None:
         """Prepare a new view when a document is new; only then swap it in."""
         documents = self._documents
-        if documents.refresh() and documents.config is not None:
-            self._gateway.follow(
-                compile_view(documents.config, documents.principals, documents.fleet, self._endpoints, os.environ)
-            )
+        principals = documents.principals
+        if not documents.refresh() or documents.config is None:
+            return
+        if documents.principals is not None and documents.principals is not principals:
+            self._callers = compile_callers(documents.principals.keys)
+        try:
+            view = self._compile(documents.config)
+            self._compiled = documents.config
+        except Exception:
+            if self._compiled is None:
+                raise
+            _log.exception("a configuration cannot be used; the one before stays")
+            view = self._compile(self._compiled)
+        self._gateway.follow(view)
+
+    def _compile(self, config: Config) -> View:
+        return compile_view(config, self._callers, self._documents.fleet, self._endpoints, os.environ)
 
     def _send_metrics(self) -> None:
-        if self._link:
-            self._link.send(MetricsMessage(families(self._metrics.registry)))
+        """Send all samples. Made in proportion rarer when collecting them takes long."""
+        if self._link is None:
+            return
+        began = time.monotonic()
+        for part in families(self._metrics.registry):
+            self._link.send(MetricsMessage(part))
+        now = time.monotonic()
+        self._metrics_due = now + max(_METRICS_S, _METRICS_SHARE * (now - began))
 
     def _node_gone(self) -> None:
         _log.warning("the node has ended; leaving")

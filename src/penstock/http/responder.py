@@ -92,13 +92,16 @@ class Responder:
 
     async def write(self, data: bytes) -> None:
         """Send a piece. Waits while the peer is slow; if it leaves meanwhile, the task is cancelled."""
+        self.put(data)
+        if self._wire.paused:
+            await self._wire.writable()
+
+    def put(self, data: bytes) -> None:
+        """Send a piece without waiting; for the few bytes that a timer sends."""
         if not self.started or self.ended:
             raise RuntimeError("An answer is written between start and end.")
-        wire = self._wire
         if data and not self._bodiless:
-            wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunks else data)
-        if wire.paused:
-            await wire.writable()
+            self._wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunks else data)
 
     async def end(self) -> None:
         """The answer is complete."""

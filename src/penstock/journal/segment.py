@@ -54,6 +54,8 @@ class Writer:
             JournalError: it could not be written whole; the segment is as it was before.
         """
         payload = self._encoder.encode(record)
+        if len(payload) > MAX_RECORD:
+            raise JournalError("the record is too large for the journal")
         data = _HEADER.pack(len(payload), crc32(payload)) + payload
         try:
             written = os.write(self._descriptor, data)

@@ -152,12 +152,18 @@ def free_port() -> int:
 
 def children(pid: int) -> Iterator[Process]:
     """Yield the child processes of a process, theirs included."""
+    for listing in Path("/proc").glob(f"{pid}/task/*/children"):
+        for child in _read(listing).split():
+            title = _read(Path(f"/proc/{int(child)}/cmdline")).replace(b"\0", b" ").decode(errors="replace")
+            yield Process(int(child), title.strip())
+            yield from children(int(child))
+
+
+def _read(path: Path) -> bytes:
+    """Return a file under /proc, or nothing when its process has just ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                title = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                yield Process(int(child), title.strip())
-                yield from children(int(child))
+        return path.read_bytes()
+    return b""
 
 
 def resident_bytes(pid: int) -> int:

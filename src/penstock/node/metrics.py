@@ -50,19 +50,20 @@ class Totals:
         self._dead: dict[str, Family] = {}
 
     def update(self, child: str, metrics: Metrics) -> None:
-        """Take the newest samples of a child instead of its earlier ones."""
-        self._living[child] = {
-            name: Family(
-                help=text,
-                kind=kind,
-                samples={
-                    (sample, tuple(sorted(labels.items()))): value
-                    for sample, labels, value in samples
-                    if not sample.endswith("_created")  # times; their sum would mean nothing
-                },
-            )
-            for name, text, kind, samples in metrics.families
-        }
+        """Take the newest samples of a child instead of its earlier ones of the same names and labels."""
+        families = self._living.setdefault(child, {})
+        room = self._most - sum(len(family.samples) for family in families.values())
+        for name, text, kind, samples in metrics.families:
+            family = families.setdefault(name, Family(text, kind, {}))
+            for sample, labels, value in samples:
+                key = (sample, tuple(sorted(labels.items())))
+                if sample.endswith("_created"):
+                    continue  # times; their sum would mean nothing
+                if key not in family.samples:
+                    if room <= 0:
+                        continue
+                    room -= 1
+                family.samples[key] = value
 
     def retire(self, child: str) -> None:
         """Note that a child has ended: what it counted stays counted."""

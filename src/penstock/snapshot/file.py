@@ -68,10 +68,14 @@ class Reader(Generic[T]):
         stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         if stamp == self._seen:
             return None
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return None  # not seen: it is tried again at the next call
         self._seen = stamp
         try:
-            number, document = self._decoder.decode(self._path.read_bytes())
-        except (msgspec.DecodeError, FileNotFoundError) as error:
+            number, document = self._decoder.decode(content)
+        except msgspec.DecodeError as error:
             raise UnknownFormat(f"{self._path.name}: {error}") from error
         if number != FORMAT:
             raise UnknownFormat(f"{self._path.name}: format {number}, this reader knows {FORMAT}")

@@ -9,6 +9,7 @@ block it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -33,7 +34,8 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
 
 class Metrics(msgspec.Struct, frozen=True, tag="metrics"):
     """
-    All samples of the sender's registry, absolute since it started.
+    Samples of the sender's registry, absolute since it started. Several messages make up the whole of a registry, since
+    a line is bounded; each replaces the samples it names.
 
     Attributes:
         families: one `(name, help, type, samples)` each; samples are `(sample name, labels, value)`.
@@ -65,7 +67,9 @@ class Link:
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
 
         async def watch() -> None:
-            await reader.read()  # the node never writes: this returns at its end
+            # The node never writes, so this returns at its end; with a reset, if it left messages unread.
+            with contextlib.suppress(OSError):
+                await reader.read()
             on_node_gone()
 
         return cls(writer, asyncio.create_task(watch(), name="link-watch"))

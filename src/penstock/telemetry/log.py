@@ -57,7 +57,7 @@ class JsonHandler(logging.Handler):
                 self._stream.write(self._line(record))
                 if self._queue.empty():
                     self._stream.flush()
-            except (OSError, ValueError):  # standard error is gone; the process must live on
+            except Exception:  # noqa: BLE001  # a bad record or a closed standard error must not end all logging
                 self.dropped += 1
 
     def _line(self, record: logging.LogRecord) -> str:

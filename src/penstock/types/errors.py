@@ -99,6 +99,10 @@ class UpstreamFailed(UpstreamError):
     """The connection broke or the answer was malformed: 502."""
 
 
+class UpstreamUnusable(UpstreamFailed):
+    """The answer came, and is not one: not JSON, too large, an error in spite of its status. Also 502."""
+
+
 class UpstreamTimeout(UpstreamError):
     """A deadline passed while waiting for the upstream: 504."""
 

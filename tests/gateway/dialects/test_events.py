@@ -85,6 +85,9 @@ def test_data_of_an_event(event: bytes, data: bytes) -> None:
         (b'{"choices":[{"delta":{},"finish_reason":"stop"}]}', True),
         (b'{"choices":[{"text":"x"}]}', True),
         (b'{"choices":[{"text":""}]}', False),
+        (b'{"choices":[{"delta":{"audio":{"data":"x"}}}]}', True),
+        (b'{"choices":[{"delta":{"content":[{"type":"text","text":"x"}]}}]}', True),
+        (b'{"choices":[{"delta":{"content":"","tool_calls":[],"annotations":{}}}]}', False),
     ],
 )
 def test_content_is_told_from_what_only_announces_it(data: bytes, content: bool) -> None:
@@ -94,18 +97,20 @@ def test_content_is_told_from_what_only_announces_it(data: bytes, content: bool)
 
 
 @pytest.mark.parametrize(
-    ("data", "only"),
+    ("event", "left"),
     [
-        (b'{"choices":[],"usage":{"prompt_tokens":1}}', True),
-        (b'{"choices":[],"usage":null}', False),
-        (b'{"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1}}', False),
-        (b'{"error":{"message":"x"},"usage":{}}', False),
+        (b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', b""),
+        (b'data: {"choices":[],"usage":null}\n\n', b'data: {"choices":[],"usage":null}\n\n'),
+        (
+            b'id: 7\r\ndata: {"x":1.50, "choices":[{"text":"x"}],"usage":{"prompt_tokens":1}}\r\n\r\n',
+            b'id: 7\ndata: {"x":1.50,"choices":[{"text":"x"}]}\n\n',
+        ),
+        (b'data: {"error":{"message":"x"},"usage":{}}\n\n', b'data: {"error":{"message":"x"},"usage":{}}\n\n'),
+        (b': "usage"\n\n', b': "usage"\n\n'),
     ],
 )
-def test_usage_chunks(data: bytes, only: bool) -> None:
-    chunk = events.chunk_of(b"data: " + data + b"\n\n")
-    assert chunk is not None
-    assert chunk.only_usage is only
+def test_usage_is_taken_out_of_an_event(event: bytes, left: bytes) -> None:
+    assert events.without_usage(event) == left
 
 
 @pytest.mark.parametrize(

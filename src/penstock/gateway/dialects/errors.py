@@ -59,6 +59,14 @@ _REJECTED = {
 _REJECTED_OTHERWISE = Meaning(502, "server_error", "upstream_failed", "upstream")
 _PASSED_ON = frozenset({400, 413, 415, 422})
 
+# What a client is told of an upstream's failure. Addresses and paths are for the operator, in the explanation.
+_TOLD = (
+    (errors.UpstreamRejected, "The upstream refused the request."),
+    (errors.UpstreamUnreachable, "The upstream cannot be reached."),
+    (errors.UpstreamTimeout, "The upstream did not answer in time."),
+    (errors.UpstreamError, "The upstream failed to answer."),
+)
+
 
 class _Shape(msgspec.Struct):
     error: dict[str, msgspec.Raw]
@@ -79,6 +87,7 @@ def body(error: BaseException) -> bytes:
     param = error.param if isinstance(error, errors.ExchangeError) else None
     code = error.code if isinstance(error, errors.ExchangeError) else None
     text = str(error) if isinstance(error, errors.PenstockError) else "internal error"
+    text = next((told for kind, told in _TOLD if isinstance(error, kind)), text)
     return msgspec.json.encode(
         {"error": {"message": text, "type": found.type, "param": param, "code": code or found.code}}
     )

@@ -83,21 +83,13 @@ def data_of(event: bytes) -> bytes:
 
 
 _ABSENT = msgspec.Raw()
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
-    function_call: msgspec.Raw = _ABSENT
+_EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 
 
 class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
+    delta: dict[str, msgspec.Raw] | None = None
+    text: msgspec.Raw = _ABSENT
+    finish_reason: msgspec.Raw = _ABSENT
 
 
 class Chunk(msgspec.Struct):
@@ -109,11 +101,18 @@ class Chunk(msgspec.Struct):
 
     @property
     def content(self) -> bool:
-        """Tell whether the chunk brings any part of an answer, or its end."""
+        """Tell whether the chunk brings any part of an answer, or its end: anything but a role."""
         return any(
-            choice.text or choice.finish_reason or (choice.delta is not None and _fills(choice.delta))
+            _there(choice.text)
+            or _there(choice.finish_reason)
+            or any(name != "role" and _there(value) for name, value in (choice.delta or {}).items())
             for choice in self.choices or ()
         )
+
+    @property
+    def finished(self) -> int:
+        """How many choices end with this chunk."""
+        return sum(_there(choice.finish_reason) for choice in self.choices or ())
 
     @property
     def failed(self) -> bool:
@@ -121,12 +120,13 @@ class Chunk(msgspec.Struct):
         return _there(self.error)
 
     @property
-    def only_usage(self) -> bool:
-        """Tell whether the chunk is there for its usage alone, as sent when `include_usage` was asked for."""
-        return not self.choices and _there(self.usage) and not self.failed
+    def has_usage(self) -> bool:
+        """Tell whether the chunk carries usage."""
+        return _there(self.usage)
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def chunk_of(event: bytes) -> Chunk | None:
@@ -145,17 +145,19 @@ def is_done(event: bytes) -> bool:
     return b"[DONE]" in event and data_of(event).strip() == b"[DONE]"
 
 
-def _fills(delta: _Delta) -> bool:
-    return bool(
-        delta.content
-        or delta.refusal
-        or delta.reasoning_content
-        or delta.reasoning
-        or delta.tool_calls
-        or _there(delta.function_call)
-    )
+def without_usage(event: bytes) -> bytes:
+    """Return an event that carries usage beside its choices without it; nothing when usage is all it carries."""
+    chunk = chunk_of(event)
+    if chunk is None or not chunk.has_usage:
+        return event
+    if not chunk.choices and not chunk.failed:
+        return b""
+    fields = _decode_fields(data_of(event))
+    del fields["usage"]
+    lines = [line for line in _LINE.split(event) if line and not line.startswith(b"data")]
+    return b"\n".join([*lines, b"data: " + msgspec.json.encode(fields)]) + b"\n\n"
 
 
 def _there(value: msgspec.Raw) -> bool:
-    """Tell whether a field is present and not null."""
-    return bytes(value) not in (b"", b"null")
+    """Tell whether a field is present and not empty."""
+    return bytes(value) not in _EMPTY

@@ -85,11 +85,12 @@ def parse(operation: Operation, body: bytes) -> Call:
         if operation is Operation.CHAT:
             chat = _decode_chat(body)
             cap = chat.max_completion_tokens or chat.max_tokens
-            return _sampled(operation, chat, cap, found, body)
+            return _sampled(operation, chat, cap, chat.n or 1, found, body)
         if operation is Operation.COMPLETION:
             completion = _decode_completion(body)
-            return _sampled(operation, completion, completion.max_tokens, found, body)
-        return Call(operation, _decode_embeddings(body).model, False, False, None, found, body)
+            choices = (completion.n or 1) * _prompts(completion.prompt)
+            return _sampled(operation, completion, completion.max_tokens, choices, found, body)
+        return Call(operation, _decode_embeddings(body).model, False, False, None, 1, found, body)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
     except msgspec.DecodeError as error:
@@ -108,12 +109,19 @@ def with_usage(call: Call, model: str) -> bytes:
     return document.patch(call.fields, changes)
 
 
-def _sampled(operation: Operation, given: _Sampling, cap: int | None, found: document.Fields, body: bytes) -> Call:
+def _prompts(prompt: str | list[Any]) -> int:
+    """Return how many prompts a completion has; a list of numbers is one, as tokens."""
+    return sum(isinstance(each, str | list) for each in prompt) or 1 if isinstance(prompt, list) else 1
+
+
+def _sampled(
+    operation: Operation, given: _Sampling, cap: int | None, choices: int, found: document.Fields, body: bytes
+) -> Call:
     stream = bool(given.stream)
     wanted = stream and given.stream_options is not None and bool(given.stream_options.include_usage)
     if given.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
-    return Call(operation, given.model, stream, wanted, cap, found, body)
+    return Call(operation, given.model, stream, wanted, cap, choices, found, body)
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRequest:

@@ -26,8 +26,9 @@ class Call(msgspec.Struct, frozen=True):
         stream: the client wants events.
         usage_wanted: the client asked for usage in the stream itself.
         max_output: the client's cap on output tokens, if it set one.
+        choices: how many answers are asked for.
         fields: the request's top-level fields, as received.
-        size: bytes of the request's body.
+        body: the request's body, as received.
     """
 
     operation: Operation
@@ -35,5 +36,6 @@ class Call(msgspec.Struct, frozen=True):
     stream: bool
     usage_wanted: bool
     max_output: int | None
+    choices: int
     fields: Fields
     body: bytes

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,7 @@ from penstock.types.usage import Usage
 _log = logging.getLogger("penstock.exchange")
 _CLIENT_LEFT = 499  # never sent; the usual mark for a client that went away first
 _MAX_ERROR = 300
-_BYTES_BOUND = 4096  # output tokens assumed for the reservation where the client sets no cap
+_OUTPUT_BOUND = 4096  # tokens per choice assumed for the reservation where the client sets no cap
 
 
 class Books:
@@ -43,6 +44,7 @@ class Account:
 
     Attributes:
         deployment: what is answering, or empty.
+        provider: its kind, for telemetry.
         price: of that deployment.
         usage: what is known of the usage so far.
         status: the HTTP status sent, 0 before.
@@ -65,6 +67,7 @@ class Account:
         "id",
         "label",
         "price",
+        "provider",
         "status",
         "trace_id",
         "usage",
@@ -83,6 +86,7 @@ class Account:
         self.trace_id = ""
         self.label = "other"
         self.deployment = ""
+        self.provider = ""
         self.price = Price()
         self.usage = Usage()
         self.cost_nano = 0
@@ -93,17 +97,20 @@ class Account:
         """Add one decision to the exchange's explanation."""
         self._explanation.append((step, decision))
 
-    def open(self, price: Price) -> None:
+    def open(self, prices: Iterable[Price]) -> None:
         """
-        Write that the exchange is about to be dispatched; called before the first attempt, once.
+        Write that the exchange is about to be dispatched; called before each attempt, written before the first.
 
+        Args:
+            prices: of the deployments that may answer; the dearest is reserved.
         Raises:
             JournalError: it could not be written, so nothing may be dispatched.
         """
         if self._opened:
             return
         call = self._call
-        ceiling = Usage(len(call.body), call.max_output or _BYTES_BOUND)
+        # Bytes bound the tokens of the prompt.
+        ceiling = Usage(len(call.body), (call.max_output or _OUTPUT_BOUND) * call.choices)
         self._books.journal.append(
             Opened(
                 self.id,
@@ -112,7 +119,7 @@ class Account:
                 self._caller.tenant,
                 call.model,
                 call.operation,
-                cost_nano(price, ceiling),
+                max((cost_nano(price, ceiling) for price in prices), default=0),
             )
         )
         self._opened = True
@@ -131,41 +138,44 @@ class Account:
         books, call = self._books, self._call
         if self._opened:
             books.metrics.in_progress.dec()
-        self.status = status
         self.cost_nano = cost_nano(self.price, self.usage)
         duration = books.clock() - self._started
         first = None if self.first_content is None else self.first_content - self._started
-        books.metrics.settled(
-            call.operation,
-            self.label,
-            self.deployment,
-            outcome,
-            usage=self.usage,
-            cost_nano=self.cost_nano,
-            duration_s=duration,
-            first_content_s=first,
-        )
-        books.journal.append(
-            Settled(
-                id=self.id,
-                at_ns=self._at_ns,
-                key=self._caller.key,
-                tenant=self._caller.tenant,
-                model=call.model,
-                operation=call.operation,
-                stream=call.stream,
-                deployment=self.deployment,
-                status=status,
-                outcome=outcome,
+        try:
+            books.journal.append(
+                Settled(
+                    id=self.id,
+                    at_ns=self._at_ns,
+                    key=self._caller.key,
+                    tenant=self._caller.tenant,
+                    model=call.model,
+                    operation=call.operation,
+                    stream=call.stream,
+                    deployment=self.deployment,
+                    status=status,
+                    outcome=outcome,
+                    usage=self.usage,
+                    cost_nano=self.cost_nano,
+                    duration_ms=round(duration * 1000, 3),
+                    first_content_ms=None if first is None else round(first * 1000, 3),
+                    explanation=tuple(self._explanation),
+                    trace_id=self.trace_id,
+                    error=error[:_MAX_ERROR],
+                )
+            )
+        except JournalError as fault:
+            _log.error("exchange not settled", extra={"fields": {"request_id": self.id, "error": str(fault)}})
+            outcome = Outcome.LOST  # as control will call it
+            raise
+        finally:
+            books.metrics.settled(
+                (call.operation, self.provider, self.label, self.deployment, outcome),
                 usage=self.usage,
                 cost_nano=self.cost_nano,
-                duration_ms=round(duration * 1000, 3),
-                first_content_ms=None if first is None else round(first * 1000, 3),
-                explanation=tuple(self._explanation),
-                trace_id=self.trace_id,
-                error=error[:_MAX_ERROR],
+                duration_s=duration,
+                first_content_s=first,
             )
-        )
+        self.status = status
         if _log.isEnabledFor(logging.INFO):
             self._log_line(outcome, duration)
 
@@ -178,15 +188,14 @@ class Account:
         if self._settled:
             return
         if isinstance(error, asyncio.CancelledError):
-            outcome, status, text = Outcome.CANCELLED, self.status or _CLIENT_LEFT, "the client left"
+            outcome, status = Outcome.CANCELLED, self.status or _CLIENT_LEFT
+            text = "the client left, or the gateway's drain ended"
         else:
             outcome = Outcome.FAILED if self._opened else Outcome.REFUSED
             status = self.status or (meaning(error).status if error else 500)
             text = str(error) if isinstance(error, PenstockError) else type(error).__name__
-        try:
+        with contextlib.suppress(JournalError):  # logged; the error under way says more
             self.settle(outcome, status, text)
-        except JournalError as fault:  # the error under way says more; control will find the exchange open
-            _log.error("exchange not settled", extra={"fields": {"request_id": self.id, "error": str(fault)}})
 
     def _log_line(self, outcome: Outcome, duration: float) -> None:
         fields: dict[str, object] = {

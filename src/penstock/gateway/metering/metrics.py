@@ -15,11 +15,16 @@ _TOKENS = tuple(float(4**power) for power in range(14))
 _OTHER = "other"
 
 
+Kind = tuple[str, str, str, str, str]
+"""Operation, provider, model, deployment, outcome."""
+
+
 class _Series(NamedTuple):
-    """The children of one (operation, model, deployment, outcome): looked up once, then only counted."""
+    """The children of one kind of exchange: looked up once, then only counted."""
 
     exchanges: Counter
     duration: Histogram
+    first_content: Histogram
     input_tokens: Histogram
     output_tokens: Histogram
     cost: Counter
@@ -30,7 +35,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        labels = ["gen_ai_operation_name", "gen_ai_request_model", "penstock_deployment"]
+        labels = ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "penstock_deployment"]
         self._exchanges = Counter(
             "penstock_exchanges", "Exchanges by how they ended.", [*labels, "outcome"], registry=self.registry
         )
@@ -60,7 +65,7 @@ class Metrics:
             "penstock_http_responses", "Answers on the data port by status.", ["status"], registry=self.registry
         )
         self.in_progress = Gauge("penstock_exchanges_in_progress", "Exchanges in progress.", registry=self.registry)
-        self._series: dict[tuple[str, str, str, str], _Series] = {}
+        self._series: dict[Kind, _Series] = {}
         self._statuses: dict[int, Counter] = {}
 
     def responded(self, status: int) -> None:
@@ -71,22 +76,12 @@ class Metrics:
         counter.inc()
 
     def settled(
-        self,
-        operation: str,
-        model: str,
-        deployment: str,
-        outcome: str,
-        *,
-        usage: Usage,
-        cost_nano: int,
-        duration_s: float,
-        first_content_s: float | None,
+        self, kind: Kind, *, usage: Usage, cost_nano: int, duration_s: float, first_content_s: float | None
     ) -> None:
-        """Count an exchange. `model` is a configured name; `deployment` too, or empty."""
-        key = (operation, model, deployment, outcome)
-        series = self._series.get(key)
+        """Count an exchange. The model in `kind` is a configured name or `other`."""
+        series = self._series.get(kind)
         if series is None:
-            series = self._series[key] = self._make(operation, model, deployment or _OTHER, outcome)
+            series = self._series[kind] = self._make(kind)
         series.exchanges.inc()
         series.duration.observe(duration_s)
         if usage.input_tokens or usage.output_tokens:
@@ -94,13 +89,15 @@ class Metrics:
             series.output_tokens.observe(usage.output_tokens)
             series.cost.inc(cost_nano / NANO_PER_USD)
         if first_content_s is not None:
-            self._first.labels(operation, model, deployment or _OTHER).observe(first_content_s)
+            series.first_content.observe(first_content_s)
 
-    def _make(self, operation: str, model: str, deployment: str, outcome: str) -> _Series:
-        labels = (operation, model, deployment)
+    def _make(self, kind: Kind) -> _Series:
+        operation, provider, model, deployment, outcome = kind
+        labels = (operation, provider or _OTHER, model, deployment or _OTHER)
         return _Series(
             self._exchanges.labels(*labels, outcome),
             self._duration.labels(*labels),
+            self._first.labels(*labels),
             self._tokens.labels(*labels, "input"),
             self._tokens.labels(*labels, "output"),
             self._cost.labels(*labels),

@@ -52,7 +52,7 @@ def counted(request_bytes: int, content_events: int) -> Usage:
 
 
 def estimated(request_bytes: int, reply_bytes: int) -> Usage:
-    """Return the usage of a whole reply that does not report any, from sizes."""
+    """Return the usage of a whole reply that does not report any, from sizes; `reply_bytes` 0 where output is free."""
     return Usage(_tokens(request_bytes), _tokens(reply_bytes), 0, UsageSource.ESTIMATED)
 
 

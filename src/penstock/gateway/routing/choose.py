@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from penstock.snapshot.config import Model
@@ -36,20 +36,17 @@ def plan(model: Model, draw: float) -> tuple[str, ...]:
     return (chosen, *(name for name in model.fallback if name != chosen))
 
 
-def least_outstanding(candidates: Sequence[L], avoid: Collection[L], turn: int) -> L | None:
+def least_outstanding(candidates: Sequence[L], turn: int) -> L | None:
     """
-    Return the candidate with the fewest exchanges in progress, or None when all are to be avoided.
+    Return the candidate with the fewest exchanges in progress, or None when there is none.
 
     Args:
-        avoid: candidates that already failed this exchange.
         turn: a growing number; among equals the choice rotates with it, so that idle replicas share the work.
     """
     best: L | None = None
     count = len(candidates)
     for position in range(count):
         candidate = candidates[(turn + position) % count]
-        if candidate in avoid:
-            continue
         if best is None or candidate.outstanding < best.outstanding:
             best = candidate
     return best

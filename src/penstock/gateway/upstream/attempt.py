@@ -8,13 +8,15 @@ success. What went wrong on the way is in the exchange's explanation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import Place, View
 from penstock.http.pool import Reply, Timeouts
+from penstock.pricing.price import Price
 from penstock.types.errors import (
     NoCapacity,
     UpstreamError,
@@ -22,12 +24,17 @@ from penstock.types.errors import (
     UpstreamRejected,
     UpstreamTimeout,
     UpstreamUnreachable,
+    UpstreamUnusable,
 )
 
 _OK = 200
 _TRIES = 3  # per deployment: an engine that dies under every exchange is not to be fed one exchange for ever
+_CONNECT_S = 5.0
 _MAX_ERROR_BODY = 64 * 1024
+_ERROR_BODY_S = 1.0
 _FINAL = frozenset({400, 413, 415, 422, 501})  # the request's own fault: another deployment would say the same
+
+Relay = Callable[[Reply], Awaitable[None]]
 
 
 class Dispatcher:
@@ -46,23 +53,23 @@ class Dispatcher:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def run(
-        self, exchange: Exchange, plan: Sequence[str], relay: Callable[[Reply, Endpoint], Awaitable[None]]
-    ) -> None:
+    async def run(self, exchange: Exchange, plan: Sequence[str], relay: Relay) -> None:
         """
         Try the plan's deployments in order until `relay` has taken a reply to its end.
 
-        `relay` raises `UpstreamError` only while nothing of an answer has reached the client.
+        `relay` raises `UpstreamError` only while no content has reached the client.
 
         Raises:
             NoCapacity: no deployment has room.
             UpstreamError: the failure of the last one tried.
+            JournalError: nothing was dispatched, or what was answered could not be settled.
         """
         failure: NoCapacity | UpstreamError | None = None
+        prices = [place.price for name in plan if (place := exchange.view.places.get(name)) is not None]
         for position, name in enumerate(plan):
             last = position == len(plan) - 1
             try:
-                return await self._deployment(exchange, name, relay, wait=last)
+                return await self._deployment(exchange, name, prices, relay, wait=last)
             except UpstreamRejected as error:
                 if error.status in _FINAL:
                     raise
@@ -74,56 +81,71 @@ class Dispatcher:
         raise failure
 
     async def _deployment(
-        self, exchange: Exchange, name: str, relay: Callable[[Reply, Endpoint], Awaitable[None]], *, wait: bool
+        self, exchange: Exchange, name: str, prices: Sequence[Price], relay: Relay, *, wait: bool
     ) -> None:
-        failed: list[Endpoint] = []
+        failed: dict[Endpoint, UpstreamError] = {}
         exchange.first_token_deadline = min(self._clock() + exchange.model.first_token_s, exchange.deadline)
         for left in reversed(range(_TRIES)):
             place, endpoint = await self._endpoint(exchange, name, failed, wait=wait)
             account = exchange.account
             account.deployment, account.price = name, place.price
-            account.open(place.price)
+            account.open(prices)
             try:
                 with endpoint:
                     return await self._attempt(exchange, place, endpoint, relay)
+            except UpstreamUnusable as error:
+                account.explain("upstream", f"{endpoint.name}: {error}")
+                raise
             except (UpstreamUnreachable, UpstreamFailed) as error:
                 account.explain("upstream", f"{endpoint.name}: {error}")
                 endpoint.failed(self._clock())
-                failed.append(endpoint)
+                failed[endpoint] = error
                 # A provider may have charged for what broke; an engine only lost its own work.
                 if not left or not place.engine or not (wait or self._others(exchange, name, failed)):
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _attempt(
-        self,
-        exchange: Exchange,
-        place: Place,
-        endpoint: Endpoint,
-        relay: Callable[[Reply, Endpoint], Awaitable[None]],
-    ) -> None:
-        call, now = exchange.call, self._clock()
+    async def _attempt(self, exchange: Exchange, place: Place, endpoint: Endpoint, relay: Relay) -> None:
+        call, provider, now = exchange.call, place.provider, self._clock()
+        assert provider is not None, "a place without a provider has no endpoint"
+        exchange.account.provider = provider.name
         first = exchange.first_token_deadline if call.stream else exchange.deadline
         if now >= first:
             raise UpstreamTimeout("the deadline passed before the upstream could be asked")
-        patience = exchange.model.first_token_s if call.stream else None
-        timeouts = Timeouts(first_byte_s=first - now, idle_s=patience, total_s=exchange.deadline - now)
+        timeouts = Timeouts(
+            connect_s=min(_CONNECT_S, first - now),
+            first_byte_s=first - now,
+            idle_s=exchange.model.first_token_s if call.stream else None,
+            total_s=exchange.deadline - now,
+        )
         headers = place.headers + b"x-request-id: " + exchange.id.encode() + b"\r\n" + exchange.trace
-        body = place.provider.body(call, place.model)
-        reply = await endpoint.pool.request(b"POST", place.provider.target(call.operation), headers, body, timeouts)
+        body = provider.body(call, place.model)
+        try:
+            async with asyncio.timeout(first - now if call.stream else None):
+                reply = await endpoint.pool.request(b"POST", provider.target(call.operation), headers, body, timeouts)
+        except TimeoutError:
+            raise UpstreamTimeout("the upstream did not begin its answer within the time for a first token") from None
         async with reply:
             if reply.status != _OK:
                 raise await _rejection(endpoint.name, reply)
             exchange.account.explain("upstream", f"{endpoint.name} answers after {self._clock() - now:.3f} s")
-            await relay(reply, endpoint)
+            await relay(reply)
 
     async def _endpoint(
-        self, exchange: Exchange, name: str, failed: Sequence[Endpoint], *, wait: bool
+        self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], *, wait: bool
     ) -> tuple[Place, Endpoint]:
-        """Return where to send the exchange, waiting for a replica that is coming if `wait`."""
+        """
+        Return where to send the exchange, waiting for a replica that is coming if `wait`.
+
+        Raises:
+            NoCapacity: there is nowhere, or no room.
+            UpstreamError: there is nowhere any more; why the last endpoint failed.
+        """
         while True:
             # A deployment that a reload has removed is still known to the exchange's own view.
-            place = (self.view or exchange.view).places.get(name) or exchange.view.places[name]
+            place = (self.view or exchange.view).places.get(name) or exchange.view.places.get(name)
+            if place is None:
+                raise NoCapacity(f"the deployment {name} does not exist", retry_after=2)
             endpoint = self._choose(place, failed)
             if endpoint is not None:
                 if endpoint.outstanding >= place.slots:
@@ -131,8 +153,10 @@ class Dispatcher:
                 return place, endpoint
             left = exchange.first_token_deadline - self._clock()
             if not wait or left <= 0 or not place.coming:
-                problem = place.problem or "no replica is left to try"
-                raise NoCapacity(f"the deployment {name} cannot answer now: {problem}", retry_after=2)
+                if failed:
+                    raise list(failed.values())[-1]
+                exchange.account.explain("replica", place.problem)
+                raise NoCapacity(f"the deployment {name} cannot answer now", retry_after=2)
             await self._wait(name, place, left)
 
     async def _wait(self, name: str, place: Place, seconds: float) -> None:
@@ -150,23 +174,27 @@ class Dispatcher:
             if not self._waiting[name]:
                 del self._waiting[name]
 
-    def _choose(self, place: Place, failed: Sequence[Endpoint]) -> Endpoint | None:
-        now = self._clock()
+    def _choose(self, place: Place, failed: Container[Endpoint]) -> Endpoint | None:
+        """Return an endpoint that has not failed this exchange; one that has just failed another only if it must be."""
         self._turn += 1
-        warm = [endpoint for endpoint in place.endpoints if not endpoint.cool(now)]
-        return least_outstanding(warm or place.endpoints, failed, self._turn)
+        if len(place.endpoints) == 1:
+            return None if place.endpoints[0] in failed else place.endpoints[0]
+        now = self._clock()
+        left = [endpoint for endpoint in place.endpoints if endpoint not in failed]
+        warm = [endpoint for endpoint in left if not endpoint.cool(now)]
+        return least_outstanding(warm or left, self._turn)
 
-    def _others(self, exchange: Exchange, name: str, failed: Sequence[Endpoint]) -> bool:
+    def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         place = (self.view or exchange.view).places.get(name)
         return place is not None and any(endpoint not in failed for endpoint in place.endpoints)
 
 
 async def _rejection(name: str, reply: Reply) -> UpstreamRejected:
     """Return the upstream's error status as an error, with as much of its body as may be passed on."""
-    try:
-        body = await reply.read(_MAX_ERROR_BODY)
-    except UpstreamError:
-        body = b""  # the status says enough
+    body = b""  # where it does not come, the status says enough
+    with contextlib.suppress(UpstreamError, TimeoutError):
+        async with asyncio.timeout(_ERROR_BODY_S):
+            body = await reply.read(_MAX_ERROR_BODY)
     after = reply.headers.get(b"retry-after", b"")
     return UpstreamRejected(
         f"the upstream {name} answered with status {reply.status}",

@@ -1,19 +1,21 @@
 """
 The places exchanges are sent to, and what is known of each.
 
-Counts belong to the address, not to a configuration: an endpoint lives through reloads for as long as the newest view
-names it or any exchange is still in progress there.
+Counts belong to the endpoint, not to a configuration: it lives through reloads for as long as the newest view names it
+or an exchange that knows it may be in progress.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 from penstock.http.pool import Pool
 from penstock.http.proxy import proxy_for
 from penstock.types.address import Address
+
+_Identity = tuple[str, Address, int]
 
 _COOL_S = 1.0  # after a failure to connect, others are preferred for so long; the fleet's verdict takes over by then
 
@@ -42,7 +44,7 @@ class Endpoint:
         self.outstanding -= 1
 
     def failed(self, now: float) -> None:
-        """Note that no connection could be made."""
+        """Note that it could not be reached, or broke off."""
         self._cool_until = now + _COOL_S
 
     def cool(self, now: float) -> bool:
@@ -51,43 +53,64 @@ class Endpoint:
 
 
 class Endpoints:
-    """All endpoints of a gateway worker, by address."""
+    """All endpoints of a gateway worker. Each belongs to one deployment, also where two share an address."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
         self._environ = environ
-        self._known: dict[Address, Endpoint] = {}
-        self._retired: list[Endpoint] = []
+        self._clock = clock
+        self._known: dict[_Identity, Endpoint] = {}
+        self._retired: list[tuple[float, Endpoint]] = []
+        self._longest_s = 0.0  # that any exchange so far may take
+        self._closing: set[asyncio.Task[None]] = set()
 
-    def get(self, name: str, address: Address, max_connections: int) -> Endpoint:
-        """Return the endpoint of an address, making it when it is new. Connects to nothing."""
-        endpoint = self._known.get(address)
+    def get(self, name: str, address: Address, slots: int) -> Endpoint:
+        """
+        Return the endpoint of a replica or a provider's deployment, making it when it is new. Connects to nothing.
+
+        Raises:
+            StartError: the proxy that the environment names for it cannot be spoken to.
+        """
+        identity = (name, address, slots)
+        endpoint = self._known.get(identity)
         if endpoint is None:
             proxy = None if address.unix else proxy_for(address, self._environ)
-            pool = Pool(address, max_connections=max_connections, max_idle=max_connections, proxy=proxy)
-            endpoint = self._known[address] = Endpoint(name, address, pool)
+            pool = Pool(address, max_connections=slots, max_idle=slots, proxy=proxy)
+            endpoint = self._known[identity] = Endpoint(name, address, pool)
         return endpoint
 
-    def keep(self, addresses: Iterable[Address]) -> None:
-        """Retire every endpoint that is not among these; each is closed once nothing is in progress there."""
-        wanted = set(addresses)
-        for address in [known for known in self._known if known not in wanted]:
-            self._retired.append(self._known.pop(address))
+    def keep(self, wanted: Iterable[Endpoint], longest_s: float) -> None:
+        """
+        Retire every endpoint that is not among these. A retired one lives until nobody can turn to it any more.
 
-    async def sweep(self) -> None:
+        Args:
+            longest_s: how long an exchange that begins from now on may take.
+        """
+        kept = set(wanted)
+        until = self._clock() + self._longest_s
+        self._longest_s = max(self._longest_s, longest_s)
+        for identity, endpoint in list(self._known.items()):
+            if endpoint not in kept:
+                del self._known[identity]
+                self._retired.append((until, endpoint))
+
+    def sweep(self) -> None:
         """Enforce the pools' deadlines and close what is retired and done. Called every 0.1 s by the worker."""
         for endpoint in self._known.values():
             endpoint.pool.sweep()
-        for endpoint in self._retired:
+        now, staying = self._clock(), []
+        for until, endpoint in self._retired:
             endpoint.pool.sweep()
-        done = [endpoint for endpoint in self._retired if not endpoint.outstanding]
-        if done:
-            self._retired = [endpoint for endpoint in self._retired if endpoint.outstanding]
-            for endpoint in done:
-                await endpoint.pool.aclose()
+            if endpoint.outstanding or now < until:
+                staying.append((until, endpoint))
+            else:
+                closing = asyncio.create_task(endpoint.pool.aclose(), name=f"close {endpoint.name}")
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+        self._retired = staying
 
     async def aclose(self) -> None:
         """Close all pools."""
-        everything = [*self._known.values(), *self._retired]
+        everything = [*self._known.values(), *(endpoint for _, endpoint in self._retired)]
         self._known.clear()
         self._retired.clear()
-        await asyncio.gather(*(endpoint.pool.aclose() for endpoint in everything))
+        await asyncio.gather(*self._closing, *(endpoint.pool.aclose() for endpoint in everything))

@@ -1,0 +1,225 @@
+"""Failures that are hard to see: what leaks from one attempt into the next, or from one change into an exchange."""
+
+import json
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from penstock.journal.records import Opened
+from penstock.journal.segment import segments
+from penstock.types.address import Address
+from tests.gateway.test_serve import order
+from tests.gateway.test_streams import documents, stream, text
+from tests.processes import Front, Lab, eventually, front_with_lab, model, provider
+
+
+def test_a_provider_of_an_unknown_kind_is_alone_in_not_serving(tmp_path: Path) -> None:
+    """An older gateway meets a newer configuration: the rest serves, and later changes are still followed."""
+    with Lab() as lab, Front(tmp_path) as front:
+        strange = provider("strange", lab.address(), provider="martian")
+        front.publish([provider("lab", lab.address()), strange], [model("chat", "lab"), model("other", "strange")])
+        assert front.chat().status_code == 200
+        response = front.chat(model="other")
+        assert response.status_code == 503
+        assert "martian" in str(front.settled(response.headers["x-request-id"]).explanation)
+        front.records = {}
+        front.publish_keys()
+        eventually(lambda: front.chat().status_code == 401, "the revocation")
+
+
+def test_a_model_without_its_deployment_does_not_stop_the_rest(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish([provider("lab", lab.address())], [model("chat", "lab"), model("other", "nowhere")])
+        assert front.chat().status_code == 200
+        assert httpx.get(f"{front.url}/readyz").status_code == 200
+        assert front.chat(model="other").status_code == 503
+
+
+@contextmanager
+def counting_origin() -> Iterator[tuple[int, list[int]]]:
+    """An upstream that ends its streams a moment after `[DONE]`, as real ones do; gives its port and connections."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    opened: list[int] = []
+    pause = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as lines:
+            while head := lines.readline():
+                length = 0
+                while (line := lines.readline()) not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                lines.read(length)
+                assert head.startswith(b"POST ")
+                event = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+                connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                connection.sendall(b"%x\r\n%b\r\n" % (len(event), event))
+                pause.wait(0.005)  # the end of the stream comes in a segment of its own
+                connection.sendall(b"0\r\n\r\n")
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            opened.append(connection.fileno())
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield listener.getsockname()[1], opened
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        accepting.join()
+
+
+def test_the_connection_of_a_finished_stream_is_kept(tmp_path: Path) -> None:
+    with counting_origin() as (port, opened), Front(tmp_path) as front:
+        front.publish([provider("origin", Address(host="127.0.0.1", port=port, path="/v1"))], [model("chat", "origin")])
+        for _ in range(10):
+            _, received = stream(front)
+            assert received.endswith(b"data: [DONE]\n\n")
+        assert len(opened) == 1
+
+
+def test_usage_told_before_a_failure_is_not_billed(front: Front) -> None:
+    response, _ = stream(front, order(usage_on="every", prompt_tokens=5000, cut_after=0))
+    assert response.status_code == 502
+    record = front.settled(response.headers["x-request-id"])
+    assert (record.usage.input_tokens, record.cost_nano) == (0, 0)
+
+
+def test_usage_beside_content_is_kept_back_too(front: Front) -> None:
+    for where in ("finish", "every"):
+        _, received = stream(front, order(content="a b c", usage_on=where))
+        assert text(received) == "a b c"
+        assert not any(document.get("usage") for document in documents(received))
+
+
+def test_comments_go_out_while_the_upstreams_head_is_awaited(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish([provider("lab", lab.address())], [model("chat", "lab")], commit_after_s=0.2)
+        response, received = stream(front, order(content="late words", delay="700ms"))
+        assert response.status_code == 200
+        assert received.startswith(b": keep-alive\n\n: keep-alive\n\n")
+        assert text(received) == "late words"
+
+
+def test_after_comments_another_deployment_may_still_answer(tmp_path: Path) -> None:
+    with Lab() as bad, Lab() as good, Front(tmp_path) as front:
+        rule = [{"order": {"delay": "500ms", "status": 500}}]
+        httpx.post(f"{bad.url}/lab/script", json=rule).raise_for_status()
+        front.publish(
+            [provider("bad", bad.address()), provider("good", good.address())],
+            [model("chat", "bad", fallback=("good",))],
+            commit_after_s=0.1,
+        )
+        response, received = stream(front, "one two")
+        assert received.startswith(b": keep-alive\n\n")
+        assert text(received) == "echo: one two"
+        assert front.settled(response.headers["x-request-id"]).deployment == "good"
+
+
+def test_a_deployment_replaced_while_a_body_is_uploaded(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish([provider("first", lab.address())], [model("chat", "first")])
+        assert front.chat().status_code == 200
+        body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "word " * 100_000}]}).encode()
+        head = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %s\r\ncontent-length: %d\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", front.port)) as raw:
+            raw.sendall(head % (front.key.encode(), len(body)) + body[:-1])
+            front.publish([provider("second", lab.address(), slots=3)], [model("chat", "second")])
+            eventually(lambda: front.chat().headers["x-penstock-deployment"] == "second", "the change")
+            raw.sendall(body[-1:])
+            assert raw.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_fallback_removed_while_the_first_is_tried(tmp_path: Path) -> None:
+    with Lab() as bad, Lab() as good, Front(tmp_path) as front:
+        rule = [{"order": {"delay": "1s", "status": 500}}]
+        httpx.post(f"{bad.url}/lab/script", json=rule).raise_for_status()
+        front.publish(
+            [provider("bad", bad.address()), provider("good", good.address())],
+            [model("chat", "bad", fallback=("good",))],
+        )
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(front.chat()))
+        asking.start()
+        eventually(lambda: bad.stats()["in_progress"] == 1, "the first try")
+        front.publish([provider("bad", bad.address())], [model("chat", "bad")])
+        asking.join()
+        assert answers[0].status_code == 200
+        assert answers[0].headers["x-penstock-deployment"] == "good"
+
+
+def test_deployments_that_share_an_address_have_their_own_slots(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish(
+            [provider("small", lab.address(), slots=1), provider("big", lab.address(), slots=8)],
+            [model("chat", "small"), model("other", "big")],
+        )
+        held = {"model": "other", "stream": True, "messages": [{"role": "user", "content": order(stall_after=1)}]}
+        with (
+            httpx.Client(base_url=front.url, headers={"authorization": f"Bearer {front.key}"}) as client,
+            client.stream("POST", "/v1/chat/completions", json=held) as stalled,
+        ):
+            pieces = stalled.iter_raw()
+            assert next(pieces)
+            assert front.chat().status_code == 200
+
+
+def test_an_error_whose_body_never_comes_leaves_time_for_the_fallback(tmp_path: Path) -> None:
+    with Lab() as bad, Lab() as good, Front(tmp_path) as front:
+        rule = [{"order": {"status": 500, "stall": "after_head"}}]
+        httpx.post(f"{bad.url}/lab/script", json=rule).raise_for_status()
+        front.publish(
+            [provider("bad", bad.address()), provider("good", good.address())],
+            [model("chat", "bad", fallback=("good",), total_s=20.0)],
+        )
+        response = front.chat()
+        assert (response.status_code, response.headers["x-penstock-deployment"]) == (200, "good")
+
+
+def test_an_exchange_that_cannot_be_settled_is_no_answer(tmp_path: Path) -> None:
+    """The disk fills up between `opened` and `settled`; control will find the exchange open and call it lost."""
+    with front_with_lab(tmp_path) as (front, _):
+        assert front.chat().status_code == 200
+        (segment,) = segments(front.home.journal)
+        first, offset = segment.read(0, 1)
+        assert isinstance(first[0], Opened)
+        unlimited = resource.prlimit(front.pid, resource.RLIMIT_FSIZE)
+        room = segment.path.stat().st_size + offset + 20
+        resource.prlimit(front.pid, resource.RLIMIT_FSIZE, (room, unlimited[1]))
+        response = front.chat()
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "journal_unavailable"
+        resource.prlimit(front.pid, resource.RLIMIT_FSIZE, unlimited)
+        assert front.chat().status_code == 200
+        eventually(lambda: "exchange not settled" in front.log(), "the log line")
+
+
+def test_embeddings_without_usage_are_billed_by_their_input(front: Front, lab: Lab) -> None:
+    rule = [{"order": {"usage": "missing"}, "times": 1}]
+    httpx.post(f"{lab.url}/lab/script", json=rule).raise_for_status()
+    response = front.client.post("/v1/embeddings", json={"model": "chat", "input": "some words"})
+    httpx.post(f"{lab.url}/lab/script", json=[]).raise_for_status()
+    record = front.settled(response.headers["x-request-id"])
+    assert (record.usage.source, record.usage.output_tokens) == ("estimated", 0)
+    assert record.usage.input_tokens > 0
+
+
+def test_a_body_of_very_many_fields_is_refused(front: Front) -> None:
+    body = "{" + ", ".join(f'"k{number}": 1' for number in range(200_000)) + "}"
+    assert front.client.post("/v1/chat/completions", content=body.encode()).status_code == 400
+    long_key = b'{"' + b"k" * 5_000_000 + b'": 1, "model": "chat"}'
+    assert front.client.post("/v1/chat/completions", content=long_key).status_code == 400
