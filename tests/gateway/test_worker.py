@@ -54,6 +54,16 @@ def test_the_link_says_ready_sends_metrics_and_ends_the_worker_with_the_node(tmp
             assert worker.process.wait(30) != 0
 
 
+def test_a_changed_limit_holds_for_new_connections(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish([provider("lab", lab.address())], [model("chat", "lab")])
+        assert front.chat("word " * 1000).status_code == 200
+        front.publish([provider("lab", lab.address())], [model("chat", "lab")], max_body=2048)
+        front.client.headers["connection"] = "close"
+        eventually(lambda: front.chat("word " * 1000).status_code == 413, "the change")
+        assert front.chat().status_code == 200
+
+
 def test_a_start_without_its_secret_is_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "penstock.gateway", "--home", str(tmp_path)],

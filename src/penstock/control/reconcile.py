@@ -147,7 +147,6 @@ def _fixed(stack: Stack) -> dict[str, str]:
         "gateway.listen": str(stack.gateway.listen),
         "gateway.ops": str(stack.gateway.ops),
         "gateway.workers": str(stack.gateway.workers),
-        "gateway.max_body": str(stack.gateway.max_body),
         "gateway.tls": str(stack.gateway.tls),
         "admin.listen": str(stack.admin.listen),
     }

@@ -102,6 +102,7 @@ class Worker:
         secret = pepper.load(arguments.home.root, os.environ)
         self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
+        self._server: Server | None = None
         self._link: Link | None = None
         self._metrics_due = 0.0
 
@@ -115,7 +116,7 @@ class Worker:
         config = await self._first_config()
         if config is None:
             return
-        server = await self._listen(config)
+        self._server = server = await self._listen(config)
         ticker = asyncio.create_task(self._tick(), name="tick")
         if self._link:
             self._link.send(Ready())
@@ -181,6 +182,8 @@ class Worker:
             _log.exception("a configuration cannot be used; the one before stays")
             view = self._compile(self._compiled)
         self._gateway.follow(view)
+        if self._server is not None:  # for connections made from now on
+            self._server.limits = Limits(max_body=view.settings.max_body)
 
     def _compile(self, config: Config) -> View:
         return compile_view(config, self._callers, self._documents.fleet, self._endpoints, os.environ)
