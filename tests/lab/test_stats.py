@@ -35,7 +35,7 @@ def test_counters(serve: Run) -> None:
 def test_a_client_that_leaves_while_sending_its_body(serve: Run) -> None:
     async def case(upstream: Upstream) -> None:
         async with await Client.open(upstream) as client:
-            await client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            await client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n{")
             await upstream.stats.until(lambda stats: stats.in_progress == 1)
         await upstream.stats.until(lambda stats: stats.aborted == 1)
         assert upstream.stats.departures[0].state == "reading"
