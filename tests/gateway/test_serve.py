@@ -1,5 +1,6 @@
 """The request path over real sockets: a gateway worker in front of the lab."""
 
+import contextlib
 import json
 import resource
 import socket
@@ -146,7 +147,8 @@ def test_a_reply_without_usage_is_billed_by_estimate(front: Front) -> None:
     response = front.chat(order(usage="missing"))
     record = front.settled(response.headers["x-request-id"])
     assert record.usage.source == "estimated"
-    assert record.cost_nano > 0
+    content = response.json()["choices"][0]["message"]["content"]
+    assert record.usage.output_tokens == -(-len(json.dumps(content)) // 4), "of the content, not of what is around it"
 
 
 def test_a_slow_upstream_ends_in_504(tmp_path: Path) -> None:
@@ -257,6 +259,50 @@ def test_sigterm_lets_an_answer_end_and_loses_nothing(tmp_path: Path) -> None:
         assert received.endswith(b"data: [DONE]\n\n")
         assert front.process.wait(30) == 0
         assert front.settled(request_id).outcome == "answered"
+
+
+def test_a_second_sigterm_cuts_at_once_and_settles_what_was_delivered(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish([provider("lab", lab.address())], [model("chat", "lab")], drain_s=3600)
+        body = {
+            "model": "chat",
+            "stream": True,
+            "messages": [{"role": "user", "content": order(content="a b c d", stall_after=2)}],
+        }
+        with front.client.stream("POST", "/v1/chat/completions", json=body) as stream:
+            pieces = stream.iter_raw()
+            received = next(pieces)
+            while received.count(b'"content"') < 3:  # the role event has one too
+                received += next(pieces)
+            front.process.terminate()
+            eventually(lambda: _refuses(front), "the drain")
+            front.process.terminate()
+            assert front.process.wait(30) == 0
+            request_id = stream.headers["x-request-id"]
+        record = front.settled(request_id)
+        assert (record.outcome, record.usage.source, record.usage.output_tokens) == ("cancelled", "counted", 2)
+
+
+def _refuses(front: Front) -> bool:
+    """Tell whether the worker has stopped accepting: its copy of the listener is closed, and only ours is left."""
+    held = set()
+    for path in Path(f"/proc/{front.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held.add(path.readlink())
+    return Path(f"/proc/self/fd/{front.listener.fileno()}").readlink() not in held
+
+
+def test_an_encoded_body_is_refused(front: Front) -> None:
+    response = front.client.post("/v1/chat/completions", content=b"x", headers={"content-encoding": "gzip"})
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "unsupported_encoding")
+
+
+def test_the_kind_of_an_upstreams_error_is_explained_and_its_words_are_not(front: Front) -> None:
+    response = front.chat(order(status=500, error="about a private prompt", error_type="tool_error"))
+    explanation = str(front.settled(response.headers["x-request-id"]).explanation)
+    assert "tool_error" in explanation
+    assert "private" not in explanation
+    assert "private" not in response.text
 
 
 def test_the_price_of_the_fixture_is_what_the_tests_count_with() -> None:

@@ -23,6 +23,7 @@ class Exchange(msgspec.Struct):
         received: clock time of the request's arrival.
         deadline: clock time by which the answer must be complete.
         first_token_deadline: clock time by which the deployment being tried must have sent its first content.
+        counts_first_choice: the upstream reports the usage of the first of several choices only, as llama.cpp does.
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
     """
 
@@ -36,6 +37,7 @@ class Exchange(msgspec.Struct):
     trace: bytes
     deadline: float
     first_token_deadline: float = 0.0
+    counts_first_choice: bool = False
 
     def headers(self) -> bytes:
         """Return the header lines that every answer of an exchange carries."""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.gateway.dialects import errors, events
-from penstock.gateway.dialects.operation import Operation
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import usage
@@ -31,8 +30,24 @@ _MAX_HELD = 1024 * 1024  # bytes of content-free events held before the status l
 _END_S = 0.1  # how long the last bytes of a stream's framing are waited for, so that its connection can be kept
 
 
+class _Message(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw = msgspec.Raw()
+
+
+class _Answer(msgspec.Struct):
+    message: _Message | None = None
+    text: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def size(self) -> int:
+        """Bytes of what was generated, as JSON."""
+        spoken = len(self.message.content) + len(self.message.tool_calls) if self.message else 0
+        return spoken + len(self.text)
+
+
 class _Whole(msgspec.Struct):
-    choices: list[msgspec.Raw] | None = None
+    choices: list[_Answer] | None = None
     data: list[msgspec.Raw] | None = None
 
 
@@ -57,8 +72,9 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
         raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
     if whole.choices is None and whole.data is None:
         raise UpstreamUnusable("the upstream's reply is an error in spite of its status 200")
-    billed = 0 if call.operation is Operation.EMBEDDINGS else len(body)
-    account.usage = usage.reported(body) or usage.estimated(len(call.body), billed)
+    generated = sum(answer.size for answer in whole.choices or ())
+    found = usage.reported(body) or usage.estimated(call.prompt_bytes, generated)
+    account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     account.settle(Outcome.ANSWERED, _OK)
     cost = usd(account.cost_nano).encode()
     headers = exchange.headers() + b"content-type: application/json\r\nx-penstock-cost-usd: " + cost + b"\r\n"
@@ -161,7 +177,7 @@ class _Stream:
         """Fill in the usage from what was delivered, where the upstream has not told it."""
         account = self._exchange.account
         if account.usage.source is UsageSource.NONE and self._delivered:
-            account.usage = usage.counted(len(self._exchange.call.body), self._delivered)
+            account.usage = usage.counted(self._exchange.call.prompt_bytes, self._delivered)
 
     async def _chunk_until(self, deadline: float) -> bytes:
         try:
@@ -203,7 +219,10 @@ class _Stream:
             for event in events.split(whole):
                 found = usage.reported(events.data_of(event))
                 if found is not None:
-                    self._exchange.account.usage = found
+                    exchange = self._exchange
+                    exchange.account.usage = (
+                        usage.of_all(found, exchange.call.choices) if exchange.counts_first_choice else found
+                    )
         if b'"finish_reason":"' in whole or b'"finish_reason": "' in whole or b'"error"' in whole:
             for event in events.split(whole):
                 chunk = events.chunk_of(event)

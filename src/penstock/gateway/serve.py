@@ -23,7 +23,14 @@ from penstock.gateway.view import EMPTY, View
 from penstock.http.pool import Reply
 from penstock.http.server import Refusal, Request, Responder
 from penstock.snapshot.config import Model
-from penstock.types.errors import ExchangeError, MethodNotAllowed, ModelNotFound, PenstockError, UnknownPath
+from penstock.types.errors import (
+    ExchangeError,
+    InvalidRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    PenstockError,
+    UnknownPath,
+)
 
 _JSON = b"content-type: application/json\r\n"
 _MODELS = "/v1/models"
@@ -78,6 +85,8 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         caller = _caller(gateway, view, request)
 
         # dialect
+        if request.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise InvalidRequest("the body is encoded; send it as it is", code="unsupported_encoding")
         call = openai.parse(operation, await request.body())
         view = gateway.view  # a long upload may have outlived the one it began with
 

@@ -102,6 +102,7 @@ class Worker:
         secret = pepper.load(arguments.home.root, os.environ)
         self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._server: Server | None = None
         self._link: Link | None = None
         self._metrics_due = 0.0
@@ -110,7 +111,7 @@ class Worker:
         """Serve until told to stop, then drain."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._told_to_stop)
         if self._arguments.link >= 0:
             self._link = await Link.open(self._arguments.link, self._node_gone)
         config = await self._first_config()
@@ -123,7 +124,7 @@ class Worker:
         try:
             await self._stop.wait()
             self._gateway.draining = True
-            cut = await server.drain(self._gateway.view.settings.drain_s)
+            cut = await self._drain(server)
             if cut:
                 _log.warning("exchanges cut by the drain limit", extra={"fields": {"count": cut}})
         finally:
@@ -133,6 +134,23 @@ class Worker:
             self._send_metrics()
             if self._link:
                 self._link.close()
+
+    def _told_to_stop(self) -> None:
+        """Drain at the first signal; at the second, cut and settle what is still in progress."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _drain(self, server: Server) -> int:
+        """Drain the server, at once when hurried; return how many exchanges were cut."""
+        draining = asyncio.create_task(server.drain(self._gateway.view.settings.drain_s), name="drain")
+        hurried = asyncio.create_task(self._hurry.wait(), name="hurry")
+        try:
+            await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            cut = 0 if draining.done() else await server.drain(0)
+            return max(cut, await draining)
+        finally:
+            hurried.cancel()
 
     async def _first_config(self) -> Config | None:
         """Wait for the first configuration and keys; clients that connect meanwhile wait in the listener's queue."""

@@ -65,7 +65,7 @@ def test_duplicates_that_look_alike(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "not valid JSON"),
+        (b"", "the body is empty"),
         (b"{", "not valid JSON"),
         (b"[1]", "must be a JSON object"),
         (b'"text"', "must be a JSON object"),

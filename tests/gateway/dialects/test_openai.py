@@ -38,6 +38,13 @@ def body(**fields: Any) -> bytes:
         ({"top_p": 2}, "top_p"),
         ({"stop": 5}, "stop"),
         ({"seed": "x"}, "seed"),
+        ({"tools": "x"}, "tools"),
+        ({"tools": [1]}, "tools[0]"),
+        ({"tool_choice": 1}, "tool_choice"),
+        ({"logit_bias": "zz"}, "logit_bias"),
+        ({"logit_bias": {"5": 1000}}, "logit_bias[...]"),
+        ({"response_format": "json"}, "response_format"),
+        ({"top_logprobs": 99}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": []}, "stream_options"),
     ],
@@ -100,3 +107,17 @@ def test_a_client_that_asks_for_usage_itself_is_left_alone() -> None:
 def test_content_may_be_parts_or_null() -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}, {"role": "assistant", "content": None}]
     assert openai.parse(Operation.CHAT, body(messages=messages)).model == "chat"
+
+
+@pytest.mark.parametrize(
+    ("fields", "choices"),
+    [
+        ({"prompt": "x"}, 1),
+        ({"prompt": "x", "n": 3}, 3),
+        ({"prompt": ["x", "y"], "n": 3}, 6),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": [[1, 2], [3]]}, 2),
+    ],
+)
+def test_how_many_answers_are_asked_for(fields: dict[str, Any], choices: int) -> None:
+    assert openai.parse(Operation.COMPLETION, json.dumps({"model": "m"} | fields).encode()).choices == choices

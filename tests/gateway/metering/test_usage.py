@@ -44,4 +44,5 @@ def test_any_bytes_are_read(document: bytes) -> None:
 
 def test_what_is_not_reported_says_how_it_is_known() -> None:
     assert usage.counted(9, 4) == Usage(3, 4, 0, UsageSource.COUNTED)
+    assert usage.of_all(Usage(3, 4, 1, UsageSource.UPSTREAM), 5) == Usage(3, 20, 1, UsageSource.ESTIMATED)
     assert usage.estimated(8, 9) == Usage(2, 3, 0, UsageSource.ESTIMATED)

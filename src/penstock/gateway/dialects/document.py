@@ -27,6 +27,8 @@ def fields(body: bytes) -> Fields:
         InvalidRequest: not UTF-8, not JSON, not an object, nested too deep, more than 1,000 top-level keys, or one of
             them twice.
     """
+    if not body:
+        raise InvalidRequest("the body is empty", code="invalid_json")
     try:
         body.decode()
         found = _decode_fields(body)

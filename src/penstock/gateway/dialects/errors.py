@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from http import HTTPStatus
 
 import msgspec
@@ -72,6 +73,18 @@ class _Shape(msgspec.Struct):
     error: dict[str, msgspec.Raw]
 
 
+class _Named(msgspec.Struct):
+    type: str | None = None
+    code: str | int | None = None
+
+
+class _Kind(msgspec.Struct):
+    error: _Named
+
+
+_WORD = re.compile(r"(?!None$)[A-Za-z0-9_.-]{1,64}")
+
+
 def meaning(error: BaseException) -> Meaning:
     """Return what the error means in HTTP."""
     if isinstance(error, errors.UpstreamRejected):
@@ -88,6 +101,8 @@ def body(error: BaseException) -> bytes:
     code = error.code if isinstance(error, errors.ExchangeError) else None
     text = str(error) if isinstance(error, errors.PenstockError) else "internal error"
     text = next((told for kind, told in _TOLD if isinstance(error, kind)), text)
+    if found.code == "unsupported_operation":
+        text = "The model does not support this operation."
     return msgspec.json.encode(
         {"error": {"message": text, "type": found.type, "param": param, "code": code or found.code}}
     )
@@ -110,6 +125,20 @@ def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
 def event(error: BaseException) -> bytes:
     """Return the error as the last event of a stream; no `[DONE]` follows it."""
     return b"data: " + body(error).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n"
+
+
+def kind_of(given: bytes) -> str:
+    """
+    Return type and code of an upstream's error body, for the operator: ` (invalid_request_error)`.
+
+    Never its message, which may repeat the prompt or a credential.
+    """
+    try:
+        found = msgspec.json.decode(given, type=_Kind).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    words = [str(word) for word in (found.type, found.code) if _WORD.fullmatch(str(word))]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _well_formed(given: bytes) -> bool:

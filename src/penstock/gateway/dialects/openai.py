@@ -24,6 +24,7 @@ _Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Object = dict[str, msgspec.Raw]
 _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
@@ -49,11 +50,18 @@ class _Sampling(msgspec.Struct, kw_only=True):
     stop: str | Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
     seed: int | None = None
     user: str | None = None
+    logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
 
 
 class _Chat(_Sampling, kw_only=True):
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
     max_completion_tokens: _Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    tools: list[_Object] | None = None
+    tool_choice: str | _Object | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: _Object | None = None
 
 
 class _Completion(_Sampling, kw_only=True):

@@ -17,6 +17,9 @@ class Operation(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
+_PROMPTS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}
+
+
 class Call(msgspec.Struct, frozen=True):
     """
     One call to a model, checked.
@@ -39,3 +42,8 @@ class Call(msgspec.Struct, frozen=True):
     choices: int
     fields: Fields
     body: bytes
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Size of the part of the body that is the prompt, as JSON."""
+        return len(self.fields[_PROMPTS[self.operation]])

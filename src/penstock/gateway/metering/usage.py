@@ -56,5 +56,10 @@ def estimated(request_bytes: int, reply_bytes: int) -> Usage:
     return Usage(_tokens(request_bytes), _tokens(reply_bytes), 0, UsageSource.ESTIMATED)
 
 
+def of_all(first: Usage, choices: int) -> Usage:
+    """Return the usage of all choices where that of the first alone is known: as if each were as long."""
+    return Usage(first.input_tokens, first.output_tokens * choices, first.cache_read_tokens, UsageSource.ESTIMATED)
+
+
 def _tokens(size: int) -> int:
     return -(-size // _BYTES_PER_TOKEN)

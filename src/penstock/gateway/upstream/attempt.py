@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 
+from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
@@ -109,6 +110,7 @@ class Dispatcher:
         call, provider, now = exchange.call, place.provider, self._clock()
         assert provider is not None, "a place without a provider has no endpoint"
         exchange.account.provider = provider.name
+        exchange.counts_first_choice = place.engine and call.choices > 1
         first = exchange.first_token_deadline if call.stream else exchange.deadline
         if now >= first:
             raise UpstreamTimeout("the deadline passed before the upstream could be asked")
@@ -127,7 +129,9 @@ class Dispatcher:
             raise UpstreamTimeout("the upstream did not begin its answer within the time for a first token") from None
         async with reply:
             if reply.status != _OK:
-                raise await _rejection(endpoint.name, reply)
+                rejection = await _rejection(endpoint.name, reply)
+                exchange.account.explain("upstream", f"{rejection}{kind_of(rejection.body)}")
+                raise rejection
             exchange.account.explain("upstream", f"{endpoint.name} answers after {self._clock() - now:.3f} s")
             await relay(reply)
 
