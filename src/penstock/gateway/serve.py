@@ -32,6 +32,7 @@ from penstock.types.errors import (
     UnknownPath,
 )
 
+_OK = 200
 _JSON = b"content-type: application/json\r\n"
 _MODELS = "/v1/models"
 _MAX_ECHO = 200  # characters of a client's text that an error repeats
@@ -128,19 +129,19 @@ async def _serve_rest(gateway: Gateway, view: View, request: Request, responder:
     if request.method not in ("GET", "HEAD"):
         raise MethodNotAllowed(f"this path is called with GET, not {request.method}", allow="GET, HEAD")
     if path == "/livez":
-        return await responder.send(200, _JSON, b'{"status": "live"}')
+        return await responder.send(_OK, _JSON, b'{"status": "live"}')
     if path == "/readyz":
         ready = view.ready and not gateway.draining
         verdict = b'{"status": "ready"}' if ready else b'{"status": "not ready"}'
-        return await responder.send(200 if ready else 503, _JSON + (b"" if ready else b"retry-after: 1\r\n"), verdict)
+        return await responder.send(_OK if ready else 503, _JSON + (b"" if ready else b"retry-after: 1\r\n"), verdict)
     caller = _caller(gateway, view, request)
     if path == _MODELS:
         listing = [_described(model) for model in view.models.values() if caller.may_use(model.name)]
         answer: object = {"object": "list", "data": listing}
     else:
         answer = _described(_model(view, caller, unquote(path.removeprefix(_MODELS + "/"))))
-    gateway.books.metrics.responded(200)
-    return await responder.send(200, headers + _JSON, msgspec.json.encode(answer))
+    gateway.books.metrics.responded(_OK)
+    return await responder.send(_OK, headers + _JSON, msgspec.json.encode(answer))
 
 
 def _caller(gateway: Gateway, view: View, request: Request) -> Caller:
@@ -166,10 +167,11 @@ async def _refuse(gateway: Gateway, responder: Responder, error: PenstockError, 
     """Answer with an error: with its status, or in-band where the stream's 200 is out already."""
     if responder.ended:  # what was sent as complete could not be settled, which is in the log
         return
-    refusal = errors.refusal(error, headers)
-    gateway.books.metrics.responded(refusal.status)
     if responder.started:
+        gateway.books.metrics.responded(_OK)
         await responder.write(errors.event(error))
         await responder.end()
     else:
+        refusal = errors.refusal(error, headers)
+        gateway.books.metrics.responded(refusal.status)
         await responder.send(refusal.status, refusal.headers, refusal.body)
