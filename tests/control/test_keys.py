@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from penstock.records.database import Database
 from penstock.records.keys import KeyKind
 from penstock.snapshot.file import Reader
 from penstock.snapshot.principals import Principals
+from penstock.types.errors import StartError
 
 PEPPER = b"p" * 32
 
@@ -26,9 +28,9 @@ class Store:
         self.reader = Reader(directory, Principals)
 
 
-async def open_keys(directory: Path, database: Database) -> Keys:
+async def open_keys(directory: Path, database: Database, pepper: bytes = PEPPER) -> Keys:
     moments = iter(range(1_000_000, 2_000_000))
-    return await Keys.open(database, Published(directory, Principals), PEPPER, lambda: next(moments))
+    return await Keys.open(database, Published(directory, Principals), pepper, lambda: next(moments))
 
 
 def with_keys(directory: Path, case: Callable[[Store], Awaitable[None]]) -> None:
@@ -166,3 +168,35 @@ def test_no_secret_is_in_any_file(tmp_path: Path) -> None:
     assert len(secrets) == 2
     for path in tmp_path.iterdir():
         assert not any(secret.encode() in path.read_bytes() for secret in secrets)
+
+
+def test_another_pepper_is_refused_while_there_are_valid_keys(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        await open_keys(tmp_path, store.database)
+        kinds = [(await store.keys.create("one", "acme", kind=kind))[0].id for kind in KeyKind]
+        published = store.reader.changed()
+        refusal = re.escape("made under another PENSTOCK_SECRET_KEY or secret.key")
+        for key_id in kinds:
+            with pytest.raises(StartError, match=refusal):
+                await open_keys(tmp_path, store.database, b"q" * 32)
+            await store.keys.revoke(key_id)
+        assert published is not None
+        await open_keys(tmp_path, store.database, b"q" * 32)  # nothing is lost by it now
+        new, text = await (await open_keys(tmp_path, store.database, b"q" * 32)).create("new", "acme")
+        with pytest.raises(StartError, match=refusal):
+            await open_keys(tmp_path, store.database)
+        found = await (await open_keys(tmp_path, store.database, b"q" * 32)).authenticate(text)
+        assert found is not None
+        assert found.id == new.id
+
+    with_keys(tmp_path, case)
+
+
+def test_keys_of_a_database_without_the_check_are_taken_as_they_are(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        _, text = await store.keys.create("early", "acme")
+        async with store.database.write() as connection:
+            await connection.exec_driver_sql("DELETE FROM meta")
+        assert await (await open_keys(tmp_path, store.database)).authenticate(text) is not None
+
+    with_keys(tmp_path, case)

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from penstock.auth import keys as auth
 from penstock.control.publish import Published
 from penstock.records import keys as records
+from penstock.records import meta
 from penstock.records.database import Database
 from penstock.records.keys import Key, KeyKind
 from penstock.snapshot.principals import KeyRecord, Principals
+from penstock.types.errors import StartError
 
 _PREFIXES = {KeyKind.CLIENT: auth.CLIENT_PREFIX, KeyKind.ADMIN: auth.ADMIN_PREFIX}
+_CHECK = "pepper_check"  # tells whether the pepper is still the one that the keys were hashed under
 
 
 class Keys:
@@ -36,8 +39,14 @@ class Keys:
     async def open(
         cls, database: Database, principals: Published[Principals], pepper: bytes, clock_ns: Callable[[], int]
     ) -> Keys:
-        """Read the valid keys and publish them."""
+        """
+        Read the valid keys and publish them.
+
+        Raises:
+            StartError: they were made under another pepper, so none of them would be recognised.
+        """
         keys = cls(database, principals, pepper, clock_ns)
+        await keys._check_pepper()
         async with database.read() as connection:
             keys._valid = {key.id: _record(key) for key in await records.valid(connection, KeyKind.CLIENT)}
         await keys._publish()
@@ -92,6 +101,19 @@ class Keys:
         if key is None or key.revoked_at_ns is not None:
             return None
         return key if auth.matches(key.digest, auth.digest(self._pepper, presented.encode())) else None
+
+    async def _check_pepper(self) -> None:
+        check = auth.digest(self._pepper, _CHECK.encode())
+        async with self._database.write() as connection:
+            kept = await meta.get(connection, _CHECK)
+            if kept == check:
+                return
+            if kept is not None and any([await records.valid(connection, kind) for kind in KeyKind]):
+                raise StartError(
+                    "the keys in this data directory were made under another PENSTOCK_SECRET_KEY or secret.key; "
+                    "start with that one (SECURITY.md says how to change it)"
+                )
+            await meta.put(connection, _CHECK, check)
 
     async def _publish(self) -> None:
         await self._principals.replace(Principals(self._principals.next_version, self._valid))

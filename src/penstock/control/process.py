@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from penstock.auth import pepper
 from penstock.control import lock
 from penstock.control.admin import app as admin
-from penstock.control.admin.access import VARIABLE, Credentials, Door, hosts_of
+from penstock.control.admin.access import Credentials, Door, hosts_of, key_from
 from penstock.control.fold import Fold
 from penstock.control.keys import Keys
 from penstock.control.publish import Published
@@ -108,6 +108,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         if options.link != _NONE:
             link = await Link.open(options.link, _leave)
             opened.callback(link.close)
+        admin_key = key_from(environ)
         _make_directories(home)
         opened.enter_context(lock.hold(home.control_lock))
         secret = pepper.load(home.root, environ)
@@ -122,12 +123,12 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
             time.time,
         )
         await reconciler.start()
-        await _make_first_keys(keys, environ, link)
+        await _make_first_keys(keys, link, admin=admin_key is None)
         fold = Fold(home.journal, database)
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
         app = admin.build(home, source, database, keys, fold, reconciler)
-        credentials = Credentials(keys, environ.get(VARIABLE))
+        credentials = Credentials(keys, admin_key)
         await opened.enter_async_context(serve(_doors(options, app, credentials)))
         async with asyncio.TaskGroup() as tasks:
             loops = (
@@ -159,11 +160,11 @@ def _make_directories(home: Home) -> None:
             raise StartError(f"the directory {directory} cannot be made: {error.strerror}") from error
 
 
-async def _make_first_keys(keys: Keys, environ: Mapping[str, str], link: Link | None) -> None:
-    """Make a key of each kind when there never was one, and show it, this once."""
+async def _make_first_keys(keys: Keys, link: Link | None, *, admin: bool) -> None:
+    """Make a client key, and if asked an admin key, when there never was one, and show it, this once."""
     if not await keys.ever(KeyKind.CLIENT):
         _show(link, "first_key", (await keys.create("first", "default"))[1])
-    if not environ.get(VARIABLE) and not await keys.ever(KeyKind.ADMIN):
+    if admin and not await keys.ever(KeyKind.ADMIN):
         _show(link, "admin_key", (await keys.create("first", "default", kind=KeyKind.ADMIN))[1])
 
 

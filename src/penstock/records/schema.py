@@ -86,6 +86,13 @@ opened = Table(
     Index(None, "writer"),
 )
 
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
 
 def bounded(number: int) -> int:
     """Return a count of tokens or nano-dollars as it is kept: absurd ones cut to a bound that columns and sums hold."""

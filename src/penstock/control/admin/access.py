@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import logging
 import socket
+from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -25,10 +26,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from penstock.control.admin.errors import Refused, refusal, unexpected
 from penstock.control.keys import Keys
 from penstock.records.keys import KeyKind
+from penstock.types.errors import StartError
 
 VARIABLE = "PENSTOCK_ADMIN_KEY"
 MAX_BODY = 1024 * 1024
 
+_SHORTEST_KEY = 16  # characters
 _CALLER = "penstock.caller"
 
 _log = logging.getLogger(__name__)
@@ -68,17 +71,30 @@ def allow(*roles: Role) -> Depends:
     return Depends(dependency=check)
 
 
+def key_from(environ: Mapping[str, str]) -> str | None:
+    """
+    Return the admin key that the environment sets; None when the variable is not set or empty.
+
+    Raises:
+        StartError: it is short enough to be guessed.
+    """
+    key = environ.get(VARIABLE, "").strip()
+    if key and len(key) < _SHORTEST_KEY:
+        raise StartError(f"{VARIABLE} is shorter than {_SHORTEST_KEY} characters")
+    return key or None
+
+
 class Credentials:
     """
     Knows every key. Made once per control; shared.
 
     Args:
-        first_key: the admin key that the environment sets, or None.
+        first_key: the admin key that the environment sets (`key_from`), or None.
     """
 
     def __init__(self, keys: Keys, first_key: str | None) -> None:
         self._keys = keys
-        self._first_key = first_key.strip().encode() if first_key and first_key.strip() else None
+        self._first_key = first_key.encode() if first_key is not None else None
 
     async def caller(self, authorization: str) -> Caller | None:
         """Return who presents this `Authorization` value, or None when it holds no valid key."""
