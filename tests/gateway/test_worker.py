@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from penstock.telemetry.link import Metrics, Ready
+from penstock.telemetry.link import CANNOT_START, Metrics, Ready
 from tests.processes import Child, Front, Lab, eventually, model, provider
 
 HEAVY = ["sqlalchemy", "alembic", "aiosqlite", "fastapi", "uvicorn", "starlette", "pydantic", "typer", "rich", "yaml"]
@@ -64,11 +64,20 @@ def test_a_changed_limit_holds_for_new_connections(tmp_path: Path) -> None:
         assert front.chat().status_code == 200
 
 
-def test_a_start_without_its_secret_is_one_sentence(tmp_path: Path) -> None:
+def test_a_start_without_its_secret_is_one_sentence_also_on_the_link(tmp_path: Path) -> None:
+    here, there = socket.socketpair()
     done = subprocess.run(
-        [sys.executable, "-m", "penstock.gateway", "--home", str(tmp_path)],
-        capture_output=True, text=True, check=False, env={"PENSTOCK_SECRET_KEY": "short", "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 1
+        [sys.executable, "-m", "penstock.gateway", "--home", str(tmp_path), "--link", str(there.fileno())],
+        pass_fds=(there.fileno(),),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PENSTOCK_SECRET_KEY": "short", "PATH": ""},
+    )
+    there.close()
     (line,) = done.stderr.splitlines()
+    said = json.loads(here.recv(10_000))
+    here.close()
+    assert done.returncode == CANNOT_START
     assert json.loads(line)["level"] == "error"
+    assert said == {"type": "failed", "text": "PENSTOCK_SECRET_KEY is shorter than 16 characters"}

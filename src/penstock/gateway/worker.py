@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -35,7 +36,7 @@ from penstock.snapshot.fleet import Fleet
 from penstock.snapshot.principals import Principals
 from penstock.telemetry import log
 from penstock.telemetry.families import families
-from penstock.telemetry.link import Link, Ready
+from penstock.telemetry.link import CANNOT_START, Link, Ready
 from penstock.telemetry.link import Metrics as MetricsMessage
 from penstock.types.errors import PenstockError
 from penstock.types.home import Home
@@ -87,9 +88,15 @@ def _newest(reader: Reader[T]) -> T | None:
 
 
 class Worker:
-    """One gateway process from start to drain."""
+    """
+    One gateway process from start to drain.
 
-    def __init__(self, arguments: Arguments) -> None:
+    Raises:
+        PenstockError: it cannot start: the secret, the certificate, the journal.
+    """
+
+    def __init__(self, arguments: Arguments, link: Link | None) -> None:
+        secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
         self._metrics = Metrics()
@@ -99,12 +106,11 @@ class Worker:
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic)
-        secret = pepper.load(arguments.home.root, os.environ)
         self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._server: Server | None = None
-        self._link: Link | None = None
+        self._link = link
         self._metrics_due = 0.0
 
     async def run(self) -> None:
@@ -112,8 +118,6 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop)
-        if self._arguments.link >= 0:
-            self._link = await Link.open(self._arguments.link, self._node_gone)
         config = await self._first_config()
         if config is None:
             return
@@ -216,9 +220,16 @@ class Worker:
         now = time.monotonic()
         self._metrics_due = now + max(_METRICS_S, _METRICS_SHARE * (now - began))
 
-    def _node_gone(self) -> None:
-        _log.warning("the node has ended; leaving")
-        os._exit(1)  # at once: whatever would be flushed is already in the journal
+
+async def _run(arguments: Arguments) -> None:
+    link = await Link.open(arguments.link, _node_gone) if arguments.link >= 0 else None
+    with link.reporting() if link is not None else contextlib.nullcontext():
+        await Worker(arguments, link).run()
+
+
+def _node_gone() -> None:
+    _log.warning("the node has ended; leaving")
+    os._exit(1)  # at once: whatever would be flushed is already in the journal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -233,14 +244,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     setproctitle.setproctitle(f"penstock gateway {arguments.index}")
     handler = log.configure(f"gateway {arguments.index}")
 
-    async def run() -> None:
-        await Worker(arguments).run()
-
     try:
-        uvloop.run(run())
+        uvloop.run(_run(arguments))
     except PenstockError as error:
         _log.error("%s", error)
-        return 1
+        return CANNOT_START
     finally:
         handler.close()
     return 0
