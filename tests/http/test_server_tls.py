@@ -127,14 +127,33 @@ def test_a_renewed_certificate_is_used(pair: Pair, caplog: pytest.LogCaptureFixt
     run(case)
 
 
-@pytest.mark.parametrize("broken", ["missing", "empty", "no PEM", "not a pair", "passphrase"])
-def test_a_broken_pair_is_refused_at_the_start(broken: str, pair: Pair) -> None:
+_KEY_BEGINS, _KEY_ENDS = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n"
+_CERTIFICATE_BEGINS, _CERTIFICATE_ENDS = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("missing", r"the private key /.*/server\.key cannot be read: No such file or directory$"),
+        ("empty", r"/.*/server\.pem holds no certificate in PEM format$"),
+        ("no PEM", r"/.*/server\.pem holds no certificate in PEM format$"),
+        ("damaged certificate", r"the certificate /.*/server\.pem is damaged$"),
+        ("damaged key", r"the private key /.*/server\.key is damaged"),
+        ("not a pair", r"the private key /.*/other\.key does not belong to the certificate /.*/server\.pem$"),
+        ("passphrase", r"/.*/server\.key: it is protected by a passphrase$"),
+    ],
+)
+def test_a_broken_pair_is_refused_at_the_start(broken: str, said: str, pair: Pair) -> None:
     if broken == "missing":
         pair.key.unlink()
     elif broken == "empty":
         pair.certificate.write_bytes(b"")
     elif broken == "no PEM":
         pair.certificate.write_bytes(b"certainly")
+    elif broken == "damaged certificate":
+        pair.certificate.write_bytes(_CERTIFICATE_BEGINS + b"AAAA" + _CERTIFICATE_ENDS)
+    elif broken == "damaged key":
+        pair.key.write_bytes(_KEY_BEGINS + b"AAAA" + _KEY_ENDS)
     elif broken == "not a pair":
         pair = Pair(pair.certificate, make_pair(pair.key.parent, "other").key)
     else:
@@ -148,7 +167,7 @@ def test_a_broken_pair_is_refused_at_the_start(broken: str, pair: Pair) -> None:
                 serialization.BestAvailableEncryption(b"secret"),
             )
         )
-    with pytest.raises(StartError, match="cannot be used"):
+    with pytest.raises(StartError, match=rf"^TLS cannot be used: {said}"):
         ServerTls(pair.certificate, pair.key)
 
 

@@ -34,7 +34,7 @@ class ServerTls:
         try:
             self._load(self._context)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise StartError(f"The TLS certificate {certificate} with the key {key} cannot be used: {error}") from error
+            raise StartError(f"TLS cannot be used: {_fault(certificate, key, error)}") from error
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -60,7 +60,12 @@ class ServerTls:
         except (OSError, ValueError) as error:
             _log.warning(
                 "the renewed TLS certificate cannot be used, the old one stays",
-                extra={"fields": {"certificate": str(self._certificate), "error": str(error)}},
+                extra={
+                    "fields": {
+                        "certificate": str(self._certificate),
+                        "error": _fault(self._certificate, self._key, error),
+                    }
+                },
             )
             return False
         _log.info("renewed TLS certificate in use", extra={"fields": {"certificate": str(self._certificate)}})
@@ -91,5 +96,25 @@ def _file_state(path: Path) -> tuple[int, int, int] | None:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
+def _fault(certificate: Path, key: Path, error: Exception) -> str:
+    """Say which file is at fault, for OpenSSL's `[SSL] PEM lib` does not."""
+    for path, kind in ((certificate, "certificate"), (key, "private key")):
+        try:
+            content = path.read_bytes()
+        except OSError as unreadable:
+            return f"the {kind} {path} cannot be read: {unreadable.strerror}"
+        if f"{kind.upper()}-----".encode() not in content:
+            return f"{path} holds no {kind} in PEM format"
+    if not isinstance(error, ssl.SSLError):
+        return f"{key}: {error}"
+    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        return f"the private key {key} does not belong to the certificate {certificate}"
+    try:
+        ssl.create_default_context(cadata=certificate.read_text("ascii"))
+    except (OSError, ValueError):  # damaged, not ASCII, or gone by now
+        return f"the certificate {certificate} is damaged"
+    return f"the private key {key} is damaged, or the pair is not accepted: {error.reason or error}"
+
+
 def _no_passphrase() -> str:
-    raise ValueError("the key is protected by a passphrase")  # OpenSSL would ask for it on the terminal
+    raise ValueError("it is protected by a passphrase")  # OpenSSL would ask for it on the terminal
