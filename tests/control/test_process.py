@@ -208,7 +208,7 @@ def test_a_second_control_of_a_directory_is_refused(tmp_path: Path) -> None:
             check=False,
             timeout=DEADLINE_S,
         )
-        assert second.returncode == 1
+        assert second.returncode == os.EX_CONFIG
         (line,) = second.stderr.decode().splitlines()
         assert f"another penstock control (process {first.process.pid}) is using" in json.loads(line)["message"]
         assert first.call("GET", "/admin/v1/status")[0] == 200
@@ -219,7 +219,7 @@ def test_an_invalid_stack_stops_a_first_start_and_no_later_one(tmp_path: Path) -
     stack.write_text("version: 1\nmodels: {chat: nowhere}\n")
     with control(home, "--stack", str(stack)) as one:
         status, errors = one.end()
-        assert status == 1
+        assert status == os.EX_CONFIG
         assert "nowhere" in json.loads(errors.splitlines()[-1])["message"]
     stack.write_text("version: 1\n")
     with control(home, "--stack", str(stack)) as one:
@@ -286,5 +286,5 @@ def test_descriptors_that_are_no_sockets_are_refused(tmp_path: Path) -> None:
             check=False,
             timeout=DEADLINE_S,
         )
-    assert ended.returncode == 1
+    assert ended.returncode == os.EX_CONFIG
     assert "not a listening socket" in json.loads(ended.stderr.decode().splitlines()[-1])["message"]

@@ -21,12 +21,12 @@ import pytest
 
 from penstock.node.node import Node
 from penstock.node.node import run as run_node
-from penstock.node.settings import HostPort, NodeSettings, Roles, Started
+from penstock.node.settings import Commands, HostPort, NodeSettings, Roles, Started
 from penstock.telemetry.link import Notice
 from penstock.types.errors import StartError
 from penstock.types.home import Home
 from tests.node.conftest import gone, run, until
-from tests.node.fakes import COMMANDS, ENGINES, Desire, Seen, order, spec
+from tests.node.fakes import COMMANDS, ENGINES, Desire, Seen, control, order, spec
 
 ANYWHERE = ("127.0.0.1", 0)
 ALL = Roles()
@@ -220,6 +220,19 @@ def test_a_taken_port_is_one_sentence_and_starts_nothing(home: Home) -> None:
 
     run(case())
     assert not list(home.run.iterdir())
+
+
+def test_a_child_that_cannot_start_ends_the_node_with_its_sentence(home: Home, weights: Path) -> None:
+    Desire(home)(spec(weights))
+    fails = 'import os, sys; os.write(int(sys.argv[1]), b\'{"type":"failed","text":"no such file"}\\n\'); sys.exit(78)'
+
+    def broken(settings: NodeSettings, index: int, listen: int, local: int, link: int) -> list[str]:
+        return [sys.executable, "-c", fails, str(link)]
+
+    with pytest.raises(StartError, match=r"^no such file$"):
+        run(run_node(Outside(home).settings, engines=ENGINES, commands=Commands(gateway=broken, control=control)))
+    assert not list(home.run.iterdir())
+    assert home.node_lock.read_text() == "", "it ended in order"
 
 
 def test_a_home_too_deep_for_sockets_works_and_leaves_nothing_in_tmp(tmp_path: Path) -> None:

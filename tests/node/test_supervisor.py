@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from penstock.node.metrics import Totals
 from penstock.node.sockets import listen_tcp
@@ -37,10 +38,23 @@ class Clock:
 
 @asynccontextmanager
 async def supervised(
-    command: Callable[[int], list[str]], clock: Clock, *descriptors: int, noticed: Callable[[Notice], None] = print
+    command: Callable[[int], list[str]],
+    clock: Clock,
+    *descriptors: int,
+    noticed: Callable[[Notice], None] = print,
+    gave_up: Callable[[str], None] = print,
+    patience_s: float = 0.0,
 ) -> AsyncIterator[tuple[Supervisor, Totals]]:
     totals = Totals()
-    supervisor = Supervisor(Program("gateway 0", command, descriptors), totals, noticed, clock=clock, sleep=clock.sleep)
+    supervisor = Supervisor(
+        Program("gateway 0", command, descriptors),
+        totals,
+        noticed,
+        gave_up=gave_up,
+        patience_s=patience_s,
+        clock=clock,
+        sleep=clock.sleep,
+    )
     try:
         yield supervisor, totals
     finally:
@@ -158,7 +172,7 @@ def test_a_hurry_shortens_the_stop() -> None:
 
     async def case() -> None:
         supervisor = Supervisor(
-            Program("stubborn", lambda link: [sys.executable, "-c", code % link], ()), Totals(), print
+            Program("stubborn", lambda link: [sys.executable, "-c", code % link], ()), Totals(), print, gave_up=print
         )
         await until(lambda: supervisor.status.ready)
         hurry = asyncio.Event()
@@ -168,6 +182,88 @@ def test_a_hurry_shortens_the_stop() -> None:
         hurry.set()
         async with asyncio.timeout(20):
             await stopping
+
+    run(case())
+
+
+def test_a_hurry_asks_again_before_it_kills(tmp_path: Path) -> None:
+    """The second signal cuts what is in progress, and the child still writes down what it was."""
+    code = (
+        "import signal, os, sys\n"
+        "asked = 0\n"
+        "def ask(*_):\n"
+        "    global asked\n"
+        "    asked += 1\n"
+        "    open(sys.argv[1], 'w').write(str(asked))\n"
+        "    if asked == 2: os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, ask)\n"
+        'os.write(int(sys.argv[2]), b\'{"type":"ready"}\\n\')\n'
+        "while True: signal.pause()\n"
+    )
+    said = tmp_path / "asked"
+
+    async def case() -> None:
+        command = lambda link: [sys.executable, "-c", code, str(said), str(link)]  # noqa: E731  # short
+        supervisor = Supervisor(Program("slow", command, ()), Totals(), print, gave_up=print)
+        await until(lambda: supervisor.status.ready)
+        hurry = asyncio.Event()
+        hurry.set()  # even when both are wanted at once
+        await supervisor.stop(3600, hurry)
+
+    run(case())
+    assert said.read_text() == "2"
+
+
+FAILS = """import os, sys; os.write(int(sys.argv[1]), b'{"type":"failed","text":"no such thing"}\\n'); sys.exit(78)"""
+
+
+def test_what_can_never_start_is_given_up() -> None:
+    async def case() -> None:
+        clock, reasons = Clock(), list[str]()
+        command = lambda link: [sys.executable, "-c", FAILS, str(link)]  # noqa: E731  # short
+        async with supervised(command, clock, gave_up=reasons.append) as (supervisor, _):
+            await until(lambda: reasons)
+            assert (supervisor.status.pid, supervisor.status.detail) == (0, "no such thing")
+        assert reasons == ["no such thing"]
+        assert clock.waits == []
+
+    run(case())
+
+
+def test_what_a_killed_node_left_may_be_in_the_way_for_a_while() -> None:
+    async def case() -> None:
+        clock, reasons = Clock(), list[str]()
+        command = lambda link: [sys.executable, "-c", FAILS, str(link)]  # noqa: E731  # short
+        async with supervised(command, clock, gave_up=reasons.append, patience_s=3) as (supervisor, _):
+            await until(lambda: clock.waits)
+            assert supervisor.status.detail == "no such thing; starting again in 0.1 s"
+            assert not reasons
+            clock.now = 3
+            clock.go()
+            await until(lambda: reasons)
+
+    run(case())
+
+
+def test_what_has_been_ready_once_is_tried_for_ever() -> None:
+    async def case() -> None:
+        clock = Clock()
+        with listen_tcp(("127.0.0.1", 0), "x") as listener:
+            number = listener.fileno()
+
+            def command(link: int) -> list[str]:
+                return [sys.executable, "-c", FAILS, str(link)] if clock.waits else child(link, number)
+
+            reasons = list[str]()
+            async with supervised(command, clock, number, gave_up=reasons.append) as (supervisor, _):
+                await until(lambda: supervisor.status.ready)
+                os.kill(supervisor.status.pid, signal.SIGKILL)
+                for wait in ("0.1", "0.2", "0.4"):
+                    await until(lambda wait=wait: f"again in {wait} s" in supervisor.status.detail)  # type: ignore[misc]  # mypy cannot type a lambda's default
+                    last = supervisor.status.detail
+                    clock.go()
+            assert last == "no such thing; starting again in 0.4 s"
+            assert reasons == []
 
     run(case())
 

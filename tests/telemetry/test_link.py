@@ -1,10 +1,12 @@
 import asyncio
 import socket
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from penstock.telemetry.families import families
-from penstock.telemetry.link import Link, Message, Metrics, Notice, Ready, receive
+from penstock.telemetry.link import Failed, Link, Message, Metrics, Notice, Ready, receive
+from penstock.types.errors import StartError
 
 
 def test_messages_arrive_in_order_until_the_child_ends() -> None:
@@ -28,6 +30,21 @@ def test_messages_arrive_in_order_until_the_child_ends() -> None:
     assert metrics.families == [
         ("penstock_things", "Things.", "counter", [("penstock_things_total", {"kind": "a"}, 3.0)])
     ]
+
+
+def test_an_error_of_ours_is_told_before_the_end() -> None:
+    async def case(error: Exception) -> list[Message]:
+        here, there = socket.socketpair()
+        got: list[Message] = []
+        link = await Link.open(there.detach(), lambda: None)
+        with pytest.raises(type(error)), link.reporting():
+            raise error
+        link.close()
+        await receive(here, got.append)
+        return got
+
+    assert asyncio.run(case(StartError("the disk is full"))) == [Failed("the disk is full")]
+    assert asyncio.run(case(ValueError("not for people"))) == []
 
 
 def test_the_child_learns_at_once_that_its_node_has_gone() -> None:

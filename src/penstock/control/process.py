@@ -35,7 +35,7 @@ from penstock.snapshot.fleet import Desired
 from penstock.snapshot.principals import Principals
 from penstock.stack.watch import Watch
 from penstock.telemetry import log
-from penstock.telemetry.link import Link, Notice, Ready
+from penstock.telemetry.link import CANNOT_START, Link, Notice, Ready
 from penstock.types.errors import PenstockError, StartError
 from penstock.types.home import Home
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner.run(_run(options, os.environ))
     except PenstockError as error:
         _log.critical("%s", error)
-        return 1
+        return CANNOT_START
     except Exception:  # noqa: BLE001  # the end of this process, with its reason in the log
         _log.critical("control failed", exc_info=True)
         return 1
@@ -108,6 +108,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         if options.link != _NONE:
             link = await Link.open(options.link, _leave)
             opened.callback(link.close)
+            opened.enter_context(link.reporting())
         admin_key = key_from(environ)
         _make_directories(home)
         opened.enter_context(lock.hold(home.control_lock))

@@ -34,7 +34,9 @@ def hold(path: Path) -> Iterator[bool]:
             raise StartError(f"another penstock node{holder} is using {path.parent}") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield content != ""
-        os.ftruncate(descriptor, 0)
+        try:
+            yield content != ""
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)

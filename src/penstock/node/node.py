@@ -30,6 +30,7 @@ from penstock.node.metrics import Totals
 from penstock.node.settings import Commands, HostPort, NodeSettings, Started
 from penstock.node.sockets import listen_tcp, listen_unix
 from penstock.node.supervisor import Program, Supervisor
+from penstock.types.errors import StartError
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ async def run(
     Be the node of `settings.home` until SIGTERM or SIGINT; a second signal hurries. Returns the exit code.
 
     Raises:
-        StartError: another node uses the directory, a port is taken, a directory cannot be made.
+        StartError: another node uses the directory, a port is taken, a directory cannot be made, or a child says that
+            it cannot start.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     directory.prepare_home(settings.home.root, settings.home.node_lock)
@@ -68,15 +70,21 @@ class Node:
         self._gateways: list[Supervisor] = []
         self._control: Supervisor | None = None
         self._stopping = False
+        self._patience_s = 0.0
+        self._hopeless: asyncio.Queue[str] = asyncio.Queue()  # why a child cannot start
 
     async def serve(self, stop: asyncio.Event, hurry: asyncio.Event, patience_s: float) -> None:
         """
         Run everything until `stop` is set, then end everything; `hurry` shortens the end.
 
         Args:
-            patience_s: how long to wait for ports that are taken.
+            patience_s: how long to wait for ports that are taken, and to try on with children that cannot start.
+
+        Raises:
+            StartError: as `run`; everything has ended then.
         """
         settings = self._settings
+        self._patience_s = patience_s
         home = settings.home
         for path in (home.snapshot, home.journal, home.run):
             directory.prepare(path)
@@ -108,8 +116,10 @@ class Node:
                 self._start_gateways(listen, local)
                 stack.push_async_callback(self._stop_gateways, hurry, (listen, local))
             setproctitle("penstock node")
-            await self._until(stop, started, following)
-            self._stopping = True
+            try:
+                await self._until(stop, started, following)
+            finally:
+                self._stopping = True
 
     def _open_tcp(
         self, stack: AsyncExitStack, patience_s: float, address: HostPort | None, setting: str
@@ -144,23 +154,34 @@ class Node:
             self._gateways.append(self._supervise(Program(f"gateway {index}", command, descriptors)))
 
     def _supervise(self, program: Program) -> Supervisor:
-        return Supervisor(program, self._totals, self._settings.on_notice)
+        return Supervisor(
+            program,
+            self._totals,
+            self._settings.on_notice,
+            gave_up=self._hopeless.put_nowait,
+            patience_s=self._patience_s,
+        )
 
     async def _until(self, stop: asyncio.Event, started: Started, following: asyncio.Task[None] | None) -> None:
         """Return when `stop` is set; raise what ended another task, should that happen."""
         stopping = asyncio.create_task(stop.wait(), name="stop")
         announcing = asyncio.create_task(self._announce(started), name="announce")
-        waiting: set[asyncio.Task[Any]] = (
-            {stopping, announcing} if following is None else {stopping, announcing, following}
-        )
+        failing = asyncio.create_task(self._fail(), name="fail")
+        waiting: set[asyncio.Task[Any]] = {stopping, announcing, failing}
+        if following is not None:
+            waiting.add(following)
         try:
             while not stopping.done():
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
         finally:
-            for task in (stopping, announcing):
+            for task in (stopping, announcing, failing):
                 await _cancel(task)
+
+    async def _fail(self) -> None:
+        """Raise StartError when a child cannot start and never has."""
+        raise StartError(await self._hopeless.get())
 
     async def _announce(self, started: Started) -> None:
         """Say once that everything is ready."""

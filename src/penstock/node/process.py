@@ -114,9 +114,13 @@ class Child:
         """Send SIGKILL, unless it has ended already."""
         self._signal(signal.SIGKILL)
 
-    async def stop(self, limit_s: float) -> Exit:
-        """Ask it to end (SIGTERM); kill it when it has not within `limit_s` seconds."""
+    def ask(self) -> None:
+        """Ask it to end (SIGTERM), unless it has ended already."""
         self._signal(signal.SIGTERM)
+
+    async def stop(self, limit_s: float) -> Exit:
+        """Ask it to end; kill it when it has not within `limit_s` seconds."""
+        self.ask()
         try:
             async with asyncio.timeout(limit_s):
                 await self._process.wait()

@@ -13,12 +13,13 @@ import msgspec
 from penstock.node.backoff import Backoff
 from penstock.node.metrics import Totals
 from penstock.node.process import Child
-from penstock.telemetry.link import Message, Metrics, Notice, Ready, receive
+from penstock.telemetry.link import Failed, Message, Metrics, Notice, Ready, receive
 
 _log = logging.getLogger(__name__)
 
 _LAST_MESSAGES_S = 1.0  # how long to read on after the end of a child; a grandchild could hold the link open for ever
-_HURRIED_S = 1.0
+_HURRIED_S = 1.0  # from the second SIGTERM to SIGKILL
+_APART_S = 0.1  # two signals of a kind that come at once are one to the process
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -58,6 +59,9 @@ class Supervisor:
     Args:
         totals: where its metrics are summed up.
         noticed: called with what a person should see once.
+        gave_up: called with the reason when the program says that it cannot start and never has been ready; it is not
+            started again then. Once it has been ready it always is.
+        patience_s: how long after now to try on even then, for what a killed node has left may be in the way.
         clock, sleep: replaced by tests.
     """
 
@@ -67,16 +71,22 @@ class Supervisor:
         totals: Totals,
         noticed: Callable[[Notice], None],
         *,
+        gave_up: Callable[[str], None],
+        patience_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._program = program
         self._totals = totals
         self._noticed = noticed
+        self._gave_up = gave_up
+        self._patient_until = clock() + patience_s
         self._clock = clock
         self._sleep = sleep
         self._child: Child | None = None
         self._ready = False
+        self._was_ready = False
+        self._failure = ""
         self._restarts = 0
         self._detail = "starting"
         self._stopping = asyncio.Event()
@@ -97,7 +107,7 @@ class Supervisor:
         End the program: SIGTERM, and SIGKILL after `limit_s` seconds.
 
         Args:
-            hurry: when it is set, the limit becomes one second.
+            hurry: when it is set, a second SIGTERM asks to end at once, and the limit becomes one second.
         """
         self.hold()
         if self._child is not None:
@@ -115,6 +125,10 @@ class Supervisor:
             except OSError as error:
                 reason = f"cannot be started: {error.strerror}"
             if self._stopping.is_set():
+                return
+            if self._failure and not self._was_ready and self._clock() >= self._patient_until:
+                self._detail = reason
+                self._gave_up(reason)
                 return
             wait = backoff.ended(self._clock())
             self._restarts += 1
@@ -136,6 +150,7 @@ class Supervisor:
         finally:
             theirs.close()
         self._child = child
+        self._failure = ""
         self._detail = "starting"
         listening = asyncio.create_task(receive(ours, self._handle), name=f"link {self._program.name}")
         try:
@@ -149,13 +164,15 @@ class Supervisor:
             await asyncio.wait({listening})
             child.kill()
             await child.wait()
-        return ended.reason
+        return self._failure or ended.reason
 
     def _handle(self, message: Message) -> None:
         match message:
             case Ready():
-                self._ready = True
+                self._ready = self._was_ready = True
                 self._detail = ""
+            case Failed(text):
+                self._failure = text
             case Metrics():
                 self._totals.update(self._program.name, message)
             case Notice():
@@ -167,6 +184,8 @@ async def _stop(child: Child, limit_s: float, hurry: asyncio.Event) -> None:
     hurrying = asyncio.create_task(hurry.wait())
     try:
         await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopping}, timeout=_APART_S)
+        child.ask()
         await asyncio.wait({stopping}, timeout=_HURRIED_S)
         child.kill()
         await stopping

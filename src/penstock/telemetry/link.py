@@ -1,19 +1,24 @@
 """
 The link between a node and a child process: one socket pair, JSON lines from child to node.
 
-The child says that it is ready, sends its metrics and hands over what a person should see. Its other purpose is
-silence: when the node dies the socket closes, and the child ends itself. The node never writes, so a full buffer cannot
-block it.
+The child says that it is ready or cannot start, sends its metrics and hands over what a person should see. Its other
+purpose is silence: when the node dies the socket closes, and the child ends itself. The node never writes, so a full
+buffer cannot block it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
+
+from penstock.types.errors import PenstockError
+
+CANNOT_START = os.EX_CONFIG  # exit status of a process that has sent `Failed`
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -32,6 +37,17 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
     text: str
 
 
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """
+    The process cannot start; nothing is gained by trying again. It ends with `CANNOT_START` after this.
+
+    Attributes:
+        text: why, in one sentence without any secret.
+    """
+
+    text: str
+
+
 class Metrics(msgspec.Struct, frozen=True, tag="metrics"):
     """
     Samples of the sender's registry, absolute since it started. Several messages make up the whole of a registry, since
@@ -44,7 +60,7 @@ class Metrics(msgspec.Struct, frozen=True, tag="metrics"):
     families: list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
 
-Message = Ready | Notice | Metrics
+Message = Ready | Notice | Failed | Metrics
 
 _MAX_LINE = 4 * 1024 * 1024
 
@@ -78,6 +94,15 @@ class Link:
         """Queue a message. Never blocks; dropped when the node has not read for long (metrics are absolute)."""
         if self._writer.transport.get_write_buffer_size() < _MAX_LINE:
             self._writer.write(self._encode(message) + b"\n")
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Send `Failed` when one of our errors ends the block, and let it go on."""
+        try:
+            yield
+        except PenstockError as error:
+            self.send(Failed(str(error)))
+            raise
 
     def close(self) -> None:
         """Stop watching and close the descriptor."""
