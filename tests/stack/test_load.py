@@ -19,7 +19,7 @@ version: 1
 gateway:
   listen: ${LISTEN}
   workers: ${WORKERS:-3}
-  ops: unix:run/ops.sock
+  ops: "[::1]:0"
   max_body: 10MB
   tls: {certificate: tls/chain.pem, key: /etc/key.pem}
 deployments:
@@ -51,7 +51,7 @@ def test_a_file_becomes_typed_values() -> None:
     assert stack.path == Path("/srv/stack/penstock.yaml")
     assert stack.gateway.listen == Listen("0.0.0.0", 0)
     assert stack.gateway.workers == 3
-    assert stack.gateway.ops == Listen(unix="/srv/stack/run/ops.sock")
+    assert stack.gateway.ops == Listen("::1", 0)
     assert stack.gateway.max_body == 10_000_000
     assert stack.gateway.drain.seconds == 30.0
     assert stack.gateway.tls is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from penstock.cli import output
-from penstock.cli.options import FileOption, HomeOption, file_of, home_of
+from penstock.cli.options import ADMIN_KEY_VARIABLE, FileOption, HomeOption, file_of, home_of
 from penstock.cli.progress import Progress
 from penstock.cli.ready import Bound, Facts, block
 from penstock.types.errors import StartError
@@ -60,19 +62,21 @@ def _serve(
     for warning in stack.warnings:
         output.note(f"Warning: {output.line(warning.written(stack.file))}")
     home = home_of(directory)
-    progress = Progress(home)
-    announcer = _Announcer(title, stack, home, began, progress)
+    _check(stack, home, gateways=gateways)
+    progress = Progress(home, awaits_control=not control)
+    announcer = _Announcer(title, stack, home, began, progress, control=control)
     settings = NodeSettings(
         home=home,
         stack_path=stack.path,
         workers=stack.gateway.workers,
-        listen=_host_port(stack.gateway.listen, "gateway.listen", home) if gateways else None,
-        admin=_host_port(stack.admin.listen, "admin.listen", home) if control else None,
-        ops=_host_port(stack.gateway.ops, "gateway.ops", home),
+        listen=_host_port(stack.gateway.listen) if gateways else None,
+        admin=_host_port(stack.admin.listen) if control else None,
+        ops=_host_port(stack.gateway.ops),
         roles=Roles(gateways=gateways, control=control, engines=engines),
         drain_s=stack.gateway.drain.seconds,
         on_ready=announcer.ready,
         on_notice=announcer.notice,
+        on_stop=announcer.stopping if gateways else announcer.silent,
     )
 
     async def serve() -> int:
@@ -89,18 +93,38 @@ def _serve(
             code = runner.run(serve())
     finally:
         handler.close()
+        announcer.left_over()
     raise typer.Exit(code)
 
 
-class _Announcer:
-    """Prints the ready block, once. Called from the node's event loop."""
+def _check(stack: Stack, home: Home, *, gateways: bool) -> None:
+    """Refuse before anything is started what a child would refuse after it. Makes nothing."""
+    from penstock.auth import pepper
+    from penstock.http.tls import ServerTls
 
-    def __init__(self, title: str, stack: Stack, home: Home, began: float, progress: Progress) -> None:
+    secret = home.root / pepper.FILE_NAME
+    try:
+        if pepper.VARIABLE in os.environ or secret.exists():
+            pepper.load(home.root, os.environ)
+    except OSError as error:
+        raise StartError(f"{secret} cannot be read: {error.strerror}") from error
+    tls = stack.gateway.tls
+    if gateways and tls is not None:
+        ServerTls(Path(tls.certificate), Path(tls.key))
+
+
+class _Announcer:
+    """Prints the ready block, once, and that the end has begun. Called from the node's event loop."""
+
+    def __init__(
+        self, title: str, stack: Stack, home: Home, began: float, progress: Progress, *, control: bool
+    ) -> None:
         self._title = title
         self._stack = stack
         self._home = home
         self._began = began
         self._progress = progress
+        self._control = control
         self._notices: dict[str, str] = {}
         self._printed = False
 
@@ -108,7 +132,7 @@ class _Announcer:
         """Keep what belongs into the block; what comes after it gets a line of its own."""
         self._notices[notice.name] = notice.text
         if self._printed:
-            print(f"  {notice.name.replace('_', ' ')}  {notice.text}  shown once", flush=True)
+            self._show(notice.name, notice.text)
 
     def ready(self, started: Started) -> None:
         """Print the block in one write, so that whoever reads it gets it whole."""
@@ -119,12 +143,14 @@ class _Announcer:
             title=self._title,
             seconds=time.monotonic() - self._began,
             local=str(self._home.gateway_socket),
+            data=str(self._home.root),
             models=tuple(self._stack.models),
             gateway=_bound(started.listen, tls=self._stack.gateway.tls is not None),
             admin=_bound(started.admin),
             ops=_bound(started.ops),
             first_key=self._notices.get("first_key", ""),
             admin_key=self._notices.get("admin_key", ""),
+            admin_key_variable=ADMIN_KEY_VARIABLE if self._control and os.environ.get(ADMIN_KEY_VARIABLE) else "",
             failures=tuple(
                 (replica.name, replica.detail)
                 for replica in started.replicas
@@ -134,13 +160,28 @@ class _Announcer:
         print(block(facts), flush=True)
         self._printed = True
 
+    def stopping(self, number: signal.Signals) -> None:
+        """Say what a person who pressed Ctrl-C waits for."""
+        self._progress.stop()
+        if number is signal.SIGINT and sys.stderr.isatty():
+            drain_s = self._stack.gateway.drain.seconds
+            output.note(f"Stopping; answers in progress may take up to {drain_s:g} s (Ctrl-C again to cut them).")
 
-def _host_port(listen: Listen, setting: str, home: Home) -> HostPort:
-    if listen.unix is not None:
-        raise StartError(
-            f"{setting} is a Unix socket, which this version does not open; "
-            f"on this machine there are {home.gateway_socket} and {home.admin_socket}"
-        )
+    def silent(self, _number: signal.Signals) -> None:
+        """Take the progress line away; there are no answers to wait for."""
+        self._progress.stop()
+
+    def left_over(self) -> None:
+        """Show the keys that were made by a start that never became ready: they will not be shown again."""
+        if not self._printed:
+            for name, text in self._notices.items():
+                self._show(name, text)
+
+    def _show(self, name: str, text: str) -> None:
+        print(f"  {name.replace('_', ' ')}  {text}  shown once", flush=True)
+
+
+def _host_port(listen: Listen) -> HostPort:
     return listen.host, listen.port
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 
 import msgspec
 
 _TCP = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.?)*")
-_LONGEST_UNIX = 107  # bytes; what Linux keeps in sockaddr_un without the closing zero
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -18,41 +16,33 @@ class Listen(msgspec.Struct, frozen=True):
     A listening address.
 
     Attributes:
-        host: IP address or name; empty for a Unix socket.
+        host: IP address or name.
         port: TCP port; 0 lets the system choose one.
-        unix: absolute path of a Unix socket, or None.
     """
 
-    host: str = ""
-    port: int = 0
-    unix: str | None = None
+    host: str
+    port: int
 
     def __str__(self) -> str:
-        if self.unix is not None:
-            return f"unix:{self.unix}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
 
-def parse(text: str, directory: Path) -> Listen:
+def parse(text: str) -> Listen:
     """
-    Read `127.0.0.1:8080`, `[::1]:8080`, `localhost:0` or `unix:/path`.
+    Read `127.0.0.1:8080`, `[::1]:8080` or `localhost:0`.
 
-    Args:
-        directory: what a relative socket path is relative to.
     Raises:
         ValueError: anything else, as a sentence.
     """
     if text.startswith("unix:"):
-        if not text[5:]:
-            raise ValueError("unix: needs the path of a socket, such as unix:/run/penstock.sock")
-        path = str(directory / text[5:])
-        if len(path.encode()) > _LONGEST_UNIX:
-            raise ValueError(f"the path of a Unix socket has at most {_LONGEST_UNIX} bytes")
-        return Listen(unix=path)
+        raise ValueError(
+            "listening on a Unix socket of your choice is not supported yet; write host:port "
+            "(run/ in the data directory has a socket of the data port and of the admin port in any case)"
+        )
     match = _TCP.fullmatch(text)
     if match is None:
-        raise ValueError("an address is written 127.0.0.1:8080, [::1]:8080 or unix:/path")
+        raise ValueError("an address is written 127.0.0.1:8080 or [::1]:8080")
     port = int(match["port"])
     if port > 65535:
         raise ValueError("a port is a number from 0 to 65535")

@@ -125,7 +125,7 @@ def _clashes(root: schema.Root, resolved: Resolved) -> Iterator[Problem]:
         (("admin", "listen"), root.admin.listen),
     ):
         address = str(listen)
-        if address in taken and (listen.port or listen.unix):
+        if address in taken and listen.port:
             line = resolved.key_lines.get(key)
             yield Problem(key, line, f"{address} is already the address of {taken[address]}")
         taken[address] = written(key)

@@ -61,17 +61,17 @@ def weights() -> Reader:
 def address() -> Reader:
     """A `Listen` address."""
 
-    def read(value: object, around: Surroundings) -> listen.Listen:
+    def read(value: object, _around: Surroundings) -> listen.Listen:
         if isinstance(value, int) and not isinstance(value, bool):
             raise Unfit(f"an address has a host too, such as 127.0.0.1:{value}")
         if not isinstance(value, str) or not PRINTABLE.fullmatch(value):
             raise Unfit(f"must be an address such as 127.0.0.1:8080, not {shown(value)}")
         try:
-            return listen.parse(value, around.directory)
+            return listen.parse(value)
         except ValueError as error:
             raise Unfit(f"{error}; not {shown(value)}") from None
 
-    return Reader(read, {"type": "string", "minLength": 1, "examples": ["127.0.0.1:8080", "[::1]:8080", "unix:/path"]})
+    return Reader(read, {"type": "string", "minLength": 1, "examples": ["127.0.0.1:8080", "[::1]:8080"]})
 
 
 def base_url() -> Reader:

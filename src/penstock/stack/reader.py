@@ -82,6 +82,14 @@ def shown(value: object) -> str:
     return repr(text) if isinstance(value, str) else text
 
 
+def unknown(key: str, known: Iterable[str]) -> str:
+    """Return what to say about a key that is not known: the one that is probably meant, or all that there are."""
+    keys = sorted(known)
+    if key.partition(":")[0] in keys:
+        return f"unknown key; YAML wants a blank after the colon of {key.partition(':')[0]!r}"
+    return "unknown key" + (nearest(key, keys) or f"; the keys here are: {', '.join(keys)}")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` for the known word nearest to this one, or nothing when none is near."""
     by_folded = {name.casefold().replace("-", "_"): name for name in islice(known, _MOST_COMPARED)}

@@ -26,7 +26,7 @@ from penstock.stack import place, quantity, word
 from penstock.stack.keypath import KeyPath
 from penstock.stack.listen import Listen
 from penstock.stack.place import Weights
-from penstock.stack.reader import Unfit, shown
+from penstock.stack.reader import Unfit, shown, unknown
 from penstock.stack.units import Duration, Size
 from penstock.types.address import Address
 
@@ -83,7 +83,7 @@ class Gateway(Section):
     planned = frozenset({"fsync"})
 
     listen: Annotated[Listen, place.address()] = _default(
-        "127.0.0.1:8080", "Address of the data port: host:port or unix:/path. Port 0 lets the system choose."
+        "127.0.0.1:8080", "Address of the data port: host:port. Port 0 lets the system choose."
     )
     workers: Annotated[int, quantity.whole(1, 64)] = _default(1, "Worker processes that share the data port.")
     ops: Annotated[Listen, place.address()] = _default(
@@ -190,26 +190,35 @@ class Provider(Section):
         return self
 
 
-def _engine_or_provider(data: object) -> str | None:
-    """Tell by its keys what a deployment is; None when they do not say or contradict each other."""
+def _engine_or_provider(data: object) -> str:
+    """Tell by its keys what a deployment is, once it is known to be one of them."""
     if not isinstance(data, dict):
         return "<engine>"  # either says that it wants a mapping
     keys = {key for key, value in data.items() if value is not None}
-    hosted = bool(keys & {"provider", "base_url"})
-    if "engine" in keys:
-        return None if hosted else "<engine>"
-    if hosted or "api_key" in keys:
-        return "<provider>"
-    return "<engine>" if "weights" in keys else None
+    hosted = "engine" not in keys and keys & {"provider", "base_url", "api_key"}
+    return "<provider>" if hosted else "<engine>"
+
+
+def _one_of_them(data: object) -> object:
+    """Refuse a deployment whose keys do not say what it is, or contradict each other."""
+    if not isinstance(data, dict):
+        return data
+    keys = {key for key, value in data.items() if value is not None}
+    hosted = next((key for key in ("provider", "base_url") if key in keys), None)
+    if "engine" in keys and hosted is not None:
+        raise Unfit(f"has engine: (Penstock runs it) and {hosted}: (a hosted model); it is one of them, not both")
+    if keys & {"engine", "weights", "api_key"} or hosted is not None:
+        return data
+    known = {*Engine.model_fields, *Provider.model_fields}
+    strange = next((key for key in data if key not in known), None)
+    needed = "needs engine: (Penstock runs it) or provider: (a hosted model)"
+    raise Unfit(needed if strange is None else f"{needed}; {shown(strange)} is an {unknown(strange, known)}")
 
 
 Deployment = Annotated[
     Annotated[Engine, Tag("<engine>")] | Annotated[Provider, Tag("<provider>")],
-    Discriminator(
-        _engine_or_provider,
-        custom_error_type="deployment",
-        custom_error_message="needs either engine: (Penstock runs it) or provider: (a hosted model), and not both",
-    ),
+    Discriminator(_engine_or_provider),
+    BeforeValidator(_one_of_them),
 ]
 
 

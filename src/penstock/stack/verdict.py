@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from penstock.stack.keypath import KeyPath
 from penstock.stack.problem import Problem
-from penstock.stack.reader import NOT_YET, nearest, shown
+from penstock.stack.reader import NOT_YET, shown, unknown
 from penstock.stack.resolve import Resolved
 from penstock.stack.schema import VARIANTS, section_at
 
@@ -65,8 +65,7 @@ def _unknown(steps: KeyPath) -> str:
     key = str(steps[-1])
     if key in section.planned:
         return NOT_YET
-    keys = sorted(section.model_fields)
-    return "unknown key" + (nearest(key, keys) or f"; the keys here are: {', '.join(keys)}")
+    return unknown(key, section.model_fields)
 
 
 def _sentence(detail: ErrorDetails) -> str:

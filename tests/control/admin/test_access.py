@@ -5,7 +5,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from penstock.control.admin.access import MAX_BODY, Credentials, Door, hosts_of
+from penstock.control.admin.access import MAX_BODY, VARIABLE, Credentials, Door, hosts_of, key_from
 from penstock.records.keys import KeyKind
 from tests.control.admin.api import FIRST_KEY, Api, error_of, with_api
 
@@ -90,12 +90,12 @@ def test_odd_keys_are_just_wrong(tmp_path: Path) -> None:
 
 def test_a_first_key_may_be_any_text(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        door = Door(api.app, Credentials(api.keys, " ключ от всех дверей\n"))
+        door = Door(api.app, Credentials(api.keys, key_from({VARIABLE: " ключ от всех дверей\n"})))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://localhost") as client:
             good = await client.get(KEYS, headers={b"authorization": "Bearer ключ от всех дверей".encode()})
             assert good.status_code == 200
             assert (await client.get(KEYS, headers={b"authorization": "Bearer ключ".encode()})).status_code == 401
-        blank = Door(api.app, Credentials(api.keys, " "))
+        blank = Door(api.app, Credentials(api.keys, key_from({VARIABLE: " "})))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(blank), base_url="http://localhost") as client:
             assert (await client.get(KEYS, headers={b"authorization": b"Bearer  "})).status_code == 401
 
