@@ -3,6 +3,6 @@
 
     bytes ─► source (tree with positions) ─► resolve (environment) ─► schema (typed, checked) ─► Stack ─► compile
 
-Every problem of a file is found in one pass and reported with its line. Nothing but the stack file itself is opened:
-weights, certificates and secrets are the business of those who use them.
+Every problem of a file is found in one pass and reported with its line. Weights, certificates and secrets are the
+business of those who use them; only `load`, which a person waits for, looks whether they are there (`files`).
 """

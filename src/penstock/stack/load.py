@@ -9,9 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
-from penstock.stack import schema, source, url
+from penstock.stack import files, schema, source, url
 from penstock.stack.effective import effective
 from penstock.stack.keypath import written
 from penstock.stack.problem import InvalidStack, Problem
@@ -33,7 +34,7 @@ _BUILT_IN: Mapping[str, Any] = MappingProxyType(
 
 def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Stack:
     """
-    Read and check a stack file.
+    Read and check a stack file. The files that it names are looked at too, which `parse` does not; that gives warnings.
 
     Args:
         path: the file as the user named it, relative to `cwd`; None for the built-in stack (the bundled model `mini`,
@@ -44,7 +45,8 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Stack:
     """
     if path is None:
         return _checked(Resolved(dict(_BUILT_IN), {}, {}, ()), (), None, BUILT_IN_NAME, environ, cwd)
-    return parse(read(cwd / path, str(path)), cwd / path, str(path), environ)
+    stack = parse(read(cwd / path, str(path)), cwd / path, str(path), environ)
+    return msgspec.structs.replace(stack, warnings=(*stack.warnings, *files.doubts(stack)))
 
 
 def read(path: Path, file: str) -> bytes:
