@@ -1,14 +1,16 @@
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from penstock.control.publish import Published
-from penstock.control.reconcile import Reconciler
+from penstock.control.reconcile import Reconciler, fixed
 from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader
 from penstock.snapshot.fleet import Desired
+from penstock.stack.load import load
 from penstock.stack.watch import Watch
 from penstock.types.errors import StackError
 
@@ -208,3 +210,22 @@ def test_slots_are_shared_by_the_workers_that_run(tmp_path: Path) -> None:
         assert config.deployments["mini"].slots == (8 + 64) // 4
 
     at_site(tmp_path, case)
+
+
+def test_a_change_that_needs_a_restart_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def case(site: Site) -> None:
+        await site.reconciler.start()
+        site.write(TWO + "admin: {listen: '127.0.0.1:0'}\ngateway: {workers: 5, drain: 1s}\n")
+        await site.settle()
+        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert warning == "these changes take effect at the next start: gateway.workers, admin.listen"
+
+    at_site(tmp_path, case)
+
+
+def test_the_page_remarks_on_every_key_that_needs_a_restart(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "stack.md").read_text()
+    remarked = re.findall(r"^\| `([a-z_.]+)` \|.*; restart", page, re.MULTILINE)
+    tls = {"gateway.tls.certificate", "gateway.tls.key"}
+    assert {key for key in remarked if key not in tls} == set(fixed(load(None, {}, tmp_path)))
+    assert tls <= set(remarked)

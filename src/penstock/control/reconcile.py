@@ -115,7 +115,7 @@ class Reconciler:
         """Return the settings that differ from what runs and take effect only when everything is started again."""
         if self.stack is None:
             return []
-        return [name for name, value in _fixed(self.stack).items() if value != self.running.get(name, value)]
+        return [name for name, value in fixed(self.stack).items() if value != self.running.get(name, value)]
 
     def _refuse(self, error: StackError) -> None:
         self._pending = None  # what the file said before this is not what it says now
@@ -124,7 +124,7 @@ class Reconciler:
 
     async def _apply(self, stack: Stack) -> None:
         if not self.running:
-            self.running = _fixed(stack)
+            self.running = fixed(stack)
             if self._workers is not None:
                 self.running["gateway.workers"] = str(self._workers)
         workers = int(self.running["gateway.workers"])
@@ -134,6 +134,8 @@ class Reconciler:
         await self._desired.replace(desired)
         self.stack, self.error = stack, ""
         _log.info("stack published", extra={"fields": {"config": config.version, "desired": desired.version}})
+        if later := self.restart_needed():
+            _log.warning("these changes take effect at the next start: %s", ", ".join(later))
 
     def _created(self) -> int:
         """Return when models were first served here, so that it stays the same over restarts and changes."""
@@ -141,7 +143,7 @@ class Reconciler:
         return min((model.created for model in models), default=int(self._clock()))
 
 
-def _fixed(stack: Stack) -> dict[str, str]:
+def fixed(stack: Stack) -> dict[str, str]:
     """Return the settings that are taken up once, when the node starts."""
     return {
         "gateway.listen": str(stack.gateway.listen),
