@@ -14,6 +14,7 @@ FACTS = Facts(
     title="penstock",
     seconds=1.84,
     local="/home/x/.penstock/run/gateway.sock",
+    data="/home/x/.penstock",
     models=("chat", "large"),
     gateway=Bound("127.0.0.1", 8080),
     admin=Bound("127.0.0.1", 8081),
@@ -31,9 +32,10 @@ def test_the_block() -> None:
     assert lines[0] == f"penstock {__version__} is ready (1.8 s)"
     assert lines[1].split() == ["gateway", "http://127.0.0.1:8080/v1", "models:", "chat,", "large"]
     assert lines[2].split() == ["admin", "http://127.0.0.1:8081", "ops:", "http://127.0.0.1:8082"]
-    assert lines[3].split()[:2] == ["key", "sk-ps-abc-def"]
-    assert lines[4] == "Try it:"
-    assert len(lines) == 6
+    assert lines[3].split() == ["data", "/home/x/.penstock"]
+    assert lines[4].split()[:2] == ["key", "sk-ps-abc-def"]
+    assert lines[5] == "Try it:"
+    assert len(lines) == 7
 
 
 def test_the_curl_line_with_the_first_key() -> None:
@@ -91,6 +93,10 @@ def test_failures_get_a_line_each() -> None:
 def test_the_admin_key_is_shown_when_made() -> None:
     assert "sk-psadmin-1-2" in block(but(admin_key="sk-psadmin-1-2"))
     assert "admin key" not in block(FACTS)
+
+
+def test_an_admin_key_that_the_environment_sets_is_not_shown() -> None:
+    assert "  admin key  from PENSTOCK_ADMIN_KEY\n" in block(but(admin_key_variable="PENSTOCK_ADMIN_KEY"))
 
 
 def test_without_a_gateway_or_models_there_is_nothing_to_try() -> None:

@@ -42,20 +42,24 @@ class Facts(msgspec.Struct, frozen=True):
         title: what has started: `penstock`, `penstock gateway`.
         seconds: from the start to ready.
         local: path of the data port's Unix socket, for a call without a key.
+        data: path of the data directory.
         models: names in the order of the stack.
         failures: `(what, why)` of each replica that does not serve.
         first_key, admin_key: shown only at the start that made them.
+        admin_key_variable: the environment variable that holds the admin key, if one does.
     """
 
     title: str
     seconds: float
     local: str
+    data: str
     models: tuple[str, ...] = ()
     gateway: Bound | None = None
     admin: Bound | None = None
     ops: Bound | None = None
     first_key: str = ""
     admin_key: str = ""
+    admin_key_variable: str = ""
     failures: tuple[tuple[str, str], ...] = ()
 
 
@@ -74,10 +78,13 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield _row("admin", facts.admin.url, ops)
     elif facts.ops is not None:
         yield _row("ops", facts.ops.url)
+    yield _row("data", line(facts.data))
     if facts.first_key:
         yield _row("key", facts.first_key, "shown once; `penstock keys create` makes another")
     if facts.admin_key:
         yield _row("admin key", facts.admin_key, "shown once")
+    elif facts.admin_key_variable:
+        yield _row("admin key", f"from {facts.admin_key_variable}")
     for name, detail in facts.failures:
         yield _row("failed", f"{line(name)}: {line(detail)}")
     if facts.gateway is not None and facts.models:

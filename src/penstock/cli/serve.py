@@ -150,7 +150,9 @@ class _Announcer:
             ops=_bound(started.ops),
             first_key=self._notices.get("first_key", ""),
             admin_key=self._notices.get("admin_key", ""),
-            admin_key_variable=ADMIN_KEY_VARIABLE if self._control and os.environ.get(ADMIN_KEY_VARIABLE) else "",
+            admin_key_variable=ADMIN_KEY_VARIABLE
+            if self._control and os.environ.get(ADMIN_KEY_VARIABLE, "").strip()
+            else "",
             failures=tuple(
                 (replica.name, replica.detail)
                 for replica in started.replicas

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ async def run(
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     directory.prepare_home(settings.home.root, settings.home.node_lock)
-    with lock.hold(settings.home.node_lock) as crashed, _signals(stop, hurry):
+    with lock.hold(settings.home.node_lock) as crashed, _signals(stop, hurry, settings.on_stop):
         node = Node(settings, engines, commands or Commands())
         await node.serve(stop, hurry, _AFTER_CRASH_S if crashed else 0.0)
     return 0
@@ -245,12 +245,14 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 @contextmanager
-def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+def _signals(stop: asyncio.Event, hurry: asyncio.Event, on_stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Set `stop` at the first signal to end, `hurry` at the second; a SIGHUP that is ignored (nohup) stays so."""
 
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
             hurry.set()
+        else:
+            on_stop(number)
         _log.info("stopping", extra={"fields": {"signal": number.name, "hurry": hurry.is_set()}})
         stop.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class NodeSettings:
         drain_s: how long gateways, and then replicas, may finish what they have.
         on_ready: called once, from the event loop, when all is ready.
         on_notice: called with each thing a person should see once, such as a first key; usually before `on_ready`.
+        on_stop: called once, from the event loop, with the signal that ends the node.
     """
 
     home: Home
@@ -66,6 +68,7 @@ class NodeSettings:
     drain_s: float = 30.0
     on_ready: Callable[[Started], None] = _ignore
     on_notice: Callable[[Notice], None] = _ignore
+    on_stop: Callable[[signal.Signals], None] = _ignore
 
     def where(self, setting: str) -> str:
         """Say where a person changes `setting`."""
