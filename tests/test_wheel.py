@@ -34,7 +34,7 @@ def test_it_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "import pathlib, penstock; from penstock.cli.main import main;"
+        "import pathlib, penstock; from penstock.cli.__main__ import main;"
         f"assert pathlib.Path(penstock.__file__).is_relative_to({str(tmp_path)!r}); main()"
     )
     done = subprocess.run(

@@ -102,6 +102,8 @@ def test_a_key_is_revoked(admin: Fake, run: Run) -> None:
     admin.routes["DELETE /admin/v1/keys/abc"] = Answer(status=204)
     result = run("keys", "revoke", "abc")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "The key abc is revoked.\n")
+    result = run("keys", "revoke", "abc", "--json")
+    assert (json.loads(result.stdout), result.stderr) == ({"id": "abc", "revoked": True}, "")
 
 
 def test_an_unknown_key_cannot_be_revoked(admin: Fake, run: Run) -> None:

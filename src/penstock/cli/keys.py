@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -12,10 +13,15 @@ from penstock.cli import output
 from penstock.cli.client import Endpoint, call
 from penstock.cli.options import AdminUrlOption, HomeOption, JsonOption, admin
 from penstock.cli.rows import KeyPage, MadeKey, read
+from penstock.types.errors import PenstockError
 
 app = typer.Typer(help="Make, list and revoke the keys of clients.", no_args_is_help=True)
 
 _PATH = "/admin/v1/keys"
+
+
+class KeyNotShown(PenstockError):
+    """A key was made and its only showing failed."""
 
 
 @app.command("create")
@@ -36,12 +42,22 @@ def create(
     if model:
         body["models"] = model
     answer = call(endpoint, "POST", _PATH, body)
-    if as_json:
-        output.emit_json(answer)
-        return
     made = read(endpoint, answer, MadeKey)
-    print(output.line(made.key))
-    output.note(f"The key {output.line(made.id)} is made. It is shown this once; only a hash of it is kept.")
+    try:
+        if as_json:
+            output.emit_json(answer)
+        else:
+            print(output.line(made.key))
+        sys.stdout.flush()
+    except OSError as error:
+        output.discard()
+        key_id = output.line(made.id)
+        raise KeyNotShown(
+            f"the key {key_id} is made but could not be shown ({error.strerror}); "
+            f"make it invalid with `penstock keys revoke {key_id}`"
+        ) from error
+    if not as_json:
+        output.note(f"The key {output.line(made.id)} is made. It is shown this once; only a hash of it is kept.")
 
 
 @app.command("list")
@@ -68,9 +84,13 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The id, as `penstock keys list` shows it.")],
     home: HomeOption = None,
     url: AdminUrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a key invalid, at once and for good."""
     call(admin(home, url), "DELETE", f"{_PATH}/{quote(key_id, safe='')}")
+    if as_json:
+        output.emit_json({"id": key_id, "revoked": True})
+        return
     output.note(f"The key {output.line(key_id)} is revoked.")
 
 

@@ -2,8 +2,8 @@
 The entry point `penstock`.
 
 Commands raise `PenstockError` for what a person can act on; it ends here as one sentence on standard error and exit
-code 1. Wrong usage ends in code 2. What a command needs beyond the standard library is imported inside it, so that
-`penstock --help` is quick.
+code 1. Wrong usage ends in code 2, Ctrl-C in code 130. What a command needs beyond the standard library is imported
+inside it, so that `penstock --help` is quick.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typer.core import TyperGroup
 
 from penstock import __version__
 from penstock.cli import chat, keys, lab, models, serve, stackfile, status, usage
-from penstock.cli.output import text
+from penstock.cli.output import discard, text
 from penstock.types.errors import PenstockError
+
+_INTERRUPTED = 130  # what shells give a command that SIGINT has ended
 
 
 class _Commands(TyperGroup):
@@ -30,6 +32,9 @@ class _Commands(TyperGroup):
         except PenstockError as error:
             print(f"Error: {text(str(error))}", file=sys.stderr)
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            print("Interrupted.", file=sys.stderr)
+            raise typer.Exit(_INTERRUPTED) from error
 
 
 app = typer.Typer(
@@ -84,4 +89,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end a command
-    app(prog_name="penstock")
+    try:
+        try:
+            app(prog_name="penstock")
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        discard()
+        if not isinstance(error, BrokenPipeError):  # whoever reads no further knows
+            print(f"Error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

@@ -8,6 +8,7 @@ shown as an escape instead of being obeyed.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -58,6 +59,13 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: 
 def note(sentence: str) -> None:
     """Print something for the person, on standard error, so that standard output stays data."""
     print(sentence, file=sys.stderr)
+
+
+def discard() -> None:
+    """Give up standard output after a failed write: what is still buffered would fail again at the very end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _escape(match: re.Match[str]) -> str:
