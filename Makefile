@@ -41,7 +41,7 @@ up: $(VENV)/.run  ## serve: `make up` or `make up ARGS="-f penstock.yaml"`
 test: $(VENV)/.dev setup-system  ## every test
 	$(BIN)/python -m pytest $(ARGS)
 
-test-unit: $(VENV)/.dev  ## the tests that start no engine, in under a minute
+test-unit: $(VENV)/.dev  ## the tests that start no engine, in a few minutes
 	$(BIN)/python -m pytest -m "not stack" $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import layers, lock files, sizes
