@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -143,6 +144,7 @@ class Front(Child):
         self.key_id = new.id
         self.records = {new.id: KeyRecord(new.id, new.digest, "default")}
         self._versions = 0
+        self._left = False
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -206,10 +208,15 @@ class Front(Child):
         return (self.home.root / "gateway.log").read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Close the client and the listener, end the process."""
+        """Close the client and the listener, end the process, and leave nothing outside the data directory."""
         self.client.close()
         self.listener.close()
-        return super().stop(number)
+        try:
+            return super().stop(number)
+        finally:
+            if not self._left and self.home.run.parent != self.home.root:
+                shutil.rmtree(self.home.run)
+            self._left = True
 
 
 @contextlib.contextmanager
