@@ -38,6 +38,7 @@ _GATEWAY_GRACE_S = 5.0  # on top of the drain, to flush and leave
 _CONTROL_S = 15.0  # to fold the journal's last records
 _OPS_S = 1.0
 _LOOK_S = 0.05
+_FOLLOWED_S = 0.2  # gateways look for a new fleet every 0.1 s: when we say ready, their /readyz is to say so too
 _AFTER_CRASH_S = 3.0  # children of a killed node may hold its ports for a second
 
 
@@ -187,6 +188,8 @@ class Node:
         """Say once that everything is ready."""
         while not self._ready():  # noqa: ASYNC110  # what it looks at has no event in common
             await asyncio.sleep(_LOOK_S)
+        if self._fleet is not None and self._gateways:
+            await asyncio.sleep(_FOLLOWED_S)
         replicas = self._fleet.replicas if self._fleet else ()
         self._settings.on_ready(Started(started.listen, started.admin, started.ops, replicas))
 
