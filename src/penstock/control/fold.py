@@ -20,7 +20,7 @@ from penstock.control import lost
 from penstock.journal.records import Opened, Settled
 from penstock.journal.segment import Segment, segments
 from penstock.records import ledger, offsets, opened
-from penstock.records.database import Database
+from penstock.records.database import Database, busy
 
 BATCH = 1000  # records in one transaction
 _DAMAGED = ".damaged"
@@ -67,9 +67,12 @@ class Fold:
             try:
                 await self._fold_all()
                 return True
-            except (OSError, SQLAlchemyError):
+            except (OSError, SQLAlchemyError) as error:
                 self._positions = None  # a commit that failed may still have happened
-                _log.exception("the journal cannot be folded; trying again")
+                if isinstance(error, OperationalError) and busy(error):
+                    _log.warning("the journal cannot be folded, another program has locked the database; trying again")
+                else:
+                    _log.exception("the journal cannot be folded; trying again")
                 return False
             except asyncio.CancelledError:
                 self._positions = None  # so may one that was cancelled

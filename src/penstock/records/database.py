@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from sqlalchemy import Connection, Table, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -88,6 +89,12 @@ class Database:
         """Yield a connection whose changes are kept when the block ends well, and none of them otherwise."""
         async with self._turn, self._writer.begin() as connection:
             yield connection
+
+
+def busy(error: OperationalError) -> bool:
+    """Tell whether another program held the database for longer than we wait; trying again later makes sense."""
+    code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF == sqlite3.SQLITE_BUSY  # the rest is a finer code
 
 
 def insert_new(table: Table) -> sqlite.Insert:

@@ -9,21 +9,21 @@ machine's own user may open, no key is needed.
 from __future__ import annotations
 
 import hmac
-import logging
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import Annotated
 
 import msgspec
-from fastapi import Request
-from fastapi.params import Depends
+from fastapi import Depends, Request, params
+from fastapi.security import HTTPBearer
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.control.admin.errors import Refused, refusal, unexpected
+from penstock.control.admin.errors import Refused, failed, refusal
 from penstock.control.keys import Keys
 from penstock.records.keys import KeyKind
 from penstock.types.errors import StartError
@@ -33,8 +33,6 @@ MAX_BODY = 1024 * 1024
 
 _SHORTEST_KEY = 16  # characters
 _CALLER = "penstock.caller"
-
-_log = logging.getLogger(__name__)
 
 
 class Role(StrEnum):
@@ -58,17 +56,21 @@ class Caller(msgspec.Struct, frozen=True):
 
 _ROLES = {KeyKind.ADMIN: Role.ADMIN, KeyKind.CLIENT: Role.CLIENT}
 _LOCAL = Caller("local", Role.ADMIN)
+# For the OpenAPI document; `Door` is what checks.
+_BEARER = HTTPBearer(
+    auto_error=False, scheme_name="admin key", description="`sk-psadmin-…`; the Unix socket needs none"
+)
 
 
-def allow(*roles: Role) -> Depends:
+def allow(*roles: Role) -> params.Depends:
     """Return the dependency with which a route names the roles that may call it."""
 
-    def check(request: Request) -> None:
+    def check(request: Request, _key: Annotated[object, Depends(_BEARER)]) -> None:
         caller: Caller = request.scope[_CALLER]
         if caller.role not in roles:
             raise Refused(HTTPStatus.FORBIDDEN, "this key is for the data port; the admin API needs an admin key")
 
-    return Depends(dependency=check)
+    return params.Depends(dependency=check)
 
 
 def key_from(environ: Mapping[str, str]) -> str | None:
@@ -136,11 +138,13 @@ class Door:
         except Refused as error:
             await refusal(error)(scope, receive, send)
             return
-        except SQLAlchemyError:
-            _log.exception("a key cannot be checked")
-            await unexpected()(scope, receive, send)
+        except SQLAlchemyError as error:
+            await failed(error)(scope, receive, send)
             return
-        await self._app({**scope, _CALLER: caller}, receive, send)
+        # Every body here is JSON; `curl -d` calls it a form unless it is told otherwise.
+        headers_as_json = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        headers_as_json.append((b"content-type", b"application/json"))
+        await self._app({**scope, "headers": headers_as_json, _CALLER: caller}, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse names we do not go by: a web page may have its own name resolve to this machine (DNS rebinding)."""

@@ -35,7 +35,7 @@ def build(home: Home, source: str, database: Database, key_store: Keys, fold: Fo
         responses={"4XX": {"model": errors.ErrorBody, "description": "The request is refused."}},
     )
     errors.install(app)
-    keys.mount(app, key_store)
+    keys.mount(app, key_store, reconciler)
     usage.mount(app, database, fold)
     requests.mount(app, database, fold)
     status.mount(app, home, source, reconciler, fold)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette.exceptions import HTTPException
+
+from penstock.records import database
 
 _CODES = {
     HTTPStatus.UNAUTHORIZED: "invalid_api_key",
@@ -17,7 +23,11 @@ _CODES = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal_error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "database_busy",
 }
+_RETRY_AFTER_S = 2
+
+_log = logging.getLogger(__name__)
 
 
 class Refused(HTTPException):
@@ -67,6 +77,24 @@ def unexpected() -> JSONResponse:
     return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log of control says more")
 
 
+def failed(error: SQLAlchemyError) -> JSONResponse:
+    """Log why the database cannot be asked, and return the answer to the request that needed it."""
+    if isinstance(error, OperationalError) and database.busy(error):
+        _log.warning("the database is busy: another program has locked it")
+        busy = "the database is busy: another program has locked it; try again"
+        return answer(HTTPStatus.SERVICE_UNAVAILABLE, busy, None, {"retry-after": str(_RETRY_AFTER_S)})
+    _log.error("the database cannot be asked", exc_info=error)
+    return unexpected()
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """Say what a field wants: in our words where we check it, else in pydantic's."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    text: str = error["msg"]
+    return text[:1].lower() + text[1:]
+
+
 def install(app: FastAPI) -> None:
     """Make `app` answer all errors in our shape: ours, the framework's, and those nobody expected."""
 
@@ -93,8 +121,11 @@ def install(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             return answer(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {first['ctx']['error']}")
         param = ".".join(place) or None
-        text = first["msg"][:1].lower() + first["msg"][1:]
-        return answer(HTTPStatus.BAD_REQUEST, f"{param or first['loc'][0]}: {text}", param)
+        return answer(HTTPStatus.BAD_REQUEST, f"{param or first['loc'][0]}: {_sentence(first)}", param)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def database_failed(_request: Request, error: SQLAlchemyError) -> JSONResponse:
+        return failed(error)
 
     @app.exception_handler(Exception)
     async def fault(_request: Request, _error: Exception) -> JSONResponse:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from penstock.control.admin.access import Role, allow
 from penstock.control.admin.errors import Refused
 from penstock.control.admin.moments import from_ns
 from penstock.control.keys import Keys
+from penstock.control.reconcile import Reconciler
 from penstock.records.keys import Key, KeyKind
+from penstock.stack.reader import nearest, shown
 
 _MAX_PAGE = 1000
 
-_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
-_ModelName = Annotated[str, Field(min_length=1, max_length=256, pattern=_PRINTABLE)]
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _printable(text: str) -> str:
+    if not _PRINTABLE.fullmatch(text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _tenant(text: str) -> str:
+    if not _TENANT.fullmatch(text):
+        raise ValueError("has 1 to 64 of: letters, digits, '.', '_', '-'; it starts with a letter or digit")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_printable)]
+_ModelName = Annotated[_Text, Field(min_length=1, max_length=256)]
 _KeyId = Annotated[str, Path(min_length=1, max_length=64, description="the public id, as in a listing")]
 
 
@@ -27,8 +47,10 @@ class NewKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = Field("", max_length=200, pattern=_PRINTABLE, description="what it is for, in your words")
-    tenant: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: _Text = Field("", max_length=200, description="what it is for, in your words")
+    tenant: Annotated[str, AfterValidator(_tenant)] = Field(
+        "default", description="whose key it is", json_schema_extra={"pattern": f"^{_TENANT.pattern}$"}
+    )
     models: list[_ModelName] | None = Field(
         None, min_length=1, max_length=1000, description="names it may use; null: all"
     )
@@ -60,7 +82,7 @@ class KeyList(BaseModel):
     next: str | None = Field(description="`after` of the next page; null on the last one")
 
 
-def mount(app: FastAPI, keys: Keys) -> None:
+def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
     """Serve the keys."""
     admins = [allow(Role.ADMIN)]
 
@@ -70,6 +92,8 @@ def mount(app: FastAPI, keys: Keys) -> None:
         if wanted.kind is KeyKind.ADMIN and wanted.models is not None:
             raise Refused(HTTPStatus.BAD_REQUEST, "models: an admin key does not call models", "models")
         models = None if wanted.models is None else tuple(dict.fromkeys(wanted.models))
+        if models is not None and reconciler.config is not None:
+            _check_models(models, reconciler.config.models)
         key, text = await keys.create(wanted.name, wanted.tenant, models, wanted.kind)
         response.headers["cache-control"] = "no-store"
         return MadeKey(**_view(key).model_dump(), key=text)
@@ -98,6 +122,14 @@ def mount(app: FastAPI, keys: Keys) -> None:
         """Make a key invalid for good."""
         if not await keys.revoke(key_id):
             raise Refused(HTTPStatus.NOT_FOUND, "there is no valid key with this id")
+
+
+def _check_models(wanted: Iterable[str], served: Collection[str]) -> None:
+    """Refuse a model that the stack in force does not have: it is most likely misspelt."""
+    for name in wanted:
+        if name not in served:
+            text = f"models: there is no model {shown(name)} in the stack{nearest(name, served)}"
+            raise Refused(HTTPStatus.BAD_REQUEST, text, "models")
 
 
 def _view(key: Key) -> KeyView:
