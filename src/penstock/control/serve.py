@@ -14,6 +14,7 @@ from penstock.types.errors import StartError
 
 _GRACE_S = 2  # for requests that are being answered when control stops
 _CONNECTIONS = 256
+_MAX_HEAD = 32 * 1024  # bytes, and what one read of the socket brings beyond them
 _POLL_S = 0.01
 
 
@@ -53,7 +54,8 @@ async def serve(doors: Sequence[tuple[ASGIApp, socket.socket]]) -> AsyncIterator
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http="h11",  # bounds request heads, which httptools does not
+        h11_max_incomplete_event_size=_MAX_HEAD,
         ws="none",
         lifespan="off",
         interface="asgi3",
