@@ -22,7 +22,7 @@ from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader
 from penstock.snapshot.fleet import Desired
 from penstock.snapshot.principals import Principals
-from penstock.telemetry.link import Message, Notice, Ready, receive
+from penstock.telemetry.link import CANNOT_START, Message, Notice, Ready, receive
 from tests.records.exchanges import opened, settled
 
 DEADLINE_S = 60.0
@@ -288,3 +288,30 @@ def test_descriptors_that_are_no_sockets_are_refused(tmp_path: Path) -> None:
         )
     assert ended.returncode == os.EX_CONFIG
     assert "not a listening socket" in json.loads(ended.stderr.decode().splitlines()[-1])["message"]
+
+
+def test_an_admin_key_that_can_be_guessed_is_refused(tmp_path: Path) -> None:
+    with control(tmp_path / "home", environ={"PENSTOCK_ADMIN_KEY": "fifteen chars.."}) as one:
+        status, errors = one.end()
+    assert status == os.EX_CONFIG
+    (line,) = errors.splitlines()
+    assert json.loads(line)["message"] == "PENSTOCK_ADMIN_KEY is shorter than 16 characters"
+    assert not (tmp_path / "home" / "penstock.db").exists()
+
+
+def test_an_empty_admin_key_is_none(tmp_path: Path) -> None:
+    with control(tmp_path / "home", environ={"PENSTOCK_ADMIN_KEY": " "}) as one:
+        one.wait_ready()
+        assert one.notice("admin_key") is not None
+
+
+def test_another_secret_key_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with control(home, environ={"PENSTOCK_SECRET_KEY": "the first secret"}) as one:
+        one.wait_ready()
+    with control(home, environ={"PENSTOCK_SECRET_KEY": "the second secret"}) as one:
+        status, errors = one.end()
+    assert status == CANNOT_START
+    assert "made under another PENSTOCK_SECRET_KEY" in json.loads(errors.splitlines()[-1])["message"]
+    with control(home, environ={"PENSTOCK_SECRET_KEY": "the first secret"}) as one:
+        one.wait_ready()
