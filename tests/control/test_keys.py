@@ -1,4 +1,5 @@
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -198,5 +199,26 @@ def test_keys_of_a_database_without_the_check_are_taken_as_they_are(tmp_path: Pa
         async with store.database.write() as connection:
             await connection.exec_driver_sql("DELETE FROM meta")
         assert await (await open_keys(tmp_path, store.database)).authenticate(text) is not None
+
+    with_keys(tmp_path, case)
+
+
+def test_a_revocation_that_could_not_be_published_is_published_later(tmp_path: Path) -> None:
+    async def case(store: Store) -> None:
+        key, _ = await store.keys.create("ci", "acme")
+        assert store.reader.changed() is not None
+        obstacle = tmp_path / f".principals.msgpack.{os.getpid()}"  # where the draft would be written
+        obstacle.mkdir()
+        with pytest.raises(OSError, match="directory"):
+            await store.keys.revoke(key.id)
+        running = asyncio.create_task(store.keys.run())
+        obstacle.rmdir()
+        async with asyncio.timeout(30):
+            principals = None
+            while principals is None:
+                await asyncio.sleep(0.01)
+                principals = store.reader.changed()
+        running.cancel()
+        assert principals.keys == {}
 
     with_keys(tmp_path, case)

@@ -14,7 +14,7 @@ from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
 from typing import Any
 
-from penstock.node.engines.llama_cpp_server import end_with_parent
+from penstock.telemetry.parent import end_with_parent
 
 SOCKET, WEIGHTS, PARENT = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 

@@ -129,3 +129,10 @@ def test_other_requests() -> None:
     assert run(get("/metrics", situation(), "GET {} HTTP/1.1\r\nno host here\r\n\r\n"))[0] == 400
     big = "GET {} HTTP/1.1\r\nhost: x\r\n" + f"x: {'y' * 20_000}\r\n\r\n"
     assert run(get("/metrics", situation(), big))[0] == 431
+
+
+def test_it_is_not_ready_before_it_is_known_which_engines_are_to_run() -> None:
+    starting = Status("control", 12, False, 0, "starting")
+    assert verdict(Situation((UP,), starting, (), (), stopping=False, informed=False))
+    assert verdict(Situation((UP,), None, (), (), stopping=False, informed=False))
+    assert not verdict(Situation((UP,), starting, (), (), stopping=False, informed=True))

@@ -114,3 +114,21 @@ def test_is_out_of_reach_of_a_ctrl_c_in_our_terminal() -> None:
         await child.stop(0)
 
     run(case())
+
+
+def test_a_stop_that_is_given_up_leaves_no_process() -> None:
+    async def case() -> None:
+        reader, writer = os.pipe()
+        deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        child = await Child.start(python(f"{deaf} os.write({writer}, b'x'); time.sleep(600)"), descriptors=(writer,))
+        os.close(writer)
+        await asyncio.to_thread(os.read, reader, 1)
+        os.close(reader)
+        stopping = asyncio.create_task(child.stop(600))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        assert await child.wait() == Exit(-signal.SIGKILL)
+
+    run(case())

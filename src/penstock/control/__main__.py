@@ -2,6 +2,15 @@
 
 import sys
 
-from penstock.control.process import main
+from penstock.telemetry.parent import heed
 
-sys.exit(main())
+
+def run() -> int:
+    """Be the process; from the first moment on, it ends with the node."""
+    heed(sys.argv)
+    from penstock.control.process import main  # takes a while, in which the node may end
+
+    return main()
+
+
+sys.exit(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from penstock.auth import keys as auth
@@ -15,6 +16,7 @@ from penstock.snapshot.principals import KeyRecord, Principals
 from penstock.types.errors import StartError
 
 _PREFIXES = {KeyKind.CLIENT: auth.CLIENT_PREFIX, KeyKind.ADMIN: auth.ADMIN_PREFIX}
+_RETRY_S = 1.0
 _CHECK = "pepper_check"  # tells whether the pepper is still the one that the keys were hashed under
 
 
@@ -23,6 +25,7 @@ class Keys:
     The keys of one data directory. Made once per control by `open`; shared by its tasks.
 
     A change is first kept in the database and then published to the gateways; when a method returns, both are done.
+    What could not be published is published by `run` as soon as it can be.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Keys:
         self._clock_ns = clock_ns
         self._turn = asyncio.Lock()
         self._valid: dict[str, KeyRecord] = {}
+        self._behind = False  # gateways have not been told of the last change
 
     @classmethod
     async def open(
@@ -115,8 +119,19 @@ class Keys:
                 )
             await meta.put(connection, _CHECK, check)
 
+    async def run(self) -> None:
+        """Publish again what could not be published, for ever, until cancelled."""
+        while True:
+            await asyncio.sleep(_RETRY_S)
+            if self._behind:
+                async with self._turn:
+                    with contextlib.suppress(OSError):  # logged when it failed first, by whoever asked
+                        await self._publish()
+
     async def _publish(self) -> None:
+        self._behind = True
         await self._principals.replace(Principals(self._principals.next_version, self._valid))
+        self._behind = False
 
 
 def _record(key: Key) -> KeyRecord:

@@ -36,6 +36,7 @@ from penstock.snapshot.principals import Principals
 from penstock.stack.watch import Watch
 from penstock.telemetry import log
 from penstock.telemetry.link import CANNOT_START, Link, Notice, Ready
+from penstock.telemetry.parent import OPTION
 from penstock.types.errors import PenstockError, StartError
 from penstock.types.home import Home
 
@@ -92,6 +93,7 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--admin", type=int, default=_NONE, help="descriptor of the listening admin port")
     parser.add_argument("--local", type=int, default=_NONE, help="descriptor of the listening Unix socket")
     parser.add_argument("--link", type=int, default=_NONE, help="descriptor of the link to the node")
+    parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
     parser.add_argument("--workers", type=int, default=None, help="gateway workers that the node runs")
     given = parser.parse_args(arguments)
     stack = Path(given.stack) if given.stack else None
@@ -135,6 +137,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
             loops = (
                 tasks.create_task(fold.run(), name="fold"),
                 tasks.create_task(reconciler.run(), name="reconcile"),
+                tasks.create_task(keys.run(), name="keys"),
             )
             if link is not None:
                 link.send(Ready())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -29,9 +30,11 @@ class Published(Generic[T]):
     def __init__(self, directory: Path, document: type[T]) -> None:
         self._directory = directory
         self._current: T | None = None
+        self._least = 1
         try:
             self._current = Reader(directory, document).changed()
         except UnknownFormat as error:
+            self._least = int(time.time())  # more than there ever were changes
             _log.warning("an earlier document cannot be read and is replaced: %s", error)
 
     @property
@@ -42,7 +45,7 @@ class Published(Generic[T]):
     @property
     def next_version(self) -> int:
         """The version that the next document is to have."""
-        return self._current.version + 1 if self._current is not None else 1
+        return self._current.version + 1 if self._current is not None else self._least
 
     async def replace(self, document: T) -> None:
         """

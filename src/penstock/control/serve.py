@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from penstock.types.errors import StartError
 
@@ -16,6 +17,20 @@ _GRACE_S = 2  # for requests that are being answered when control stops
 _CONNECTIONS = 256
 _MAX_HEAD = 32 * 1024  # bytes, and what one read of the socket brings beyond them
 _POLL_S = 0.01
+_FIRST_REQUEST_S = 10.0
+
+
+class _Impatient(H11Protocol):
+    """uvicorn over h11, which bounds request heads; a connection that brings no request in time is closed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.loop.call_later(_FIRST_REQUEST_S, self._expire)
+
+    def _expire(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn says
+        if cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -54,7 +69,7 @@ async def serve(doors: Sequence[tuple[ASGIApp, socket.socket]]) -> AsyncIterator
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",  # bounds request heads, which httptools does not
+        http=_Impatient,
         h11_max_incomplete_event_size=_MAX_HEAD,
         ws="none",
         lifespan="off",

@@ -38,6 +38,7 @@ from penstock.telemetry import log
 from penstock.telemetry.families import families
 from penstock.telemetry.link import CANNOT_START, Link, Ready
 from penstock.telemetry.link import Metrics as MetricsMessage
+from penstock.telemetry.parent import OPTION
 from penstock.types.errors import PenstockError
 from penstock.types.home import Home
 
@@ -237,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="penstock.gateway")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
     for name in ("listen", "local", "link"):
         parser.add_argument(f"--{name}", type=int, default=-1)
     given = parser.parse_args(argv)

@@ -38,7 +38,7 @@ class Fleet:
         self._desired: Desired | None = None
         self._replicas: dict[int, EngineReplica] = {}
         self._keys = count()
-        self._published: tuple[Replica, ...] = ()
+        self._published: tuple[Replica, ...] | None = None  # before the first success
         self._version = 0
         self._failing = False
         self._wake = asyncio.Event()
@@ -56,6 +56,11 @@ class Fleet:
     def replicas(self) -> tuple[Replica, ...]:
         """All replicas as they are now, those of one deployment together."""
         return tuple(sorted((r.published for r in self._replicas.values()), key=lambda r: (r.name, r.generation)))
+
+    @property
+    def informed(self) -> bool:
+        """Whether it is known which engines are to run."""
+        return self._desired is not None
 
     @property
     def wanted(self) -> tuple[EngineSpec, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 _GATEWAY_GRACE_S = 5.0  # on top of the drain, to flush and leave
 _CONTROL_S = 15.0  # to fold the journal's last records
 _OPS_S = 1.0
+_DESCRIPTORS = 65_536
 _LOOK_S = 0.05
 _FOLLOWED_S = 0.2  # gateways look for a new fleet every 0.1 s: when we say ready, their /readyz is to say so too
 _AFTER_CRASH_S = 3.0  # children of a killed node may hold its ports for a second
@@ -53,6 +55,7 @@ async def run(
             it cannot start.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
+    _raise_descriptor_limit()
     directory.prepare_home(settings.home.root, settings.home.node_lock)
     with lock.hold(settings.home.node_lock) as crashed, _signals(stop, hurry, settings.on_stop):
         node = Node(settings, engines, commands or Commands())
@@ -222,6 +225,7 @@ class Node:
             wanted=self._fleet.wanted if self._fleet else (),
             replicas=self._fleet.replicas if self._fleet else (),
             stopping=self._stopping,
+            informed=self._fleet is None or self._fleet.informed,
         )
 
     def _engine_restarts(self) -> list[tuple[str, int]]:
@@ -245,6 +249,14 @@ def _address(asked: HostPort | None, listener: socket.socket | None) -> HostPort
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait({task})
+
+
+def _raise_descriptor_limit() -> None:
+    """Let us and our children open as many descriptors as we may: each connection takes one or two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class Situation(msgspec.Struct, frozen=True):
         gateways: one per worker; None when this node runs none.
         control: None when this node runs none.
         wanted: engine deployments that are to have replicas here.
+        informed: it is known what is wanted.
     """
 
     gateways: tuple[Status, ...] | None
@@ -44,19 +45,23 @@ class Situation(msgspec.Struct, frozen=True):
     wanted: tuple[EngineSpec, ...]
     replicas: tuple[Replica, ...]
     stopping: bool
+    informed: bool = True
 
 
 def verdict(situation: Situation) -> str:
     """
     Return why this host should get no traffic, or ''.
 
-    It should not when no gateway worker is ready, or when engines are wanted and none of them has a ready replica.
+    It should not when no gateway worker is ready, when it is not known yet which engines are wanted, or when some are
+    and none of them has a ready replica.
     Control being away is no reason: gateways serve on without it.
     """
     if situation.stopping:
         return "stopping"
     if situation.gateways is not None and not any(gateway.ready for gateway in situation.gateways):
         return "no gateway worker is ready"
+    if not situation.informed and not (situation.control and situation.control.ready):
+        return "which engines are to run is not known yet"
     wanted = {spec.deployment for spec in situation.wanted}
     ready = {replica.deployment for replica in situation.replicas if replica.state is ReplicaState.READY}
     if wanted and not wanted & ready:

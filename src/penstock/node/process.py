@@ -126,6 +126,9 @@ class Child:
                 await self._process.wait()
         except TimeoutError:
             self.kill()
+        except BaseException:  # given up on, so it must not outlive this
+            self.kill()
+            raise
         return await self.wait()
 
     def _signal(self, number: signal.Signals) -> None:

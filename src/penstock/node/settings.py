@@ -11,6 +11,7 @@ from pathlib import Path
 
 from penstock.snapshot.fleet import Replica
 from penstock.telemetry.link import Notice
+from penstock.telemetry.parent import OPTION
 from penstock.types.home import Home
 
 HostPort = tuple[str, int]
@@ -78,12 +79,14 @@ class NodeSettings:
 def gateway_command(settings: NodeSettings, index: int, listen: int, local: int, link: int) -> list[str]:
     """Return the command line of a gateway worker."""
     command = [sys.executable, "-m", "penstock.gateway", "--home", os.fspath(settings.home.root)]
+    command += [OPTION, str(os.getpid())]
     return [*command, "--index", str(index), "--listen", str(listen), "--local", str(local), "--link", str(link)]
 
 
 def control_command(settings: NodeSettings, admin: int, local: int, link: int) -> list[str]:
     """Return the command line of control."""
     command = [sys.executable, "-m", "penstock.control", "--home", os.fspath(settings.home.root)]
+    command += [OPTION, str(os.getpid())]
     command += ["--stack", os.fspath(settings.stack_path) if settings.stack_path else ""]
     if settings.roles.gateways:
         command += ["--workers", str(settings.workers)]

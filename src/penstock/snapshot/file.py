@@ -63,7 +63,7 @@ class Reader(Generic[T]):
         """
         try:
             status = self._path.stat()
-        except FileNotFoundError:
+        except OSError:  # usually: there is none yet; a failing disk is asked again at the next call
             return None
         stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         if stamp == self._seen:

@@ -7,7 +7,6 @@ It ends with its parent: the kernel sends SIGKILL (`PR_SET_PDEATHSIG`), so that 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
@@ -19,21 +18,12 @@ from concurrent.futures import Future
 from setproctitle import setproctitle
 
 from penstock.node.engines.llama_cpp import LlamaCpp
+from penstock.telemetry.parent import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _DRAIN_S = 10  # how long SIGTERM waits for what is in flight
 _DRAIN_LOOK_S = 0.02
 _CACHE_MIB = 64  # prompts kept in memory for reuse; llama.cpp's own default is 8192
 _SPARE_HTTP_THREADS = 8  # for idle connections and probes; the server adds more when they are used up
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel kill us when our parent ends; leave at once when `parent` is gone already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
