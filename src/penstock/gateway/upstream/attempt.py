@@ -77,7 +77,8 @@ class Dispatcher:
                 failure = error
             except (NoCapacity, UpstreamError) as error:
                 failure = error
-            exchange.account.explain("fallback", f"{name}: {failure}")
+            if not last:
+                exchange.account.explain("fallback", f"{name}: {failure}; next is {plan[position + 1]}")
         assert failure is not None, "a plan names at least one deployment"
         raise failure
 
