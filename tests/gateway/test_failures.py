@@ -220,6 +220,6 @@ def test_embeddings_without_usage_are_billed_by_their_input(front: Front, lab: L
 
 def test_a_body_of_very_many_fields_is_refused(front: Front) -> None:
     body = "{" + ", ".join(f'"k{number}": 1' for number in range(200_000)) + "}"
-    assert front.client.post("/v1/chat/completions", content=body.encode()).status_code == 400
-    long_key = b'{"' + b"k" * 5_000_000 + b'": 1, "model": "chat"}'
-    assert front.client.post("/v1/chat/completions", content=long_key).status_code == 400
+    response = front.client.post("/v1/chat/completions", content=body.encode())
+    assert response.status_code == 400
+    assert "more than 1000 top-level fields" in response.json()["error"]["message"]

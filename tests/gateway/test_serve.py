@@ -4,7 +4,6 @@ import contextlib
 import json
 import resource
 import socket
-import time
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 from penstock.auth import keys, pepper
 from penstock.journal.records import Opened
 from penstock.snapshot.config import SecretRef
+from penstock.snapshot.fleet import Fleet
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.address import Address
 from tests.processes import PRICE, Front, Lab, eventually, front_with_lab, model, provider
@@ -204,20 +204,20 @@ def test_a_deployment_that_is_full_answers_503_at_once(tmp_path: Path) -> None:
 
 def test_a_missing_credential_is_said_and_the_rest_serves(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path, environ={"GOOD_KEY": "sk-good"}) as front:
+        front.publish_fleet(Fleet(1, ()))  # a node runs engines here, but none of these is one
         front.publish(
             [
                 provider("lab", lab.address(), api_key=SecretRef(env="GOOD_KEY")),
                 provider("bare", lab.address(), api_key=SecretRef(env="NO_SUCH_KEY")),
             ],
-            [model("chat", "lab"), model("other", "bare")],
+            # Whoever waited for what cannot come would outlast the client's patience.
+            [model("chat", "lab"), model("other", "bare", first_token_s=3600.0, total_s=3600.0)],
         )
         assert front.chat().status_code == 200
         headers = {name.lower(): value for name, value in dict(lab.last()[0]["headers"]).items()}
         assert headers["authorization"] == "Bearer sk-good"
-        began = time.monotonic()
         response = front.chat(model="other")
         assert response.status_code == 503
-        assert time.monotonic() - began < 5, "nobody waits for what cannot come"
         assert "NO_SUCH_KEY" not in response.text, "that is for the operator, in the explanation"
         assert "NO_SUCH_KEY" in str(front.settled(response.headers["x-request-id"]).explanation)
 

@@ -20,7 +20,6 @@ _MAX_TRACESTATE = 512
 class Exchange(msgspec.Struct):
     """
     Attributes:
-        received: clock time of the request's arrival.
         deadline: clock time by which the answer must be complete.
         first_token_deadline: clock time by which the deployment being tried must have sent its first content.
         counts_first_choice: the upstream reports the usage of the first of several choices only, as llama.cpp does.
@@ -28,7 +27,6 @@ class Exchange(msgspec.Struct):
     """
 
     id: str
-    received: float
     view: View
     call: Call
     model: Model

@@ -101,7 +101,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             order = plan(model, random.random())  # noqa: S311  # spreads load, guards nothing
             account.explain("route", f"{model.name}: {', then '.join(order)}")
             deadline = request.received + model.total_s
-            exchange = Exchange(request_id, request.received, view, call, model, account, responder, trace, deadline)
+            exchange = Exchange(request_id, view, call, model, account, responder, trace, deadline)
             keep_alive = KeepAlive(exchange)
 
             # upstream, and the answer on its way back
