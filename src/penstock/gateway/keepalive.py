@@ -1,14 +1,16 @@
 """
-What a client hears while nothing has come for it yet.
+What a client hears while nothing comes for it.
 
 After `commit_after` of silence the status line of a stream goes out with a comment, and a comment after each further
 silence, so that no proxy on the way gives up. From then on failures are told in-band. The silence is that of the whole
-exchange: waiting for a replica, for an upstream's head, for its first content, or for another deployment.
+exchange: waiting for a replica, for an upstream's head, for its first content, for another deployment, or for the next
+event. Only whole events are relayed, so a comment never falls into one.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from penstock.gateway.dialects import events
@@ -20,45 +22,55 @@ HEADERS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-
 
 class KeepAlive:
     """
-    Breaks the silence of one streamed exchange for as long as its block lasts, or until `commit`.
+    Breaks the silences of one streamed exchange for as long as its block lasts.
 
-    For exchanges that are not streamed it does nothing.
+    It has one timer, which is not set anew for what is sent: when it is due, it looks how long ago that was. For
+    exchanges that are not streamed it does nothing.
+
+    Attributes:
+        spoke: clock time at which the client was last sent something; set by whoever sends it.
     """
 
-    __slots__ = ("_after_s", "_exchange", "_timer")
+    __slots__ = ("_after_s", "_clock", "_exchange", "_timer", "spoke")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, clock: Callable[[], float]) -> None:
         self._exchange = exchange
         self._after_s = exchange.view.settings.commit_after_s
+        self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
+        self.spoke = 0.0
 
     def commit(self) -> None:
         """Begin the answer, unless that has happened: content is there."""
-        self._stop()
         exchange = self._exchange
+        self.spoke = self._clock()
         if not exchange.responder.started:
             exchange.account.status = _OK
             exchange.responder.start(_OK, exchange.headers() + HEADERS)
 
-    def _break_silence(self) -> None:
-        exchange = self._exchange
-        if not exchange.responder.started:
-            exchange.account.status = _OK
-            exchange.account.explain("stream", f"200 and comments after {self._after_s:g} s of silence")
-            exchange.responder.start(_OK, exchange.headers() + HEADERS)
-        exchange.responder.put(events.KEEP_ALIVE)
-        self._timer = asyncio.get_running_loop().call_later(self._after_s, self._break_silence)
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _look(self) -> None:
+        exchange, responder = self._exchange, self._exchange.responder
+        if responder.ended:
+            return
+        now = self._clock()
+        left = self.spoke + self._after_s - now
+        if left <= 0:
+            if not responder.started:
+                exchange.account.explain("stream", f"200 and comments after {self._after_s:g} s of silence")
+                self.commit()
+            responder.put(events.KEEP_ALIVE)
+            self.spoke = now
+            left = self._after_s
+        self._timer = asyncio.get_running_loop().call_later(left, self._look)
 
     def __enter__(self) -> None:
         if self._exchange.call.stream:
-            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._break_silence)
+            self.spoke = self._clock()
+            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._look)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -94,7 +94,6 @@ async def relay_stream(exchange: Exchange, reply: Reply, keep_alive: KeepAlive, 
         await stream.pass_on()
     except UpstreamError as error:
         if not stream.content:
-            exchange.account.usage = Usage()  # nothing was delivered, whatever the upstream may have counted
             raise
         await stream.fail(error)
     finally:
@@ -116,7 +115,7 @@ class _Stream:
     One stream on its way. Belongs to the task of its exchange.
 
     Attributes:
-        content: whether any content has been seen.
+        content: whether any content has been seen, or an end that says there is none.
     """
 
     def __init__(self, exchange: Exchange, reply: Reply, keep_alive: KeepAlive, clock: Callable[[], float]) -> None:
@@ -126,42 +125,55 @@ class _Stream:
         self._keep_alive = keep_alive
         self._clock = clock
         self._splitter = events.Splitter()
-        self._strip_usage = not exchange.call.usage_wanted
-        self._delivered = 0  # chunks of an answer that were given to the client's connection
+        self._usage_wanted = exchange.call.usage_wanted
+        self._delivered = 0  # events with content that were given to the client's connection
         self._finished = 0  # choices that have had a finish reason
-        self._done = False  # `[DONE]` has come
+        self._last = b""  # `[DONE]`, and what came with it; sent once all is settled
         self._failed = False  # the upstream has told a failure of its own in-band
+        self._malformed = False  # an event came that no client could read
 
     async def hold(self) -> None:
         """Wait for content, holding what comes before it; then send the status line and what was held."""
         exchange, held = self._exchange, b""
         while True:
             data = await self._chunk_until(exchange.first_token_deadline)
-            whole = self._splitter.feed(data) if data else self._rest()
-            held += whole
-            if self._look(whole) or self._done:
+            held += self._examine(self._splitter.feed(data) if data else events.completed(self._splitter.rest()))
+            if self.content:
                 exchange.account.first_content = self._clock()
-                self.content = True
                 self._keep_alive.commit()
-                return await self._write(held)
+                if held:
+                    await exchange.responder.write(held)
+                return
+            if self._failed:
+                raise UpstreamFailed("the upstream's stream began with an error")
+            self._check_form()
             if not data:
                 raise UpstreamFailed("the upstream's stream ended before any content")
             if len(held) > _MAX_HELD:
                 raise UpstreamUnusable("the upstream sent a megabyte of events without content")
 
     async def pass_on(self) -> None:
-        """Relay the rest."""
-        reply, feed = self._reply, self._splitter.feed
-        while not self._done:
-            data = await reply.chunk()
+        """Relay the rest. What happens here happens for every event."""
+        chunk, feed, write = self._reply.chunk, self._splitter.feed, self._exchange.responder.write
+        ordinary, usage_wanted = events.ordinary, self._usage_wanted
+        keep_alive, clock = self._keep_alive, self._clock
+        while not (self._last or self._failed or self._malformed):
+            data = await chunk()
             if not data:
                 await self._upstream_ended()
                 break
             whole = feed(data)
-            if whole:
-                self._delivered += whole.count(b'"choices"')  # once in every chunk of an answer
-                self._scan(whole)
-                await self._write(whole)
+            if not whole:
+                continue
+            out = ordinary(whole, usage_wanted)
+            if out:
+                self._delivered += 1
+            else:
+                out = self._examine(whole)
+            if out:
+                await write(out)
+                keep_alive.spoke = clock()
+        self._check_form()
         await self._end()
 
     async def fail(self, error: UpstreamError) -> None:
@@ -176,7 +188,9 @@ class _Stream:
     def count(self) -> None:
         """Fill in the usage from what was delivered, where the upstream has not told it."""
         account = self._exchange.account
-        if account.usage.source is UsageSource.NONE and self._delivered:
+        if not self.content:
+            account.usage = Usage()  # nothing was delivered, whatever the upstream may have counted
+        elif account.usage.source is UsageSource.NONE:
             account.usage = usage.counted(self._exchange.call.prompt_bytes, self._delivered)
 
     async def _chunk_until(self, deadline: float) -> bytes:
@@ -186,68 +200,65 @@ class _Stream:
         except TimeoutError:
             raise UpstreamTimeout("the upstream sent no content within the time allowed for a first token") from None
 
-    async def _write(self, whole: bytes) -> None:
+    def _examine(self, whole: bytes) -> bytes:
         """
-        Send whole events, without the usage nobody asked for and without the end, which is sent once all is settled.
+        Note what whole events say: content, usage, finish reasons, errors, the end.
+
+        Returns:
+            What of them goes to the client now: not the usage nobody asked for, not the end, nothing behind a fault.
         """
-        if (self._strip_usage and b'"usage"' in whole) or b"[DONE]" in whole:
-            whole = b"".join(self._cleaned(event) for event in events.split(whole))
-        if whole:
-            await self._exchange.responder.write(whole)
-
-    def _cleaned(self, event: bytes) -> bytes:
-        if events.is_done(event):
-            return b""
-        return events.without_usage(event) if self._strip_usage and b'"usage"' in event else event
-
-    def _look(self, whole: bytes) -> bool:
-        """Note what events held back say; tell whether there is content among them."""
-        found = False
+        out = []
         for event in events.split(whole):
-            chunk = events.chunk_of(event)
-            if chunk is not None and chunk.failed and not found:
-                raise UpstreamFailed("the upstream's stream began with an error")
-            self._scan(event)
-            if chunk is not None and chunk.content:
-                found = True
+            if self._last:
+                self._last += event
+                continue
+            kept = events.ordinary(event, self._usage_wanted) if self.content else b""
+            if kept:
                 self._delivered += 1
-        return found
+            elif events.is_done(event):
+                self._last = event
+                self.content = True
+            elif events.malformed(event):
+                self._malformed = True
+                break
+            else:
+                kept = self._note(event)
+            out.append(kept)
+            if self._failed:
+                break
+        return b"".join(out)
 
-    def _scan(self, whole: bytes) -> None:
-        """Note usage, finish reasons, errors and the end among whole events, by their bytes where that is enough."""
-        if b'"usage"' in whole and b'"prompt_tokens"' in whole:
-            for event in events.split(whole):
-                found = usage.reported(events.data_of(event))
-                if found is not None:
-                    exchange = self._exchange
-                    exchange.account.usage = (
-                        usage.of_all(found, exchange.call.choices) if exchange.counts_first_choice else found
-                    )
-        if b'"finish_reason":"' in whole or b'"finish_reason": "' in whole or b'"error"' in whole:
-            for event in events.split(whole):
-                chunk = events.chunk_of(event)
-                if chunk is not None:
-                    self._finished += chunk.finished
-                    self._failed = self._failed or chunk.failed
-        if b"[DONE]" in whole and any(events.is_done(event) for event in events.split(whole)):
-            self._done = True
+    def _note(self, event: bytes) -> bytes:
+        """Note what a single event says, and return what of it is for the client."""
+        chunk = events.chunk_of(event)
+        if chunk is None:
+            return event
+        exchange = self._exchange
+        found = usage.reported(events.data_of(event)) if b'"prompt_tokens"' in event else None
+        if found is not None:
+            exchange.account.usage = (
+                usage.of_all(found, exchange.call.choices) if exchange.counts_first_choice else found
+            )
+        self._delivered += chunk.speaks
+        self._finished += chunk.finished
+        self._failed = chunk.failed
+        self.content = self.content or (chunk.content and not chunk.failed)
+        return event if self._usage_wanted else events.without_usage(event)
+
+    def _check_form(self) -> None:
+        if self._malformed:
+            raise UpstreamFailed("the upstream sent a malformed event")
 
     async def _upstream_ended(self) -> None:
         """Judge an end without `[DONE]`: fine when every choice had its finish reason, a cut otherwise."""
-        rest = self._rest()
-        self._scan(rest)
-        if self._done or self._failed:
-            return await self._write(rest)
+        rest = self._examine(events.completed(self._splitter.rest()))
+        if rest:
+            await self._exchange.responder.write(rest)
+        if self._last or self._failed:
+            return
         if self._finished < self._exchange.call.choices:
             raise UpstreamFailed("the upstream's stream was cut off")
-        if rest and events.chunk_of(rest) is not None:  # else half an event, which no client could read
-            await self._write(rest)
-        return None
-
-    def _rest(self) -> bytes:
-        """Return a last event that came without its blank line, with one, or nothing."""
-        rest = self._splitter.rest()
-        return rest + b"\n\n" if rest else b""
+        self._malformed = False  # half an event behind a whole answer, which was left out
 
     async def _end(self) -> None:
         """End the answer well, or without `[DONE]` when the upstream's own error event was its last word."""
@@ -258,7 +269,7 @@ class _Stream:
             account.settle(Outcome.FAILED, _OK, "the upstream told an error in its stream")
         else:
             account.settle(Outcome.ANSWERED, _OK)
-            await responder.write(events.DONE)
+            await responder.write(self._last or events.DONE)
         await responder.end()
         with contextlib.suppress(UpstreamError):  # everything is settled; this is only for the connection
             while await self._chunk_until(self._clock() + _END_S):

@@ -102,7 +102,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             account.explain("route", f"{model.name}: {', then '.join(order)}")
             deadline = request.received + model.total_s
             exchange = Exchange(request_id, view, call, model, account, responder, trace, deadline)
-            keep_alive = KeepAlive(exchange)
+            keep_alive = KeepAlive(exchange, gateway.clock)
 
             # upstream, and the answer on its way back
             async def relay(reply: Reply) -> None:

@@ -100,12 +100,29 @@ def test_content_is_told_from_what_only_announces_it(data: bytes, content: bool)
     ("event", "left"),
     [
         (b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', b""),
-        (b'data: {"choices":[],"usage":null}\n\n', b'data: {"choices":[],"usage":null}\n\n'),
+        (b'data: {"choices":null,"usage":{"prompt_tokens":1}}\r\n\r\n', b""),
+        (b'data: {"choices":[],"usage":null}\n\n', b'data: {"choices":[]}\n\n'),
         (
             b'id: 7\r\ndata: {"x":1.50, "choices":[{"text":"x"}],"usage":{"prompt_tokens":1}}\r\n\r\n',
-            b'id: 7\ndata: {"x":1.50,"choices":[{"text":"x"}]}\n\n',
+            b'id: 7\r\ndata: {"x":1.50, "choices":[{"text":"x"}]}\r\n\r\n',
         ),
-        (b'data: {"error":{"message":"x"},"usage":{}}\n\n', b'data: {"error":{"message":"x"},"usage":{}}\n\n'),
+        (
+            b'data: {"usage": {"prompt_tokens": 1}, "choices": [{"text": "x"}]}\n\n',
+            b'data: {"choices": [{"text": "x"}]}\n\n',
+        ),
+        (  # the inner one is nobody's business
+            b'data: {"usage":null,"choices":[{"text":"x"}],"x":{"y":1,"usage":null}}\n\n',
+            b'data: {"choices":[{"text":"x"}],"x":{"y":1,"usage":null}}\n\n',
+        ),
+        (  # where it cannot be cut out of the bytes, the event is written anew
+            b'data: {"choices":[{"text":"x"}],\ndata: "usage":\ndata: null}\n\n',
+            b'data: {"choices":[{"text":"x"}]}\n\n',
+        ),
+        (b'data: {"error":{"message":"x"},"usage":{}}\n\n', b'data: {"error":{"message":"x"}}\n\n'),
+        (
+            b'data: {"choices":[{"text":"\\"usage\\":null"}]}\n\n',
+            b'data: {"choices":[{"text":"\\"usage\\":null"}]}\n\n',
+        ),
         (b': "usage"\n\n', b': "usage"\n\n'),
     ],
 )
@@ -124,3 +141,78 @@ def test_usage_is_taken_out_of_an_event(event: bytes, left: bytes) -> None:
 )
 def test_the_end(event: bytes, done: bool) -> None:
     assert events.is_done(event) is done
+
+
+def test_a_bare_carriage_return_ends_an_event_at_once() -> None:
+    splitter = events.Splitter()
+    assert splitter.feed(b"data: 1\r") == b""
+    assert splitter.feed(b"\r") == b"data: 1\r\r"
+    assert splitter.feed(b"data: 2\r\n\r") == b"", "the second half of CRLF may follow"
+    assert splitter.feed(b"\n") == b"data: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "whole"),
+    [
+        (b"", b""),
+        (b"data: 1", b"data: 1\n\n"),
+        (b"data: 1\n", b"data: 1\n\n"),
+        (b"data: 1\r\n", b"data: 1\r\n\r\n"),
+        (b"data: 1\r", b"data: 1\r\r"),
+        (b"data: 1\r\n\r", b"data: 1\r\n\r"),
+    ],
+)
+def test_an_event_without_its_blank_line_gets_it(rest: bytes, whole: bytes) -> None:
+    assert events.completed(rest) == whole
+
+
+TEXT = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]'
+
+
+@pytest.mark.parametrize(
+    ("whole", "left"),
+    [
+        (TEXT + b"}\n\n", TEXT + b"}\n\n"),
+        (TEXT + b',"usage":null}\n\n', TEXT + b"}\n\n"),
+        (TEXT + b',"usage":null,"obfuscation":"ab"}\n\n', TEXT + b',"obfuscation":"ab"}\n\n'),
+        (TEXT + b',"x":{"y":1,"usage":null}}\n\n', TEXT + b',"x":{"y":1,"usage":null}}\n\n'),
+        (TEXT.replace(b'"x"}', "{}ž".encode()) + b"}\n\n", b""),
+        (TEXT.replace(b'"x"}', '"ž"}'.encode()) + b"}\n\n", TEXT.replace(b'"x"}', '"ž"}'.encode()) + b"}\n\n"),
+        (TEXT.replace(b'"x"}', b'"\xff"}') + b"}\n\n", b""),
+        (TEXT + b"\n\n", b""),
+        (TEXT + b"}\n\n" + TEXT + b"}\n\n", b""),
+        (TEXT + b',"usage":{"prompt_tokens":1}}\n\n', b""),
+        (TEXT + b',"error":{"message":"x"}}\n\n', b""),
+        (TEXT.replace(b"null", b'"stop"') + b"}\n\n", b""),
+        (b'data: {"choices":[]}\n\n', b""),
+        (b"data: [DONE]\n\n", b""),
+        (b": ping\n\n", b""),
+        (TEXT.replace(b"data: ", b"data:") + b"}\n\n", b""),
+        (b"event: x\n" + TEXT + b"}\n\n", b""),
+    ],
+)
+def test_ordinary_events_are_told_from_those_that_need_a_closer_look(whole: bytes, left: bytes) -> None:
+    assert events.ordinary(whole, usage_wanted=False) == left
+
+
+def test_null_for_usage_stays_for_those_who_asked() -> None:
+    event = TEXT + b',"usage":null}\n\n'
+    assert events.ordinary(event, usage_wanted=True) == event
+
+
+@pytest.mark.parametrize(
+    ("event", "malformed"),
+    [
+        (b'data: {"a":1}\n\n', False),
+        (b'data: {"a":\n\n', True),
+        (b'data: {"a":1}}\r\n\r\n', True),
+        (b'data: {"a":\ndata: 1}\n\n', False),
+        (b"event: mine\ndata: {not json}\n\n", False),
+        (b"data: words\n\n", False),
+        (b": comment {\n\n", False),
+        (b'data: {"choices":"of another type"}\n\n', False),
+        (b"event: mine\ndata: \xff\n\n", True),
+    ],
+)
+def test_what_no_client_could_read(event: bytes, malformed: bool) -> None:
+    assert events.malformed(event) is malformed

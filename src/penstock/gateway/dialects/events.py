@@ -2,12 +2,13 @@
 Server-sent events as bytes.
 
 Events are cut at their blank lines and otherwise left alone. What an event means is only looked at where a step acts on
-it: the first content, the usage, the end. Line ends may be LF, CRLF or CR, also mixed (WHATWG HTML, 9.2.6).
+it: the first content, the usage, the end, a fault. Line ends may be LF, CRLF or CR, also mixed (WHATWG HTML, 9.2.6).
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -25,6 +26,8 @@ _LONGEST_BLANK = 4
 class Splitter:
     """Cuts a stream of bytes into whole events. Holds at most one unfinished event; belongs to one stream."""
 
+    __slots__ = ("_pending",)
+
     def __init__(self) -> None:
         self._pending = bytearray()
 
@@ -35,18 +38,19 @@ class Splitter:
         Raises:
             UpstreamFailed: an event is longer than 8 MiB.
         """
-        if not self._pending and data.endswith(b"\n\n") and b"\r" not in data:
+        pending = self._pending
+        if not pending and data.endswith(b"\n\n"):
             return data
-        start = max(0, len(self._pending) - _LONGEST_BLANK + 1)
-        self._pending += data
+        start = max(0, len(pending) - _LONGEST_BLANK + 1)
+        pending += data
         end = 0
-        for match in _BLANK_LINE.finditer(self._pending, start):
-            # A carriage return at the very end may be the first half of CRLF: that event waits for the next bytes.
-            if match.end() < len(self._pending) or self._pending[-1:] == b"\n":
+        for match in _BLANK_LINE.finditer(pending, start):
+            # After a line feed, a carriage return at the very end may be the first half of CRLF: that event waits.
+            if match.end() < len(pending) or pending.endswith((b"\n", b"\r\r")):
                 end = match.end()
-        whole = bytes(self._pending[:end])
-        del self._pending[:end]
-        if len(self._pending) > MAX_EVENT:
+        whole = bytes(pending[:end])
+        del pending[:end]
+        if len(pending) > MAX_EVENT:
             raise UpstreamFailed("the upstream sent an event of more than 8 MiB")
         return whole
 
@@ -57,10 +61,21 @@ class Splitter:
         return rest
 
 
+def completed(rest: bytes) -> bytes:
+    """Return a last event that came without its blank line with as many line ends as it lacks."""
+    if not rest or _BLANK_LINE.search(rest, len(rest) - _LONGEST_BLANK):
+        return rest
+    for end in (b"\r\n", b"\n", b"\r"):
+        if rest.endswith(end):
+            return rest + end
+    return rest + b"\n\n"
+
+
 def split(whole: bytes) -> list[bytes]:
     """Cut bytes that `Splitter.feed` returned into single events, blank lines included."""
-    if whole.endswith(b"\n\n") and whole.count(b"\n\n") == 1 and b"\r" not in whole:
-        return [whole]
+    if b"\r" not in whole:
+        *ended, last = whole.split(b"\n\n")
+        return [event + b"\n\n" for event in ended] + ([last] if last else [])
     events, start = [], 0
     for match in _BLANK_LINE.finditer(whole):
         events.append(whole[start : match.end()])
@@ -82,6 +97,50 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+class _GlancedChoice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Glanced(msgspec.Struct, gc=False):
+    choices: tuple[_GlancedChoice]
+    usage: Any = msgspec.UNSET
+    error: Any = None
+
+
+class _WithUsage(msgspec.Struct, gc=False):
+    usage: Any = msgspec.UNSET
+
+
+_glance = msgspec.json.Decoder(_Glanced).decode
+_NULL_USAGE_END = b',"usage":null}\n\n'
+
+
+def ordinary(whole: bytes, usage_wanted: bool) -> bytes:
+    """
+    Return what of these bytes goes to the client if they are one event of the kind that nearly all are, else nothing.
+
+    That kind is a well-formed chunk of one choice that is not at its end, without usage and error. Decoding it takes
+    less time than it takes to search it for a few names.
+    """
+    if not whole.startswith(b"data: {") or not (whole.isascii() or is_utf8(whole)):
+        return b""
+    try:
+        seen = _glance(whole[6:])
+    except (msgspec.DecodeError, RecursionError):  # several events, perhaps
+        return b""
+    if seen.error is not None or seen.choices[0].finish_reason is not None:
+        return b""
+    if seen.usage is msgspec.UNSET:
+        return whole
+    if seen.usage is not None:
+        return b""
+    if usage_wanted:
+        return whole
+    if whole.endswith(_NULL_USAGE_END):  # what closes behind it is the whole document
+        return whole[: -len(_NULL_USAGE_END)] + b"}\n\n"
+    return _cut(whole, b"null")
+
+
 _ABSENT = msgspec.Raw()
 _EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 
@@ -90,6 +149,10 @@ class _Choice(msgspec.Struct):
     delta: dict[str, msgspec.Raw] | None = None
     text: msgspec.Raw = _ABSENT
     finish_reason: msgspec.Raw = _ABSENT
+
+    @property
+    def speaks(self) -> bool:
+        return _there(self.text) or any(name != "role" and _there(value) for name, value in (self.delta or {}).items())
 
 
 class Chunk(msgspec.Struct):
@@ -100,14 +163,9 @@ class Chunk(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
 
     @property
-    def content(self) -> bool:
-        """Tell whether the chunk brings any part of an answer, or its end: anything but a role."""
-        return any(
-            _there(choice.text)
-            or _there(choice.finish_reason)
-            or any(name != "role" and _there(value) for name, value in (choice.delta or {}).items())
-            for choice in self.choices or ()
-        )
+    def speaks(self) -> bool:
+        """Tell whether the chunk brings any part of an answer: anything but a role."""
+        return any(choice.speaks for choice in self.choices or ())
 
     @property
     def finished(self) -> int:
@@ -115,18 +173,20 @@ class Chunk(msgspec.Struct):
         return sum(_there(choice.finish_reason) for choice in self.choices or ())
 
     @property
+    def content(self) -> bool:
+        """Tell whether the chunk brings any part of an answer, or its end."""
+        return self.finished > 0 or self.speaks
+
+    @property
     def failed(self) -> bool:
         """Tell whether the chunk is an error in spite of the stream's status 200."""
         return _there(self.error)
 
-    @property
-    def has_usage(self) -> bool:
-        """Tell whether the chunk carries usage."""
-        return _there(self.usage)
-
 
 _decode = msgspec.json.Decoder(Chunk).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_usage = msgspec.json.Decoder(_WithUsage).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def chunk_of(event: bytes) -> Chunk | None:
@@ -145,17 +205,59 @@ def is_done(event: bytes) -> bool:
     return b"[DONE]" in event and data_of(event).strip() == b"[DONE]"
 
 
+def is_utf8(event: bytes) -> bool:
+    """Tell whether these are whole characters, as every stream of events consists of."""
+    try:
+        event.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def malformed(event: bytes) -> bool:
+    """Tell whether an event is not UTF-8, or begins a JSON object that is none; what a named one holds is unknown."""
+    if not is_utf8(event):
+        return True
+    data = data_of(event)
+    if not data.startswith(b"{") or any(line.startswith(b"event:") for line in _LINE.split(event)):
+        return False
+    try:
+        _decode_any(data)
+    except msgspec.DecodeError:
+        return True
+    except RecursionError:
+        return False
+    return False
+
+
 def without_usage(event: bytes) -> bytes:
-    """Return an event that carries usage beside its choices without it; nothing when usage is all it carries."""
+    """Return an event that carries usage, or null for it, without it; nothing when usage is all it carries."""
     chunk = chunk_of(event)
-    if chunk is None or not chunk.has_usage:
+    if chunk is None or chunk.usage is _ABSENT:
         return event
-    if not chunk.choices and not chunk.failed:
+    if _there(chunk.usage) and not chunk.choices and not chunk.failed:
         return b""
+    cut = _cut(event, bytes(chunk.usage))
+    if cut:
+        return cut
     fields = _decode_fields(data_of(event))
     del fields["usage"]
     lines = [line for line in _LINE.split(event) if line and not line.startswith(b"data")]
     return b"\n".join([*lines, b"data: " + msgspec.json.encode(fields)]) + b"\n\n"
+
+
+def _cut(event: bytes, value: bytes) -> bytes:
+    """Return an event without its usage, all other bytes as they were; nothing where that is not so simple."""
+    for written in (b',"usage":%b', b', "usage": %b', b'"usage":%b,', b'"usage": %b, '):
+        before, _, after = event.rpartition(written % value)
+        if before:
+            left = before + after
+            try:
+                if _decode_usage(data_of(left)).usage is msgspec.UNSET:  # so it was not that of some inner object
+                    return left
+            except msgspec.DecodeError:
+                continue
+    return b""
 
 
 def _there(value: msgspec.Raw) -> bool:
