@@ -130,6 +130,36 @@ def test_usage_is_taken_out_of_an_event(event: bytes, left: bytes) -> None:
     assert events.without_usage(event) == left
 
 
+def test_usage_is_taken_out_of_data_in_several_lines_without_breaking_them() -> None:
+    event = b'data: {"a":[1,\ndata: 2],"choices":[{"text":"x"}],\ndata: "usage" : {"prompt_tokens":1}}\n\n'
+    assert events.without_usage(event) == b'data: {"a":[1, 2],"choices":[{"text":"x"}]}\n\n'
+
+
+def test_fields_whose_names_begin_like_data_stay_with_their_event() -> None:
+    event = b'database: 1\ndata: {"choices":[{"text":"x"}],"usage" : {"prompt_tokens":1}}\ndata2\n\n'
+    assert events.without_usage(event) == b'database: 1\ndata2\ndata: {"choices":[{"text":"x"}]}\n\n'
+
+
+def test_names_that_are_not_utf_8_do_no_harm() -> None:
+    event = b'data: {"\xff":1,"choices":[{"text":"x"}],"usage" : {"prompt_tokens":1}}\n\n'
+    assert events.without_usage(event) == event
+    assert events.malformed(event), "a relay does not send it"
+
+
+def test_half_a_character_as_an_escape_is_not_malformed() -> None:
+    """Clients in JavaScript and Python read it; upstreams in JavaScript write it when they cut inside an emoji."""
+    assert not events.malformed(b'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n')
+    assert events.malformed(b'data: {"choices":[{"delta":{"content":"\\ud83"}}]}\n\n')
+    assert events.malformed(b'data: {"choices":[{"delta":{"content":"\x01"}}]}\n\n')
+
+
+def test_white_space_before_a_chunk_hides_nothing() -> None:
+    event = b'data:  {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
+    assert events.chunk_of(event) is not None
+    assert events.without_usage(event) == b""
+    assert events.malformed(b"data:  {\n\n")
+
+
 @pytest.mark.parametrize(
     ("event", "done"),
     [

@@ -7,6 +7,7 @@ it: the first content, the usage, the end, a fault. Line ends may be LF, CRLF or
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -192,7 +193,7 @@ _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 def chunk_of(event: bytes) -> Chunk | None:
     """Return what an event says, or None when it is a comment, `[DONE]` or of a kind that Penstock does not know."""
     data = data_of(event)
-    if not data.startswith(b"{"):
+    if not data.lstrip().startswith(b"{"):
         return None
     try:
         return _decode(data)
@@ -219,15 +220,26 @@ def malformed(event: bytes) -> bool:
     if not is_utf8(event):
         return True
     data = data_of(event)
-    if not data.startswith(b"{") or any(line.startswith(b"event:") for line in _LINE.split(event)):
+    if not data.lstrip().startswith(b"{") or any(line.startswith(b"event:") for line in _LINE.split(event)):
         return False
     try:
         _decode_any(data)
     except msgspec.DecodeError:
-        return True
+        return not _readable(data)
     except RecursionError:
         return False
     return False
+
+
+def _readable(data: bytes) -> bool:
+    """Tell whether clients can read JSON that msgspec refuses: `"\\ud83d"`, half a character, is valid to them."""
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    except RecursionError:
+        return True
+    return True
 
 
 def without_usage(event: bytes) -> bytes:
@@ -240,10 +252,14 @@ def without_usage(event: bytes) -> bytes:
     cut = _cut(event, bytes(chunk.usage))
     if cut:
         return cut
-    fields = _decode_fields(data_of(event))
+    try:
+        fields = _decode_fields(data_of(event))
+    except UnicodeDecodeError:  # in a name that is not looked at
+        return event
     del fields["usage"]
-    lines = [line for line in _LINE.split(event) if line and not line.startswith(b"data")]
-    return b"\n".join([*lines, b"data: " + msgspec.json.encode(fields)]) + b"\n\n"
+    lines = [line for line in _LINE.split(event) if line and line.partition(b":")[0] != b"data"]
+    left = msgspec.json.encode(fields).replace(b"\n", b" ")  # of data in several lines; there is none inside strings
+    return b"\n".join([*lines, b"data: " + left]) + b"\n\n"
 
 
 def _cut(event: bytes, value: bytes) -> bytes:
