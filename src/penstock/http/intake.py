@@ -98,7 +98,7 @@ class Intake(Channel):
             self.look_on()
         if self._input:
             self._look_for_head()
-            if len(self._input) >= self.limits.read_ahead:
+            if self.stage == HOLD and len(self._input) >= self.limits.read_ahead:
                 self.hold_back()
 
     def discard(self, stage: int) -> None:
