@@ -18,7 +18,7 @@ SYSTEM := curl:curl
 
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup setup-system up test test-unit check fmt bench soak wheel lock clean
+.PHONY: help setup setup-system setup-bench up test test-unit check fmt bench bench-gateway soak wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ setup-system:  ## the system packages that tests use (installs them when root, e
 			>/dev/null && exit 0; \
 	fi; \
 	echo "Not installed: $${missing[*]}. On Debian: sudo apt-get install $${missing[*]}. What needs them is left out." >&2
+
+setup-bench:  ## the system packages that bench-gateway uses
+	@$(MAKE) --no-print-directory setup-system SYSTEM="nginx:nginx-light wrk:wrk"
 
 up: $(VENV)/.run  ## serve: `make up` or `make up ARGS="-f penstock.yaml"`
 	@exec $(BIN)/penstock up $(ARGS)
@@ -60,6 +63,9 @@ fmt: $(VENV)/.dev  ## format, and mend what the linter can
 
 bench: $(VENV)/.dev  ## measure; writes the table that the README quotes
 	$(BIN)/python -m bench.run $(ARGS)
+
+bench-gateway: $(VENV)/.dev setup-bench  ## gateways side by side; ARGS="--quick" to try, --peers, --rounds, --seconds
+	$(BIN)/python -m bench.gateway $(ARGS)
 
 soak: $(VENV)/.dev  ## 50,000 requests and 5,000 cancelled streams; fails when a worker's memory has grown
 	$(BIN)/python -m bench.soak $(ARGS)

@@ -1,0 +1,100 @@
+"""Penstock as a user runs it, and Penstock with everything taken away but HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.gateway import process, traffic
+from bench.gateway.probe import Unavailable, ask
+from bench.gateway.serving import Launch, Place, Serving, launched
+from penstock import __version__
+from penstock.lab.running import free_port, start
+from penstock.types.errors import StartError
+
+_ROOT = Path(__file__).parents[2]
+_WORKER = "penstock gateway"
+_DIRECT = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # no proxy between gateway and upstream
+
+
+def stack_text(upstream_port: int) -> str:
+    """Return a stack with one provider's deployment, with its price, and everything else as it is by default."""
+    ports = [free_port() for _ in range(3)]
+    return f"""
+version: 1
+gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}}}
+admin: {{listen: 127.0.0.1:{ports[2]}}}
+deployments:
+  instant:
+    provider: openai
+    base_url: "http://127.0.0.1:{upstream_port}/v1"
+    model: chat
+    price: {{input: 1, output: 2}}
+models:
+  chat: {{targets: [instant]}}
+"""
+
+
+class Everything:
+    """`penstock up`: its gateway worker on the gateway's core, node and control beside it on another."""
+
+    name = "penstock"
+    title = "**Penstock, everything on**"
+    about = f"{__version__}: one worker of `penstock up`; node and control on the load's core"
+    rust = False
+
+    def install(self) -> None:
+        """It is here."""
+
+    @contextlib.contextmanager
+    def serve(self, place: Place) -> Iterator[Serving]:
+        """Run `penstock up` for the time of a block. Raises Unavailable."""
+        began = time.monotonic()
+        try:
+            with process.pinned(place.core):
+                running = start(place.directory / "home", stack_text(place.upstream_port), environ=_DIRECT)
+        except StartError as error:
+            raise Unavailable(str(error)) from error
+        with running:
+            port = int(running.url.rpartition(":")[2])
+            headers = f"authorization: Bearer {running.key}\r\n".encode()
+            answer = ask(port, traffic.prepare("chat", headers)[0].whole(0))
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise Unavailable(f"answered {answer[:200]!r}")
+            ready_s = time.monotonic() - began
+            family = running.processes()
+            workers = tuple(each.pid for each in family if each.title.startswith(_WORKER))
+            beside = (running.process.pid, *(each.pid for each in family if each.pid not in workers))
+            for pid in beside:
+                process.move(pid, place.side)
+            yield Serving(port, "chat", headers, workers, ready_s, beside, _age_s(workers[0]))
+
+
+class Bare:
+    """The HTTP server and pool alone, in a process of their own."""
+
+    name = "penstock-bare"
+    title = "Penstock, bare"
+    about = f"{__version__}: `penstock.http` server and pool with JSON decoding between them; no keys, no metering"
+    rust = False
+
+    def install(self) -> None:
+        """It is here."""
+
+    @contextlib.contextmanager
+    def serve(self, place: Place) -> Iterator[Serving]:
+        """Run it for the time of a block. Raises Unavailable."""
+        port = free_port()
+        command = [sys.executable, "-m", "bench.gateway.bare", str(port), str(place.upstream_port)]
+        with launched(Launch(command, port, environ={"PYTHONPATH": str(_ROOT)}), place) as serving:
+            yield serving
+
+
+def _age_s(pid: int) -> float:
+    """Return for how long a process has run, to the kernel's hundredth of a second."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
