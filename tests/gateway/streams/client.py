@@ -171,9 +171,18 @@ class Client:
         """Send bytes as they are."""
         self._socket.sendall(data)
 
+    def send_what_fits(self, data: bytes) -> None:
+        """Send bytes as far as they are taken: a gateway reads only so far ahead."""
+        self._socket.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            self._socket.sendall(data)
+        self._socket.settimeout(PATIENCE_S)
+
     def head(self, size: int, path: str = "/v1/chat/completions") -> bytes:
         """Return a request's head."""
-        lines = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self._key}\r\ncontent-length: {size}\r\n\r\n"
+        lines = (
+            f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self._key}\r\ncontent-length: {size}\r\n\r\n"
+        )
         return lines.encode()
 
     def request(self, content: bytes) -> None:

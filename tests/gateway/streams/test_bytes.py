@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.gateway.streams.client import Answer, Client, ask, body, order
 from tests.processes import Front, Lab
 
-TEXT = "žluťoučký 🐎 kůň řekl\tthree \"usage\":null words [DONE] ∑"
+TEXT = 'žluťoučký 🐎 kůň řekl\tthree "usage":null words [DONE] ∑'
 ODD: list[dict[str, object]] = [
     {},
     {"newline": "crlf"},

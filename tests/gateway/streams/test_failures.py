@@ -1,0 +1,135 @@
+"""However an upstream breaks: an honest status before content; behind it an error event, no `[DONE]`, a fair bill."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from penstock.pricing.price import cost_nano
+from tests.gateway.streams.client import Client, ask, order
+from tests.processes import PRICE, Front, Lab, model, provider
+
+MIDDLE: list[dict[str, object]] = [
+    {"cut_after": 2},
+    {"cut_after": 2, "cut_with": "rst"},
+    {"cut": "in_event", "cut_after": 2},
+    {"cut": "in_event", "cut_after": 2, "cut_with": "rst"},
+    {"cut": "in_character", "cut_after": 2},
+    {"cut_after": 2, "framing": "close"},
+    {"cut_after": 2, "framing": "length"},
+    {"cut_after": 2, "newline": "crlf"},
+    {"broken": "chunk_size", "broken_after": 2},
+    {"broken": "chunk_end", "broken_after": 2},
+    {"broken": "event", "broken_after": 2},
+    {"broken": "event", "broken_after": 2, "events_per_write": 20},
+    {"broken": "event", "broken_after": 2, "newline": "crlf"},
+    {"broken": "utf8", "broken_after": 2},
+    {"broken": "utf8", "broken_after": 2, "write_size": 1},
+    {"broken": "last_chunk", "done": False},
+    {"broken": "short_body", "done": False},
+]
+
+
+@pytest.mark.parametrize("fields", MIDDLE, ids=str)
+@pytest.mark.parametrize("usage", ["own", "every"])
+def test_a_stream_that_breaks_behind_content(front: Front, client: Client, usage: str, fields: dict[str, Any]) -> None:
+    answer = client.ask(order(content="ä b c d e f g h", delay_between="15ms", usage_on=usage, **fields))
+    assert (answer.status, answer.whole, answer.done) == (200, True, False)
+    assert [(error["type"], error["code"]) for error in answer.errors] == [("server_error", "upstream_failed")]
+    assert "error" in answer.documents[-1]
+    assert answer.body.endswith(b"\n\n")
+    record = front.settled(answer.request_id)
+    assert (record.outcome, record.status) == ("failed", 200)
+    assert record.error
+    assert "broke off" in str(record.explanation)
+    delivered = sum(
+        bool(document.get("choices", [{}])[0].get("delta", {}).get("content")) for document in answer.documents
+    )
+    last = {"done": 8, "chunk_end": 3}  # what a chunk holds is good when it is its end that is not
+    assert delivered == next((last[each] for each in last if each in str(fields)), 2)
+    told = usage == "every" or "done" in fields
+    assert (record.usage.source, record.usage.output_tokens) == ("upstream" if told else "counted", delivered)
+    assert record.cost_nano == cost_nano(PRICE, record.usage) > 0
+    assert client.ask("again").done, "the connection lives on"
+
+
+def test_an_upstreams_own_error_is_the_last_word(front: Front, client: Client) -> None:
+    answer = client.ask(order(content="a b c d e", error_after=2, error="out of memory"))
+    assert [error["message"] for error in answer.errors] == ["out of memory"]
+    assert (answer.text, answer.whole, answer.done) == ("a b", True, False)
+    record = front.settled(answer.request_id)
+    assert (record.outcome, record.status) == ("failed", 200)
+    assert (record.usage.source, record.usage.output_tokens) == ("counted", 2)
+
+
+def test_nothing_passes_behind_an_upstreams_error(front: Front, lab: Lab) -> None:
+    """Neither content nor `[DONE]`, in the same read or later, and nobody waits for them."""
+    said = [{"choices": [{"delta": {"content": "a"}}]}, {"error": {"message": "broken"}}]
+    events = [f"data: {json.dumps(each)}\n\n" for each in [*said, said[0]]] + ["data: [DONE]\n\n"]
+    answer = ask(front, order(raw="".join(events), content_type="text/event-stream"))
+    assert (answer.text, answer.done, len(answer.errors)) == ("a", False, 1)
+    assert front.settled(answer.request_id).outcome == "failed"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cut": "before_head"},
+        {"cut": "in_head"},
+        {"cut": "after_head"},
+        {"cut": "after_head", "cut_with": "rst"},
+        {"cut_after": 0},
+        {"cut": "in_event", "cut_after": 0},
+        {"broken": "status_line"},
+        {"broken": "header"},
+        {"broken": "two_lengths"},
+        {"broken": "length_and_chunked"},
+        {"broken": "chunk_size"},
+        {"broken": "event"},
+        {"broken": "utf8"},
+        {"error_after": 0},
+        {"status": 500},
+        {"body": "html"},
+        {"body": "empty"},
+        {"gzip": True},
+    ],
+    ids=str,
+)
+def test_a_stream_that_fails_before_content_has_a_status(front: Front, fields: dict[str, object]) -> None:
+    answer = ask(front, order(usage_on="every", prompt_tokens=5000, **fields))
+    assert (answer.status, answer.error["code"]) == (502, "upstream_failed")
+    record = front.settled(answer.request_id)
+    assert (record.outcome, record.status, record.cost_nano) == ("failed", 502, 0)
+
+
+def test_only_the_framing_behind_the_end_is_broken(front: Front) -> None:
+    for broken in ("last_chunk", "short_body", "long_body"):
+        answer = ask(front, order(broken=broken))
+        assert (answer.text, answer.done, answer.whole) == ("echo: ", True, True)
+        assert front.settled(answer.request_id).outcome == "answered"
+
+
+def test_a_missing_done_behind_a_finish_reason_is_made_good(front: Front) -> None:
+    answer = ask(front, order(content="a b", done=False))
+    assert (answer.text, answer.done) == ("a b", True)
+    assert front.settled(answer.request_id).outcome == "answered"
+
+
+def test_what_a_failed_deployment_said_does_not_leak_into_the_next(tmp_path: Path) -> None:
+    """Half an event, content-free events and usage of the first are neither seen nor billed."""
+    with Lab() as bad, Lab() as good, Front(tmp_path) as front:
+        rule = {"order": {"role_events": 3, "usage_on": "every", "prompt_tokens": 5000, "cut": "in_event"}}
+        httpx.post(f"{bad.url}/lab/script", json=[rule]).raise_for_status()
+        httpx.post(f"{good.url}/lab/script", json=[{"order": {"usage": "missing"}}]).raise_for_status()
+        front.publish(
+            [provider("bad", bad.address()), provider("good", good.address())],
+            [model("chat", "bad", fallback=("good",))],
+        )
+        answer = ask(front, "one two")
+        assert (answer.text, answer.done) == ("echo: one two", True)
+        assert answer.body.count(b'"role"') == 1
+        record = front.settled(answer.request_id)
+        assert (record.deployment, record.usage.source, record.usage.output_tokens) == ("good", "counted", 3)
+        assert record.usage.input_tokens < 100
