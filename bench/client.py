@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
+from itertools import count
 from urllib.parse import urlsplit
 
 from penstock.http.pool import Pool, Timeouts
 from penstock.types.address import Address
 
+OK = 200
 _SWEEP_S = 0.1
 
 
@@ -69,3 +72,29 @@ class Client:
             for _ in range(chunks):
                 size += len(await reply.chunk())
             return size
+
+
+async def paced(client: Client, body: bytes, rate: float, callers: int, seconds: float) -> tuple[int, float]:
+    """
+    Ask at a fixed rate, whatever the answers take, unless all callers are busy; every answer must be a good one.
+
+    Args:
+        rate: requests per second of all callers together.
+    Returns:
+        how many were answered, and in how many seconds.
+    """
+    began = time.monotonic()
+    turn = count()
+    done = 0
+
+    async def caller() -> None:
+        nonlocal done
+        while (due := next(turn) / rate) < seconds:
+            await asyncio.sleep(max(0.0, began + due - time.monotonic()))
+            status, _, content = await client.call(body)
+            if status != OK:
+                raise RuntimeError(f"status {status}: {content[:200]!r}")
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return done, time.monotonic() - began

@@ -258,3 +258,33 @@ def test_a_request_that_is_coming_in_is_answered_while_draining() -> None:
             assert await soon(draining) == 0
 
     run(case)
+
+
+def test_idle_connections_may_rest_while_draining() -> None:
+    """The next request of a client that has an idle connection may be under way."""
+
+    async def case() -> None:
+        async with serving() as served, served.client() as late, served.client() as idle:
+            for client in (late, idle):
+                await client.ask(GET)
+            draining = asyncio.create_task(served.server.drain(20, 19.0))
+            await asyncio.sleep(0.01)
+            answer = await late.ask(GET)
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await late.ended() == b""
+            assert not draining.done()
+            await idle.send(GET)
+            assert (await idle.answer()).status == 200
+            assert await soon(draining) == 0
+
+    run(case)
+
+
+def test_idle_connections_are_closed_when_they_have_rested() -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as idle:
+            await idle.ask(GET)
+            assert await served.server.drain(20, 0.02) == 0
+            assert await idle.ended() == b""
+
+    run(case)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from penstock.node.engines.engine import Progress
@@ -130,9 +130,9 @@ def child(link: int, listener: int) -> list[str]:
     return [sys.executable, "-c", CHILD, str(link), str(listener)]
 
 
-def gateway(_: NodeSettings, index: int, listen: int, local: int, link: int) -> list[str]:
-    """A worker that answers on the data port; `index` and `local` are of no use to it."""
-    return child(link, listen)
+def gateway(_: NodeSettings, index: int, listen: Sequence[int], local: int, link: int) -> list[str]:
+    """A worker that answers on the data port; `local` is of no use to it."""
+    return child(link, listen[index])
 
 
 def control(_: NodeSettings, admin: int, local: int, link: int) -> list[str]:

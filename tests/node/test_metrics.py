@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -121,3 +123,20 @@ def test_the_page_is_what_prometheus_reads() -> None:
     assert samples[("penstock_seconds_count", ())] == 2
     assert "# TYPE penstock_requests_total counter" in text
     assert "_created" not in text
+
+
+def test_sums_of_fractions_never_fall_by_a_digit() -> None:
+    """Added up in another order, 0.1 + 0.2 + 0.3 is less than 0.3 + 0.2 + 0.1: for Prometheus, a restart."""
+    chance = random.Random(7)
+    totals, counts, before = Totals(), dict.fromkeys(("a", "b", "c"), 0.0), 0.0
+    for _ in range(2000):
+        child = chance.choice(list(counts))
+        if chance.random() < 0.1:
+            totals.retire(child)
+            counts[child] = 0.0
+        else:
+            counts[child] += chance.random() / 1e9
+            totals.update(child, Metrics([("cost", "", "counter", [("cost_total", {}, counts[child])])]))
+        now = totals.families()["cost"].samples["cost_total", ()] if totals.families() else 0.0
+        assert now >= before
+        before = now

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -226,7 +226,7 @@ def test_a_child_that_cannot_start_ends_the_node_with_its_sentence(home: Home, w
     Desire(home)(spec(weights))
     fails = 'import os, sys; os.write(int(sys.argv[1]), b\'{"type":"failed","text":"no such file"}\\n\'); sys.exit(78)'
 
-    def broken(settings: NodeSettings, index: int, listen: int, local: int, link: int) -> list[str]:
+    def broken(settings: NodeSettings, index: int, listen: Sequence[int], local: int, link: int) -> list[str]:
         return [sys.executable, "-c", fails, str(link)]
 
     with pytest.raises(StartError, match=r"^no such file$"):

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import socket
 import stat
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.node.sockets import listen_tcp, listen_unix
+from penstock.node.sockets import listen_tcp, listen_tcp_for, listen_unix
 from penstock.types.errors import StartError
 from penstock.types.home import SOCKET_NAME, Home
 
@@ -69,3 +70,36 @@ def test_sockets_of_a_deep_home_fit_into_the_kernels_limit() -> None:
     longest = deep.run / ("n" * SOCKET_NAME)
     assert len(os.fsencode(longest)) <= 107
     assert deep.run == Home(Path("/" + "d" * 90)).run != Home(Path("/" + "d" * 91)).run
+
+
+def test_several_listeners_share_a_port_and_its_connections() -> None:
+    listeners = listen_tcp_for(3, ("127.0.0.1", 0), "x")
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        ports = {listener.getsockname()[1] for listener in listeners}
+        assert len(ports) == 1
+        port = ports.pop()
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        counts = [_waiting(listener, stack) for listener in listeners]
+        assert sum(counts) == 60
+        assert min(counts) > 0
+        for count in (1, 3):  # another Penstock, with as many workers or fewer
+            with pytest.raises(StartError, match="in use by another program"):
+                listen_tcp_for(count, ("127.0.0.1", port), "gateway.listen in penstock.yaml")
+
+
+def test_one_listener_is_for_itself() -> None:
+    (listener,) = listen_tcp_for(1, ("127.0.0.1", 0), "x")
+    with listener:
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+
+
+def _waiting(listener: socket.socket, stack: contextlib.ExitStack) -> int:
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            stack.enter_context(listener.accept()[0])
+            count += 1
+    return count

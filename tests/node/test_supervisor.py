@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from penstock.node.life import Program
 from penstock.node.metrics import Totals
 from penstock.node.sockets import listen_tcp
-from penstock.node.supervisor import Program, Supervisor
+from penstock.node.supervisor import Supervisor
 from penstock.telemetry.link import Notice
 from tests.node.conftest import gone, run, until
 from tests.node.fakes import child

@@ -27,6 +27,7 @@ from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.view import View, compile_view
 from penstock.http.limits import Limits
+from penstock.http.neighbours import Neighbours
 from penstock.http.server import Server
 from penstock.http.tls import ServerTls
 from penstock.journal.segment import Writer
@@ -36,7 +37,7 @@ from penstock.snapshot.fleet import Fleet
 from penstock.snapshot.principals import Principals
 from penstock.telemetry import log
 from penstock.telemetry.families import families
-from penstock.telemetry.link import CANNOT_START, Link, Ready
+from penstock.telemetry.link import CANNOT_START, Leaving, Link, Ready
 from penstock.telemetry.link import Metrics as MetricsMessage
 from penstock.telemetry.parent import OPTION
 from penstock.types.errors import PenstockError
@@ -44,6 +45,7 @@ from penstock.types.home import Home
 
 _log = logging.getLogger("penstock.gateway")
 _TICK_S = 0.1
+_RESTING_S = 0.5  # idle connections of a worker that leaves: longer than a request is under way to it
 _METRICS_S = 1.0
 _METRICS_SHARE = 50.0  # of the time that collecting takes, at least: 2 % of a core at the most
 
@@ -51,13 +53,19 @@ T = TypeVar("T", Config, Principals, Fleet)
 
 
 class Arguments(msgspec.Struct, frozen=True):
-    """What a worker is started with; descriptors are -1 where there is none."""
+    """
+    What a worker is started with; descriptors are -1 where there is none.
+
+    Attributes:
+        others: the listeners of the other workers.
+    """
 
     home: Home
     index: int
     listen: int
     local: int
     link: int
+    others: tuple[int, ...] = ()
 
 
 class Documents:
@@ -111,6 +119,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._server: Server | None = None
+        self._neighbours: Neighbours | None = None
         self._link = link
         self._metrics_due = 0.0
 
@@ -128,7 +137,11 @@ class Worker:
             self._link.send(Ready())
         try:
             await self._stop.wait()
+            if self._link:
+                self._link.send(Leaving())
             self._gateway.draining = True
+            if self._neighbours is not None:
+                self._neighbours.close()
             cut = await self._drain(server)
             if cut:
                 _log.warning("exchanges cut by the drain limit", extra={"fields": {"count": cut}})
@@ -148,7 +161,7 @@ class Worker:
 
     async def _drain(self, server: Server) -> int:
         """Drain the server, at once when hurried; return how many exchanges were cut."""
-        draining = asyncio.create_task(server.drain(self._gateway.view.settings.drain_s), name="drain")
+        draining = asyncio.create_task(server.drain(self._gateway.view.settings.drain_s, _RESTING_S), name="drain")
         hurried = asyncio.create_task(self._hurry.wait(), name="hurry")
         try:
             await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -172,6 +185,7 @@ class Worker:
         tls = ServerTls(Path(settings.tls.certificate), Path(settings.tls.key)) if settings.tls else None
         if self._arguments.listen >= 0:
             await server.listen(socket.socket(fileno=self._arguments.listen), tls=tls)
+        self._neighbours = Neighbours(server, [socket.socket(fileno=each) for each in self._arguments.others], tls)
         if self._arguments.local >= 0:
             await server.listen(socket.socket(fileno=self._arguments.local), local=True)
         return server
@@ -183,6 +197,8 @@ class Worker:
             try:
                 self._endpoints.sweep()
                 self._follow()
+                if self._neighbours is not None:
+                    self._neighbours.look()
                 if time.monotonic() >= self._metrics_due:
                     self._send_metrics()
             except Exception:  # noqa: BLE001  # the timer must outlive any one fault, and the log says which it was
@@ -241,8 +257,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
     for name in ("listen", "local", "link"):
         parser.add_argument(f"--{name}", type=int, default=-1)
+    parser.add_argument("--others", default="", help="descriptors, between commas")
     given = parser.parse_args(argv)
-    arguments = Arguments(Home(given.home), given.index, given.listen, given.local, given.link)
+    others = tuple(int(number) for number in given.others.split(",") if number)
+    arguments = Arguments(Home(given.home), given.index, given.listen, given.local, given.link, others)
     setproctitle.setproctitle(f"penstock gateway {arguments.index}")
     handler = log.configure(f"gateway {arguments.index}")
 

@@ -106,9 +106,13 @@ class Server:
         for tls in self._tls:
             tls.reload_if_changed()
 
-    async def drain(self, limit_s: float) -> int:
+    async def drain(self, limit_s: float, resting_s: float = 0.0) -> int:
         """
         Accept no more, close idle connections, let answers in progress end for `limit_s` seconds, then cut them.
+
+        Args:
+            resting_s: how long idle connections stay open first, for a client may be sending its next request just now.
+                Such a request is answered, and its connection ends with the answer.
 
         Returns:
             How many answers were cut: not complete, or not taken by the client.
@@ -117,9 +121,12 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        await asyncio.sleep(0)  # what has just been accepted begins
+        resting_s = min(resting_s, limit_s)
+        await self._emptied(resting_s)
         for connection in tuple(self._connections):
             connection.retire()
-        await self._emptied(limit_s)
+        await self._emptied(limit_s - resting_s)
         cut = sum(connection.busy or connection.waiting > 0 for connection in self._connections)
         for connection in tuple(self._connections):
             connection.end()
@@ -130,8 +137,8 @@ class Server:
         return cut
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection; False when there are too many, or when the server drains."""
-        if len(self._connections) >= self.limits.max_connections or self.draining:
+        """Count a new connection; False when there are too many."""
+        if len(self._connections) >= self.limits.max_connections:
             return False
         self._connections.add(connection)
         self._empty.clear()

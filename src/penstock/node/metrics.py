@@ -2,12 +2,14 @@
 The metrics of all processes under this node, as one page.
 
 Children send their samples, absolute since they started. Counters and histograms of dead children stay in the sum, so
-that totals never go down; gauges are of the living only.
+that totals never go down; gauges are of the living only. Sums are exact before they are rounded once: added up in
+another order after a child's end, fractions could come out a last digit lower, which Prometheus takes for a restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from prometheus_client.exposition import generate_latest
@@ -47,7 +49,7 @@ class Totals:
     def __init__(self, most: int = _MAX_SERIES) -> None:
         self._most = most
         self._living: dict[str, dict[str, Family]] = {}
-        self._dead: dict[str, Family] = {}
+        self._dead: list[dict[str, Family]] = [{}, {}]  # the sum of the dead, and what rounding took from it
 
     def update(self, child: str, metrics: Metrics) -> None:
         """Take the newest samples of a child instead of its earlier ones of the same names and labels."""
@@ -67,32 +69,41 @@ class Totals:
 
     def retire(self, child: str) -> None:
         """Note that a child has ended: what it counted stays counted."""
-        for name, family in self._living.pop(child, {}).items():
-            if family.kind in _LASTING:
-                _add(self._dead, name, family, self._most)
+        lasting = {name: family for name, family in self._living.pop(child, {}).items() if family.kind in _LASTING}
+        everything = [*self._dead, lasting]
+        total = _sum(everything, self._most)
+        self._dead = [total, _sum([*everything, _negative(total)], self._most)]
 
     def families(self) -> dict[str, Family]:
         """Return the sum of the living and the dead, by name."""
-        total: dict[str, Family] = {}
-        for families in (self._dead, *self._living.values()):
-            for name, family in families.items():
-                _add(total, name, family, self._most)
-        return total
+        return _sum([*self._dead, *self._living.values()], self._most)
 
 
-def _add(total: dict[str, Family], name: str, family: Family, most: int) -> None:
-    into = total.get(name)
-    if into is None:
-        into = total[name] = Family(family.help, family.kind, {})
-    if into.kind != family.kind:
-        return  # two processes disagree on what it is; the first is believed
-    room = most - sum(len(each.samples) for each in total.values())
-    for key, value in family.samples.items():
-        if key in into.samples:
-            into.samples[key] = max(into.samples[key], value) if into.kind == "info" else into.samples[key] + value
-        elif room > 0:
-            into.samples[key] = value
-            room -= 1
+def _sum(parts: Iterable[Mapping[str, Family]], most: int) -> dict[str, Family]:
+    """Add families up by name; two that disagree on what a name is are not added: the first is believed."""
+    total: dict[str, Family] = {}
+    values: dict[tuple[str, tuple[str, Labels]], list[float]] = {}
+    for families in parts:
+        for name, family in families.items():
+            if total.setdefault(name, Family(family.help, family.kind, {})).kind != family.kind:
+                continue
+            for key, value in family.samples.items():
+                found = values.get((name, key))
+                if found is not None:
+                    found.append(value)
+                elif len(values) < most:
+                    values[name, key] = [value]
+    for (name, key), several in values.items():
+        family = total[name]
+        family.samples[key] = max(several) if family.kind == "info" else math.fsum(several)
+    return total
+
+
+def _negative(families: Mapping[str, Family]) -> dict[str, Family]:
+    return {
+        name: Family(family.help, family.kind, {key: -value for key, value in family.samples.items()})
+        for name, family in families.items()
+    }
 
 
 def gauge(text: str, name: str, values: Iterable[tuple[dict[str, str], float]]) -> tuple[str, Family]:

@@ -13,7 +13,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,11 @@ from penstock.node.engines import ENGINES
 from penstock.node.engines.engine import Engine
 from penstock.node.fleet import Fleet
 from penstock.node.health import Limits
+from penstock.node.life import Program
 from penstock.node.metrics import Totals
 from penstock.node.settings import Commands, HostPort, NodeSettings, Started
-from penstock.node.sockets import listen_tcp, listen_unix
-from penstock.node.supervisor import Program, Supervisor
+from penstock.node.sockets import listen_tcp, listen_tcp_for, listen_unix
+from penstock.node.supervisor import Supervisor
 from penstock.types.errors import StartError
 
 _log = logging.getLogger(__name__)
@@ -98,13 +99,13 @@ class Node:
             if home.run.parent != home.root:
                 stack.callback(directory.remove, home.run)
             open_tcp = partial(self._open_tcp, stack, patience_s)
-            listen = open_tcp(settings.listen, "gateway.listen") if settings.roles.gateways else None
+            listen = self._open_data(stack, patience_s) if settings.roles.gateways else ()
             admin = open_tcp(settings.admin, "admin.listen") if settings.roles.control else None
             monitor = open_tcp(settings.ops, "gateway.ops")
             local = _open_unix(stack, home.gateway_socket) if settings.roles.gateways else None
             admin_local = _open_unix(stack, home.admin_socket) if settings.roles.control else None
             started = Started(
-                listen=_address(settings.listen, listen),
+                listen=_address(settings.listen, listen[0] if listen else None),
                 admin=_address(settings.admin, admin),
                 ops=_address(settings.ops, monitor),
                 replicas=(),
@@ -116,9 +117,9 @@ class Node:
             if admin is not None and admin_local is not None:
                 self._start_control(admin, admin_local)
                 stack.push_async_callback(self._stop_control, hurry)
-            if listen is not None and local is not None:
+            if listen and local is not None:
                 self._start_gateways(listen, local)
-                stack.push_async_callback(self._stop_gateways, hurry, (listen, local))
+                stack.push_async_callback(self._stop_gateways, hurry, (*listen, local))
             setproctitle("penstock node")
             try:
                 await self._until(stop, started, following)
@@ -131,6 +132,14 @@ class Node:
         if address is None:
             return None
         return stack.enter_context(listen_tcp(address, self._settings.where(setting), patience_s))
+
+    def _open_data(self, stack: AsyncExitStack, patience_s: float) -> tuple[socket.socket, ...]:
+        settings = self._settings
+        if settings.listen is None:
+            return ()
+        where = settings.where("gateway.listen")
+        listeners = listen_tcp_for(settings.workers, settings.listen, where, patience_s)
+        return tuple(stack.enter_context(listener) for listener in listeners)
 
     async def _serve_ops(self, stack: AsyncExitStack, listener: socket.socket) -> None:
         handler = ops.Ops(self._situation, self._totals, self._engine_restarts)
@@ -151,10 +160,11 @@ class Node:
         command = partial(self._commands.control, self._settings, admin.fileno(), local.fileno())
         self._control = self._supervise(Program("control", command, (admin.fileno(), local.fileno())))
 
-    def _start_gateways(self, listen: socket.socket, local: socket.socket) -> None:
-        descriptors = (listen.fileno(), local.fileno())
+    def _start_gateways(self, listen: Sequence[socket.socket], local: socket.socket) -> None:
+        numbers = tuple(listener.fileno() for listener in listen)
+        descriptors = (*numbers, local.fileno())
         for index in range(self._settings.workers):
-            command = partial(self._commands.gateway, self._settings, index, *descriptors)
+            command = partial(self._commands.gateway, self._settings, index, numbers, local.fileno())
             self._gateways.append(self._supervise(Program(f"gateway {index}", command, descriptors)))
 
     def _supervise(self, program: Program) -> Supervisor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,11 +76,13 @@ class NodeSettings:
         return f"{setting} in {self.stack_path.name}" if self.stack_path else f"{setting}; no stack file was given"
 
 
-def gateway_command(settings: NodeSettings, index: int, listen: int, local: int, link: int) -> list[str]:
-    """Return the command line of a gateway worker."""
+def gateway_command(settings: NodeSettings, index: int, listen: Sequence[int], local: int, link: int) -> list[str]:
+    """Return the command line of a gateway worker; `listen` has the listener of each worker."""
     command = [sys.executable, "-m", "penstock.gateway", "--home", os.fspath(settings.home.root)]
     command += [OPTION, str(os.getpid())]
-    return [*command, "--index", str(index), "--listen", str(listen), "--local", str(local), "--link", str(link)]
+    command += ["--index", str(index), "--listen", str(listen[index]), "--local", str(local), "--link", str(link)]
+    others = [number for number in listen if number != listen[index]]
+    return [*command, "--others", ",".join(map(str, others))] if others else command
 
 
 def control_command(settings: NodeSettings, admin: int, local: int, link: int) -> list[str]:
@@ -97,5 +99,5 @@ def control_command(settings: NodeSettings, admin: int, local: int, link: int) -
 class Commands:
     """Makes the command lines of the children; tests put programs of their own here."""
 
-    gateway: Callable[[NodeSettings, int, int, int, int], list[str]] = field(default=gateway_command)
+    gateway: Callable[[NodeSettings, int, Sequence[int], int, int], list[str]] = field(default=gateway_command)
     control: Callable[[NodeSettings, int, int, int], list[str]] = field(default=control_command)

@@ -1,11 +1,14 @@
 """
 Listening sockets: opened by the node, handed to its children, kept open when these die.
 
-A connection made while no child listens waits in the kernel's queue and is served by the next one.
+A connection made while no child listens waits in the kernel's queue and is served by the next one. On the data port
+each worker has a listener of its own, so that the kernel spreads connections evenly: of 32 that come at once to one
+listener, the first worker to wake up may take all. What a worker leaves waiting the others take (`http.neighbours`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -18,13 +21,16 @@ BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
 _RETRY_S = 0.05
 
 
-def listen_tcp(address: tuple[str, int], setting: str, patience_s: float = 0.0) -> socket.socket:
+def listen_tcp(
+    address: tuple[str, int], setting: str, patience_s: float = 0.0, *, shared: bool = False
+) -> socket.socket:
     """
     Listen on a host and port; port 0 takes a free one.
 
     Args:
         setting: where a person changes the address; ends the messages (`gateway.listen in penstock.yaml`).
         patience_s: how long to try again while the port is taken.
+        shared: others of our own user may listen there too, if they say so as well.
 
     Raises:
         StartError: the port is taken, or the address is not one we can listen on.
@@ -42,6 +48,7 @@ def listen_tcp(address: tuple[str, int], setting: str, patience_s: float = 0.0) 
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
             listener.setblocking(False)
             listener.bind(resolved)
             listener.listen(BACKLOG)
@@ -52,6 +59,29 @@ def listen_tcp(address: tuple[str, int], setting: str, patience_s: float = 0.0) 
                 time.sleep(_RETRY_S)
                 continue
             raise StartError(f"{where} {_reason(error)} ({setting})") from error
+
+
+def listen_tcp_for(
+    count: int, address: tuple[str, int], setting: str, patience_s: float = 0.0
+) -> tuple[socket.socket, ...]:
+    """
+    Listen on a host and port with a listener for each of `count` workers; the kernel spreads connections evenly.
+
+    Raises:
+        StartError: as `listen_tcp`.
+    """
+    # Alone first: a shared listener would not notice another Penstock on the same port.
+    alone = listen_tcp(address, setting, patience_s)
+    if count == 1:
+        return (alone,)
+    port: int = alone.getsockname()[1]
+    alone.close()
+    with contextlib.ExitStack() as stack:
+        listeners = [
+            stack.enter_context(listen_tcp((address[0], port), setting, patience_s, shared=True)) for _ in range(count)
+        ]
+        stack.pop_all()
+        return tuple(listeners)
 
 
 def listen_unix(path: Path) -> socket.socket:

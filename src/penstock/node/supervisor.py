@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from penstock.node.backoff import Backoff
+from penstock.node.life import Life, Program
 from penstock.node.metrics import Totals
-from penstock.node.process import Child
-from penstock.telemetry.link import Failed, Message, Metrics, Notice, Ready, receive
+from penstock.telemetry.link import Notice
 
 _log = logging.getLogger(__name__)
-
-_LAST_MESSAGES_S = 1.0  # how long to read on after the end of a child; a grandchild could hold the link open for ever
-_HURRIED_S = 1.0  # from the second SIGTERM to SIGKILL
-_APART_S = 0.1  # two signals of a kind that come at once are one to the process
-
-
-class Program(msgspec.Struct, frozen=True):
-    """
-    What to run.
-
-    Attributes:
-        name: `gateway 0`.
-        command: makes the command line for the number of the link's descriptor.
-        descriptors: inherited, next to the link.
-    """
-
-    name: str
-    command: Callable[[int], Sequence[str]]
-    descriptors: tuple[int, ...]
 
 
 class Status(msgspec.Struct, frozen=True):
     """
     Attributes:
-        pid: 0 while no process runs.
+        pid: 0 while no process runs; one that leaves does not count.
         restarts: how often a process ended unasked.
         detail: how the last one ended and when the next starts, while none runs.
     """
@@ -55,6 +35,8 @@ class Status(msgspec.Struct, frozen=True):
 class Supervisor:
     """
     Keeps one program running. Belongs to the node, which starts it by making it and ends it with `stop`.
+
+    A process that says that it leaves has its successor at once, beside it, and is seen out.
 
     Args:
         totals: where its metrics are summed up.
@@ -83,10 +65,9 @@ class Supervisor:
         self._patient_until = clock() + patience_s
         self._clock = clock
         self._sleep = sleep
-        self._child: Child | None = None
-        self._ready = False
+        self._life: Life | None = None
+        self._leaving: dict[Life, asyncio.Task[None]] = {}
         self._was_ready = False
-        self._failure = ""
         self._restarts = 0
         self._detail = "starting"
         self._stopping = asyncio.Event()
@@ -95,8 +76,10 @@ class Supervisor:
     @property
     def status(self) -> Status:
         """As it is now."""
-        pid = self._child.pid if self._child else 0
-        return Status(self._program.name, pid, self._ready, self._restarts, self._detail)
+        life = self._life
+        if life is None:
+            return Status(self._program.name, 0, False, self._restarts, self._detail)
+        return Status(self._program.name, life.pid, life.ready, self._restarts, "" if life.ready else self._detail)
 
     def hold(self) -> None:
         """Start nothing any more: the descriptors it would inherit are about to be closed."""
@@ -104,90 +87,58 @@ class Supervisor:
 
     async def stop(self, limit_s: float, hurry: asyncio.Event) -> None:
         """
-        End the program: SIGTERM, and SIGKILL after `limit_s` seconds.
+        End the program, with those of its processes that leave already: SIGTERM, and SIGKILL after `limit_s` seconds.
 
         Args:
             hurry: when it is set, a second SIGTERM asks to end at once, and the limit becomes one second.
         """
         self.hold()
-        if self._child is not None:
-            await _stop(self._child, limit_s, hurry)
-        else:
+        if self._life is None:
             self._task.cancel()
-        await asyncio.wait({self._task})
+        lives = [*self._leaving, *([self._life] if self._life else [])]
+        await asyncio.gather(*(life.stop(limit_s, hurry) for life in lives))
+        await asyncio.wait({self._task, *self._leaving.values()})
 
     async def _run(self) -> None:
         backoff = Backoff()
         while not self._stopping.is_set():
             backoff.started(self._clock())
+            failure = ""
             try:
-                reason = await self._live()
+                life = await self._live()
+                if life.leaving:
+                    continue
+                reason, failure = await life.end(), life.failure
             except OSError as error:
                 reason = f"cannot be started: {error.strerror}"
             if self._stopping.is_set():
                 return
-            if self._failure and not self._was_ready and self._clock() >= self._patient_until:
+            if failure and not self._was_ready and self._clock() >= self._patient_until:
                 self._detail = reason
                 self._gave_up(reason)
                 return
             wait = backoff.ended(self._clock())
             self._restarts += 1
             self._detail = f"{reason}; starting again in {wait:g} s"
-            _log.warning(
-                "process ended", extra={"fields": {"of": self._program.name, "reason": reason, "again_in_s": wait}}
-            )
+            self._tell(reason, again_in_s=wait)
             await self._sleep(wait)
 
-    async def _live(self) -> str:
-        """Run one process from start to end; return how it ended."""
-        ours, theirs = socket.socketpair()
-        try:
-            number = theirs.fileno()
-            child = await Child.start(self._program.command(number), descriptors=(*self._program.descriptors, number))
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._child = child
-        self._failure = ""
-        self._detail = "starting"
-        listening = asyncio.create_task(receive(ours, self._handle), name=f"link {self._program.name}")
-        try:
-            ended = await child.wait()
-            await asyncio.wait({listening}, timeout=_LAST_MESSAGES_S)
-        finally:
-            self._child = None
-            self._ready = False
-            self._totals.retire(self._program.name)
-            listening.cancel()
-            await asyncio.wait({listening})
-            child.kill()
-            await child.wait()
-        return self._failure or ended.reason
+    async def _live(self) -> Life:
+        """Run one process until it leaves or has ended."""
+        life = await Life.begin(self._program, self._totals, self._noticed, self._clock)
+        self._life, self._detail = life, "starting"
+        await life.turned.wait()
+        self._life = None
+        self._was_ready |= life.was_ready
+        if life.leaving:
+            self._leaving[life] = asyncio.create_task(self._see_out(life), name=f"see out {self._program.name}")
+        return life
 
-    def _handle(self, message: Message) -> None:
-        match message:
-            case Ready():
-                self._ready = self._was_ready = True
-                self._detail = ""
-            case Failed(text):
-                self._failure = text
-            case Metrics():
-                self._totals.update(self._program.name, message)
-            case Notice():
-                self._noticed(message)
+    async def _see_out(self, life: Life) -> None:
+        reason = await life.end()
+        del self._leaving[life]
+        self._tell(reason, asked=True)
 
-
-async def _stop(child: Child, limit_s: float, hurry: asyncio.Event) -> None:
-    stopping = asyncio.create_task(child.stop(limit_s))
-    hurrying = asyncio.create_task(hurry.wait())
-    try:
-        await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({stopping}, timeout=_APART_S)
-        child.ask()
-        await asyncio.wait({stopping}, timeout=_HURRIED_S)
-        child.kill()
-        await stopping
-    finally:
-        hurrying.cancel()
+    def _tell(self, reason: str, **fields: object) -> None:
+        level = logging.INFO if fields.get("asked") else logging.WARNING
+        _log.log(level, "process ended", extra={"fields": {"of": self._program.name, "reason": reason, **fields}})

@@ -1,9 +1,9 @@
 """
 The link between a node and a child process: one socket pair, JSON lines from child to node.
 
-The child says that it is ready or cannot start, sends its metrics and hands over what a person should see. Its other
-purpose is silence: when the node dies the socket closes, and the child ends itself. The node never writes, so a full
-buffer cannot block it.
+The child says that it is ready or cannot start, and every second that it lives; it sends its metrics and hands over
+what a person should see. Its other purpose is silence: when the node dies the socket closes, and the child ends itself.
+The node never writes, so a full buffer cannot block it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ CANNOT_START = os.EX_CONFIG  # exit status of a process that has sent `Failed`
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The process serves."""
+
+
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """The event loop of the process turns. Sent every second from the opening of the link on."""
+
+
+class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
+    """The process was told to end, takes nothing new, and finishes what it has; a successor may begin beside it."""
 
 
 class Notice(msgspec.Struct, frozen=True, tag="notice"):
@@ -60,8 +68,9 @@ class Metrics(msgspec.Struct, frozen=True, tag="metrics"):
     families: list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
 
-Message = Ready | Notice | Failed | Metrics
+Message = Ready | Alive | Leaving | Notice | Failed | Metrics
 
+_ALIVE_S = 1.0
 _MAX_LINE = 4 * 1024 * 1024
 
 
@@ -76,6 +85,7 @@ class Link:
         self._writer = writer
         self._watcher = watcher
         self._encode = msgspec.json.Encoder().encode
+        self._beating = asyncio.create_task(self._beat(), name="link-beat")
 
     @classmethod
     async def open(cls, descriptor: int, on_node_gone: Callable[[], None]) -> Link:
@@ -104,8 +114,14 @@ class Link:
             self.send(Failed(str(error)))
             raise
 
+    async def _beat(self) -> None:
+        while True:
+            self.send(Alive())
+            await asyncio.sleep(_ALIVE_S)
+
     def close(self) -> None:
         """Stop watching and close the descriptor."""
+        self._beating.cancel()
         self._watcher.cancel()
         self._writer.close()
 
