@@ -14,14 +14,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.gateway import plot, report
+from bench.gateway.errors import Unavailable
 from bench.gateway.measure import Bench, Figures, ceilings, measure
 from bench.gateway.peers import PEERS
 from bench.gateway.penstocks import Bare, Everything
-from bench.gateway.probe import Unavailable
 from bench.gateway.serving import Gateway
 
 RESULTS = Path(__file__).parents[1] / "results"
+_BUSY = 0.5  # load average of a machine that has something else to do
+
 GATEWAYS: tuple[Gateway, ...] = (*PEERS, Bare(), Everything())
 
 
@@ -32,6 +36,7 @@ def main() -> int:
     parser.add_argument("--peers", help=f"which, separated by commas: {', '.join(names)}", default=",".join(names))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each load, in whole seconds")
+    parser.add_argument("--minutes", type=float, default=18, help="no round begins that would end later than this")
     parser.add_argument("--quick", action="store_true", help="one round of one second: does it work?")
     parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results")
     given = parser.parse_args()
@@ -47,14 +52,23 @@ def main() -> int:
         if shutil.which(tool) is None:
             parser.error(f"{tool} is missing; `make setup-bench` installs it or says how")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`
+    load_average = os.getloadavg()[0]
+    if load_average > _BUSY:
+        _say(f"this machine is busy (load average {load_average:.1f}); the figures will say little")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         bench = Bench(Path(directory), cores[0], cores[1], seconds)
-        results = _run([gateway for gateway in GATEWAYS if gateway.name in wanted], bench, rounds)
+        chosen = [gateway for gateway in GATEWAYS if gateway.name in wanted]
+        try:
+            results = _run(chosen, bench, rounds, began + 60 * given.minutes)
+        except Unavailable as error:
+            _say(f"the upstreams and the load do not work here: {error}")
+            return 1
     flags = sys.argv[1:]
     results["run"] = {
         "command": "make bench-gateway" + (f' ARGS="{" ".join(flags)}"' if flags else ""),
-        "rounds": rounds,
+        "rounds": len(results["direct"]),
+        "load_average": round(load_average, 2),
         "seconds": seconds,
         "cores": {"gateway": cores[0], "load": cores[1]},
         "took_s": round(time.monotonic() - began),
@@ -69,8 +83,12 @@ def main() -> int:
     return 0
 
 
-def _run(gateways: list[Gateway], bench: Bench, rounds: int) -> dict[str, Any]:
-    """Measure in rounds, each in another order; a gateway that fails once is left out from then on, with its reason."""
+def _run(gateways: list[Gateway], bench: Bench, rounds: int, deadline: float) -> dict[str, Any]:
+    """
+    Measure in rounds, each in another order; a gateway that fails once is left out from then on, with its reason.
+
+    A round that would probably end after the deadline (of the monotonic clock) is not begun.
+    """
     failures: dict[str, str] = {}
     for gateway in gateways:
         try:
@@ -81,7 +99,12 @@ def _run(gateways: list[Gateway], bench: Bench, rounds: int) -> dict[str, Any]:
     direct: list[Figures] = []
     order = list(gateways)
     chance = random.Random(1)
+    longest_s = 0.0
     for number in range(rounds):
+        began = time.monotonic()
+        if began + longest_s > deadline and number:
+            _say(f"no time for round {number + 1} of {rounds}")
+            break
         chance.shuffle(order)
         _say(f"round {number + 1} of {rounds}: the upstreams alone")
         direct.append(ceilings(bench))
@@ -91,11 +114,12 @@ def _run(gateways: list[Gateway], bench: Bench, rounds: int) -> dict[str, Any]:
             _say(f"round {number + 1} of {rounds}: {gateway.name}")
             try:
                 figures = measure(gateway, bench)
-            except (Unavailable, OSError, ValueError) as error:
+            except (Unavailable, OSError, ValueError, msgspec.MsgspecError) as error:
                 _fail(failures, gateway, error)
                 continue
             found[gateway.name].append(figures)
             _say(f"  {_brief(figures)}")
+        longest_s = max(longest_s, time.monotonic() - began)
     return {
         "gateways": [
             {
@@ -104,6 +128,7 @@ def _run(gateways: list[Gateway], bench: Bench, rounds: int) -> dict[str, Any]:
                 "about": gateway.about,
                 "rust": gateway.rust,
                 "failure": failures.get(gateway.name),
+                "remark": bench.remarks.get(gateway.name),
                 "rounds": found[gateway.name],
             }
             for gateway in gateways

@@ -28,7 +28,6 @@ from bench.gateway import process
 from bench.gateway.probe import await_answer
 from penstock.lab.running import free_port
 
-_ROOT = Path(__file__).parents[2]
 _TOKENS = 100  # of a stream whose request names no maximum
 _MAXIMUM = re.compile(rb'"max_(?:completion_)?tokens"\s*:\s*(\d+)')
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
@@ -145,7 +144,7 @@ def upstream(core: int, directory: Path, gap_ms: int) -> Iterator[int]:
     """Serve streams on a core; yields the port."""
     port = free_port()
     command = [sys.executable, "-m", "bench.gateway.engine", str(port), str(gap_ms)]
-    running = process.spawn(command, core, directory, environ={"PYTHONPATH": str(_ROOT)})
+    running = process.spawn(command, core, directory, environ={"PYTHONPATH": str(process.ROOT)})
     try:
         await_answer(port, b"", "chat", running, directory)
         yield port

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.gateway import instant
-from bench.gateway.probe import Unavailable
+from bench.gateway import instant, process
+from bench.gateway.errors import Unavailable
 from bench.gateway.serving import Launch, Place, Serving, launched
 from penstock.lab.running import free_port
 
-CACHE = Path(__file__).parents[2] / ".bench"
+CACHE = process.ROOT / ".bench"
 _KEY = b"authorization: Bearer sk-test\r\n"
 _INSTALL_S = 900.0
 

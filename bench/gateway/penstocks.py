@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.gateway import process, traffic
-from bench.gateway.probe import Unavailable, ask
+from bench.gateway.errors import Unavailable
+from bench.gateway.probe import ask
 from bench.gateway.serving import Launch, Place, Serving, launched
 from penstock import __version__
 from penstock.lab.running import free_port, start
 from penstock.types.errors import StartError
 
-_ROOT = Path(__file__).parents[2]
 _WORKER = "penstock gateway"
 _DIRECT = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # no proxy between gateway and upstream
 
@@ -44,7 +44,9 @@ class Everything:
 
     name = "penstock"
     title = "**Penstock, everything on**"
-    about = f"{__version__}: one worker of `penstock up`; node and control on the load's core"
+    about = (
+        f"{__version__}: one worker of `penstock up`; node and control on the load's core, behind the load (nice 19)"
+    )
     rust = False
 
     def install(self) -> None:
@@ -71,6 +73,7 @@ class Everything:
             beside = (running.process.pid, *(each.pid for each in family if each.pid not in workers))
             for pid in beside:
                 process.move(pid, place.side)
+                process.yield_to_others(pid)  # else writing the ledger would take the core from load and upstream
             yield Serving(port, "chat", headers, workers, ready_s, beside, _age_s(workers[0]))
 
 
@@ -90,7 +93,7 @@ class Bare:
         """Run it for the time of a block. Raises Unavailable."""
         port = free_port()
         command = [sys.executable, "-m", "bench.gateway.bare", str(port), str(place.upstream_port)]
-        with launched(Launch(command, port, environ={"PYTHONPATH": str(_ROOT)}), place) as serving:
+        with launched(Launch(command, port, environ={"PYTHONPATH": str(process.ROOT)}), place) as serving:
             yield serving
 
 

@@ -8,14 +8,11 @@ import time
 from pathlib import Path
 
 from bench.gateway import process, traffic
+from bench.gateway.errors import Unavailable
 
 LIMIT_S = 120.0
 _EVERY_S = 0.01
 _ANSWER_S = 10.0
-
-
-class Unavailable(Exception):
-    """A gateway cannot be measured here; the message is a row of the report."""
 
 
 def await_answer(
@@ -42,6 +39,20 @@ def await_answer(
             return
         time.sleep(_EVERY_S)
     raise Unavailable(f"no good answer within {limit_s:.0f} s; the last was {last[:200]!r}; {process.tail(directory)}")
+
+
+def check_stream(port: int, headers: bytes, model: str) -> None:
+    """
+    Ask for one short stream.
+
+    Raises:
+        Unavailable: it does not come, or not to its end.
+    """
+    request = traffic.prepare(model, headers, stream=True)[0].whole(0)
+    answer = ask(port, request.replace(*traffic.shorter(2)), b"[DONE]")
+    if b"[DONE]" not in answer:
+        line = answer.split(b"\r\n", 1)[0].decode(errors="replace") or "nothing"
+        raise Unavailable(f"a stream got {line} and not its end")
 
 
 def ask(port: int, request: bytes, enough: bytes = b"chat.completion") -> bytes:

@@ -14,8 +14,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bench.gateway.errors import Unavailable
+
+ROOT = Path(__file__).parents[2]  # of the repository, from where `python -m bench...` works
 _CPU_CLOCK = 2  # CPUCLOCK_SCHED: the nanoseconds that the scheduler has counted, ended threads included
 _GRACE_S = 10.0
+_QUIET_S = 0.2
+_QUIET_SHARE = 0.1  # of a core: less is the idle work that some gateways always do
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -35,6 +40,23 @@ def move(pid: int, core: int) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), {core})
+
+
+def yield_to_others(pid: int) -> None:
+    """Let a process have only the time that nothing else on its core wants."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+
+
+def settle(pids: Sequence[int], limit_s: float) -> None:
+    """Wait until these processes have done what earlier load left them to do."""
+    deadline = time.monotonic() + limit_s
+    while pids and time.monotonic() < deadline:
+        before = cpu_ns(pids)
+        time.sleep(_QUIET_S)
+        if cpu_ns(pids) - before < _QUIET_SHARE * _QUIET_S * 1e9:
+            return
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -58,6 +80,30 @@ def spawn(
             env=environment(environ or {}),
             start_new_session=True,  # Ctrl-C reaches only the benchmark, which then ends its children in order
         )
+
+
+def told(command: Sequence[str], core: int, limit_s: float) -> bytes:
+    """
+    Run a load on a core to its end and return what it printed.
+
+    Raises:
+        Unavailable: it failed, or took longer than the limit.
+    """
+    with pinned(core):
+        running = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True
+        )
+    try:
+        output, errors = running.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"the load did not end within {limit_s:.0f} s") from error
+    finally:
+        if running.poll() is None:
+            running.kill()
+            running.communicate()
+    if running.returncode:
+        raise Unavailable(f"the load failed: {errors.decode(errors='replace').strip()[-300:]}")
+    return output
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

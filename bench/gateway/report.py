@@ -20,13 +20,14 @@ Each gateway ran alone on one core, against an upstream that answers at once, wi
 core. Rounds: {rounds}, each in another order, every load for {seconds} s; figures are medians over the rounds. No two
 requests were the same: 64 prepared chats of different lengths, with a number written into each. *× nginx* is the ratio
 to nginx as a plain proxy, *× Rust* to the better of the Rust routers, both in this run. Penstock {penstock}, Python
-{python}, {system}, {cpus} cores of {cpu}. The run took {minutes} min. Repeat it with `{command}`.
+{python}, {system}, {cpus} cores of {cpu}. The run took {minutes} min; the load average
+before it was {load_average}. Repeat it with `{command}`.
 """
 _AFTERWORD = """\
 - The rows without a gateway are the load straight against the upstreams: the ceiling of this measurement.
 - CPU time is that of the processes that carry requests, as the kernel's scheduler counts it, over the requests of the
-  load with 32 connections. *Beside* is that of the others of the same gateway (for Penstock its node and control, which
-  write the ledger), per request.
+  load with 32 connections; *core busy* says whether the gateway was what held the load up. *Beside* is the CPU time of
+  its other processes per request, until they rest (for Penstock those of node and control, which write the ledger).
 - Added time is a quantile through the gateway less the same quantile straight to the upstream at the same rate, which
   is half of what the gateway reached with 32 connections. Requests leave on time whether or not others are answered.
 - Streams: 400 at once, an event each gap. A gateway that passed on less than 90 % of the events was measured again with
@@ -112,12 +113,14 @@ def _ratios(rows: Sequence[Row], row: Row, name: str) -> list[str]:
 
 def _requests(rows: Sequence[Row], direct: Medians) -> str:
     head = ["gateway", "requests/s, 1 connection", "32", "256", "32: × nginx", "× Rust"]
-    head += ["CPU µs per request", "× nginx", "× Rust", "beside", "failed"]
+    head += ["CPU µs per request", "× nginx", "× Rust", "core busy", "beside", "failed"]
     rates = ("rps_1", "rps_32", "rps_256")
     body = [["no gateway", *(number(direct.get(name)) for name in rates)]]
     for row in rows:
         cells = [row["title"], *_cells(row, *rates), *_ratios(rows, row, "rps_32")]
-        cells += [*_cells(row, "cpu_us_32"), *_ratios(rows, row, "cpu_us_32"), *_cells(row, "beside_us_32")]
+        busy = (row["figures"].get("cpu_us_32") or 0.0) * (row["figures"].get("rps_32") or 0.0) / 1e6
+        cells += [*_cells(row, "cpu_us_32"), *_ratios(rows, row, "cpu_us_32"), f"{busy:.0%}"]
+        cells += _cells(row, "beside_us_32")
         body.append([*cells, f"{row['figures'].get('failed_share') or 0.0:.1%}"])
     return "## Requests\n\n" + table(head, body)
 
@@ -154,7 +157,8 @@ def _footprint(rows: Sequence[Row]) -> str:
 
 
 def _versions(rows: Sequence[Row]) -> str:
-    body = [
-        [row["title"], row["about"], f"left out: {row['failure']}" if row["failure"] else "measured"] for row in rows
-    ]
+    body = []
+    for row in rows:
+        outcome = f"left out: {row['failure']}" if row["failure"] else "measured"
+        body.append([row["title"], row["about"], f"{outcome}; {row['remark']}" if row["remark"] else outcome])
     return "## What was compared\n\n" + table(["gateway", "version", ""], body)

@@ -14,7 +14,6 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
@@ -23,13 +22,12 @@ from pathlib import Path
 
 from bench.gateway import process, traffic
 
-_CONNECTIONS = 256  # more than half load ever has in flight at a gateway that keeps up
+_CONNECTIONS = 64  # more than half load ever has in flight at a gateway that keeps up
 _END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _TAIL_S = 2.0  # how long answers are waited for after the last request
 _WARM_S = 0.5  # from the start, left out of the figures: connections are made, caches are warm afterwards
 _MARGIN_S = 30.0
-_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +43,10 @@ class Times:
 
 
 def load(port: int, requests: Path, first: int, rate: float, seconds: float, core: int) -> Times:
-    """Load a port from a process of its own on a core."""
+    """Load a port from a process of its own on a core. Raises Unavailable."""
     command = [sys.executable, "-m", "bench.gateway.steady", str(port), str(requests), str(first)]
     command += [f"{rate:.3f}", f"{seconds + _WARM_S:.3f}"]
-    with process.pinned(core):
-        running = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT, start_new_session=True)
-    try:
-        output, _ = running.communicate(timeout=seconds + _MARGIN_S)
-    finally:
-        if running.poll() is None:
-            running.kill()
-            running.wait()
-    told = json.loads(output)
+    told = json.loads(process.told(command, core, seconds + _MARGIN_S))
     return Times(told["micros"], told["unanswered"])
 
 

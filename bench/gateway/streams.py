@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +21,6 @@ import uvloop
 
 from bench.gateway import process, traffic
 
-_ROOT = Path(__file__).parents[2]
 _EVENT = b"data: {"
 _DONE = b"[DONE]"
 _KEPT = len(_EVENT) - 1  # of one read, looked at again with the next: not enough for a whole mark
@@ -53,18 +51,10 @@ class Figures(msgspec.Struct, frozen=True):
 def load(
     port: int, requests: Path, first: int, streams: int, seconds: float, core: int, pids: tuple[int, ...]
 ) -> Figures:
-    """Load a port from a process of its own on a core."""
+    """Load a port from a process of its own on a core. Raises Unavailable."""
     command = [sys.executable, "-m", "bench.gateway.streams", str(port), str(requests), str(first)]
     command += [str(streams), str(seconds), ",".join(map(str, pids))]
-    with process.pinned(core):
-        running = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT, start_new_session=True)
-    try:
-        output, _ = running.communicate(timeout=seconds + _MARGIN_S)
-    finally:
-        if running.poll() is None:
-            running.kill()
-            running.wait()
-    return msgspec.json.decode(output, type=Figures)
+    return msgspec.json.decode(process.told(command, core, seconds + _MARGIN_S), type=Figures)
 
 
 class _Load:
@@ -85,8 +75,7 @@ class _Load:
         whole = self._pieces[self._number % len(self._pieces)].whole(self._number)
         if not short:
             return whole
-        tokens = random.randrange(2, 100)
-        return whole.replace(b'"max_tokens":100', b'"max_tokens":%3d' % tokens)
+        return whole.replace(*traffic.shorter(random.randrange(2, 100)))
 
 
 class _Connection(asyncio.Protocol):

@@ -61,6 +61,11 @@ def prepare(model: str, headers: bytes, *, stream: bool = False) -> list[Piece]:
     return [Piece(_request(number, model, headers, stream, chance)) for number in range(COUNT)]
 
 
+def shorter(tokens: int) -> tuple[bytes, bytes]:
+    """Return what to replace by what, so that a streamed request of the same length asks for these, 99 at most."""
+    return b'"max_tokens":100', b'"max_tokens":%3d' % tokens
+
+
 def write(pieces: list[Piece], path: Path) -> None:
     """Write prepared requests to a file as `wrk.lua` and `read` understand it."""
     with path.open("wb") as file:

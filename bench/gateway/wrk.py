@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import msgspec
@@ -49,17 +48,7 @@ def parse(output: str) -> Counts:
 
 
 def load(port: int, requests: Path, first: int, connections: int, seconds: float, core: int) -> Counts:
-    """Load a port for some seconds and return the counts. `first` is the number of the first request."""
+    """Load a port for some seconds; `first` is the number of the first request. Raises Unavailable."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     command += ["-s", str(_SCRIPT), f"http://127.0.0.1:{port}{traffic.PATH}", "--", str(requests), str(first)]
-    with process.pinned(core):
-        running = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-    try:
-        output, _ = running.communicate(timeout=seconds + _MARGIN_S)
-    finally:
-        if running.poll() is None:
-            running.kill()
-            running.wait()
-    return parse(output)
+    return parse(process.told(command, core, seconds + _MARGIN_S).decode())
