@@ -4,6 +4,7 @@ The request path. Read `serve` from top to bottom: that is everything that happe
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from penstock.types.errors import (
     InvalidRequest,
     MethodNotAllowed,
     ModelNotFound,
+    NoCapacity,
     PenstockError,
     UnknownPath,
 )
@@ -119,6 +121,10 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
         await _refuse(gateway, responder, error, headers)
+    except asyncio.CancelledError:
+        if gateway.draining:  # else the client has left
+            await _refuse(gateway, responder, NoCapacity("the gateway is shutting down", retry_after=1), headers)
+        raise
 
 
 async def _serve_rest(gateway: Gateway, view: View, request: Request, responder: Responder, headers: bytes) -> None:

@@ -59,7 +59,7 @@ class Host(Protocol):
 class Connection(Intake):
     """The protocol of one connection. Made by the server for each accept; gone when the peer and its task are."""
 
-    __slots__ = ("_host", "_last", "_left_alone", "_local", "_task", "_wake")
+    __slots__ = ("_host", "_last", "_left_alone", "_local", "_task", "_waited_for", "_wake")
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, local: bool) -> None:
         super().__init__(loop, host.limits, host.clock)
@@ -69,6 +69,7 @@ class Connection(Intake):
         self._wake: asyncio.Future[None] | None = None  # the task waits for a request
         self._last = False  # the connection ends with the current answer
         self._left_alone = False  # the handler itself cut the connection and is not cancelled for it
+        self._waited_for: Request | None = None  # the one behind which input was held back at the last sweep
 
     # What the event loop calls
 
@@ -136,9 +137,10 @@ class Connection(Intake):
             self.transport.close()
 
     def end(self) -> None:
-        """Close at once and cancel the task, whatever it does."""
-        self.abort()
-        if self._task is not None:
+        """Cancel the handler, which may still say a last word; without one, close at once."""
+        if self._task is None:
+            self.abort()
+        else:
             self._task.cancel()
 
     def check(self, now: float) -> None:
@@ -156,6 +158,21 @@ class Connection(Intake):
                 transport.close()
         elif self.overdue(now):
             transport.close()
+        elif self.stage == HOLD and self.blind:
+            self._look_past_waiting()
+
+    def _look_past_waiting(self) -> None:
+        """
+        More requests wait behind the current one than are read ahead: when they still do at the next sweep, they are
+        dropped.
+
+        The end of the client comes behind them, and would go unseen for as long as there is no room for all of them.
+        The connection ends with the current answer, so the client knows that they were not served.
+        """
+        if self._waited_for is self.request:
+            self._last = True
+            self.discard(DISCARD)
+        self._waited_for = self.request
 
     # The task
 
@@ -174,6 +191,11 @@ class Connection(Intake):
                     await self._host.handler(request, responder)
                     if not responder.ended and self.transport is not None:
                         raise RuntimeError("The handler returned without a complete answer.")
+                except asyncio.CancelledError:
+                    if responder.ended:
+                        self._last = True
+                        self._proceed()  # the handler's last word is still on its way
+                    raise
                 except ExchangeError as error:
                     await self._answer_error(responder, error)
                 except Exception as error:  # noqa: BLE001  a handler's bug is logged and answered, not spread

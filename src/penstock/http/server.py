@@ -27,6 +27,7 @@ __all__ = ["Handler", "Refusal", "Request", "Responder", "Server"]
 
 SWEEP_S = 0.5
 _BACKLOG = 4096
+_LAST_WORD_S = 1.0  # what clients get to take the last word of a handler that is cancelled at the end of a drain
 _CLEAN_UP_S = 5.0  # what cancelled handlers get at the end of a drain
 _ENDED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
@@ -130,6 +131,9 @@ class Server:
         cut = sum(connection.busy or connection.waiting > 0 for connection in self._connections)
         for connection in tuple(self._connections):
             connection.end()
+        await self._emptied(_LAST_WORD_S)
+        for connection in tuple(self._connections):
+            connection.abort()
         await self._emptied(_CLEAN_UP_S)
         if self._timer is not None:
             self._timer.cancel()
