@@ -53,7 +53,7 @@ def test_gateways_know_a_key_when_create_returns(tmp_path: Path) -> None:
         record = principals.keys[key.id]
         assert (record.tenant, record.models) == ("acme", ("chat",))
         assert auth.matches(record.digest, auth.digest(PEPPER, text.encode()))
-        assert auth.key_id(text) == key.id
+        assert auth.key_id(text.encode()).decode() == key.id
 
     with_keys(tmp_path, case)
 

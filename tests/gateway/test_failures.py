@@ -195,11 +195,16 @@ def test_an_exchange_that_cannot_be_settled_is_no_answer(tmp_path: Path) -> None
     with front_with_lab(tmp_path) as (front, _):
         assert front.chat().status_code == 200
         (segment,) = segments(front.home.journal)
-        first, offset = segment.read(0, 1)
+        first, opened = segment.read(0, 1)
         assert isinstance(first[0], Opened)
+        _, exchange = segment.read(0, 2)
+        reserved = segment.path.stat().st_size
         unlimited = resource.prlimit(front.pid, resource.RLIMIT_FSIZE)
-        room = segment.path.stat().st_size + offset + 20
-        resource.prlimit(front.pid, resource.RLIMIT_FSIZE, (room, unlimited[1]))
+        resource.prlimit(front.pid, resource.RLIMIT_FSIZE, (reserved, unlimited[1]))
+        # Use up what is reserved but for room for one `opened`; a refused exchange has a `settled` alone.
+        while (left := reserved - segment.read(0, 10_000)[1]) >= exchange + 64:
+            front.chat(model="none" if left < 2 * exchange + opened else "chat")
+        assert left > opened + 16
         response = front.chat()
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "journal_unavailable"

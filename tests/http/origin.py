@@ -172,7 +172,7 @@ async def ask(pool: Pool, body: bytes = b"{}", timeouts: Timeouts | None = None,
 
 async def fetch(pool: Pool, body: bytes = b"{}", timeouts: Timeouts | None = None) -> bytes:
     """Send a request, read its reply's body, close it."""
-    async with await ask(pool, body, timeouts) as answer:
+    with await ask(pool, body, timeouts) as answer:
         return await answer.read(1 << 30)
 
 

@@ -24,12 +24,12 @@ def test_a_connection_serves_one_request_after_another(uv: bool) -> None:
     async def case() -> None:
         async with Origin(answering(reply(b"one"), reply(b"two"))) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as first:
+            with await ask(pool) as first:
                 assert (pool.busy, pool.idle) == (1, 0)
                 assert await first.read(100) == b"one"
                 assert not first.reused
             assert (pool.busy, pool.idle) == (0, 1)
-            async with await ask(pool) as second:
+            with await ask(pool) as second:
                 assert await second.read(100) == b"two"
                 assert second.reused
             assert origin.connections == 1
@@ -51,7 +51,7 @@ def test_the_request_is_written_as_asked() -> None:
         async with Origin(script) as origin:
             pool = Pool(Address(host="127.0.0.1", port=origin.port, path="/base"))
             for method, body in ((b"POST", b"hello"), (b"POST", b""), (b"GET", b""), (b"HEAD", b"")):
-                async with await pool.request(method, b"/v1?q=1", b"x-a: 1\r\nx-b: 2\r\n", body, Timeouts()):
+                with await pool.request(method, b"/v1?q=1", b"x-a: 1\r\nx-b: 2\r\n", body, Timeouts()):
                     pass
             await pool.aclose()
         host = b"127.0.0.1:%d" % origin.port
@@ -104,8 +104,8 @@ def test_as_many_connections_as_requests_at_once_and_as_many_kept_as_wanted() ->
             assert (pool.busy, origin.connections) == (4, 4)
             for answer in replies:
                 assert await answer.read(100) == b"ok"
-                await answer.aclose()
-                await answer.aclose()  # once is enough
+                answer.close()
+                answer.close()  # once is enough
             assert (pool.busy, pool.idle) == (0, 2)
             await pool.aclose()
 
@@ -120,7 +120,7 @@ def test_idle_connections_are_closed_in_time_and_the_freshest_is_used_first() ->
             replies = [await ask(pool) for _ in range(3)]
             for answer in replies:
                 await answer.read(100)
-                await answer.aclose()
+                answer.close()
                 clock.now += 10
             assert pool.idle == 3  # idle for 30, 20 and 10 s
             pool.sweep()
@@ -130,7 +130,7 @@ def test_idle_connections_are_closed_in_time_and_the_freshest_is_used_first() ->
             pool.sweep()
             assert pool.idle == 1
             clock.now += 15
-            async with await ask(pool) as answer:  # no sweep was needed to see that it is too old
+            with await ask(pool) as answer:  # no sweep was needed to see that it is too old
                 assert not answer.reused
             assert origin.connections == 4
             await pool.aclose()
@@ -183,7 +183,7 @@ def test_what_happens_to_an_idle_connection_ends_it(what: str) -> None:
             assert pool.idle == 1
             go.set()
             await until(lambda: pool.idle == 0)
-            async with await ask(pool) as answer:
+            with await ask(pool) as answer:
                 assert not answer.reused
                 assert await answer.read(100) == b"ok"
             await pool.aclose()
@@ -203,7 +203,7 @@ def test_an_unread_reply_that_is_left_cuts_the_connection() -> None:
 
         async with Origin(script) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as answer:
+            with await ask(pool) as answer:
                 assert await answer.chunk() == b"first"
             assert (pool.busy, pool.idle) == (0, 0)
             await asyncio.wait_for(gone.wait(), 20)
@@ -228,7 +228,7 @@ def test_closing_the_pool_ends_what_is_in_progress() -> None:
             assert await answer.chunk() == b"first"
             with pytest.raises(UpstreamFailed):
                 await answer.chunk()
-            await answer.aclose()
+            answer.close()
             assert pool.busy == 0
             with pytest.raises(UpstreamUnreachable, match="no longer used"):
                 await ask(pool)
@@ -294,7 +294,7 @@ def test_closing_a_reply_while_another_task_reads_it_ends_the_reading() -> None:
             answer = await ask(pool)
             reading = asyncio.create_task(answer.read(100))
             await turns()
-            await answer.aclose()
+            answer.close()
             with pytest.raises(UpstreamFailed, match="closed on our side"):
                 await reading
             assert pool.busy == 0

@@ -105,7 +105,7 @@ def test_silence_in_the_body_counts_only_while_the_reader_waits() -> None:
             asking = asyncio.create_task(ask(pool, timeouts=Timeouts(idle_s=20)))
             await stage.asked.wait()
             await stage.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-            async with await asking as got:
+            with await asking as got:
                 stage.pass_time(pool, 30)  # nobody waits
                 for _ in range(2):
                     reading = asyncio.create_task(got.chunk())
@@ -138,7 +138,7 @@ def test_waiting_in_turns_is_still_one_silence() -> None:
             asking = asyncio.create_task(ask(pool, timeouts=LIMITS))
             await stage.asked.wait()
             await stage.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
-            async with await asking as got:
+            with await asking as got:
                 for _ in range(2):
                     reading = asyncio.create_task(got.chunk())
                     await turns()
@@ -162,7 +162,7 @@ def test_the_total_counts_from_the_call_to_the_last_byte() -> None:
             await stage.asked.wait()
             stage.pass_time(pool, 9)
             await stage.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfirst")
-            async with await asking as got:
+            with await asking as got:
                 stage.pass_time(pool, 90.9)
                 assert await got.chunk() == b"first"
                 reading = asyncio.create_task(got.chunk())
@@ -183,7 +183,7 @@ def test_a_reply_that_is_complete_has_met_its_deadlines() -> None:
             asking = asyncio.create_task(ask(pool, timeouts=LIMITS))
             await stage.asked.wait()
             await stage.send(reply(b"hello"))
-            async with await asking as got:
+            with await asking as got:
                 stage.pass_time(pool, 1000)
                 assert await got.read(5) == b"hello"
             stage.pass_time(pool, 1000)
@@ -198,13 +198,15 @@ def test_no_limits() -> None:
         stage = Stage()
         async with stage.origin:
             pool = Pool(stage.origin.address, clock=stage.clock)
-            asking = asyncio.create_task(ask(pool, timeouts=Timeouts(None, None, None, None)))
+            asking = asyncio.create_task(
+                ask(pool, timeouts=Timeouts(connect_s=None, first_byte_s=None, idle_s=None, total_s=None))
+            )
             await stage.asked.wait()
             stage.pass_time(pool, 1e9)
             await stage.send(b"HTTP/1.1 200 OK\r\n")
             stage.pass_time(pool, 1e9)
             await stage.send(b"content-length: 2\r\n\r\n")
-            async with await asking as got:
+            with await asking as got:
                 reading = asyncio.create_task(got.read(2))
                 await turns()
                 stage.pass_time(pool, 1e9)

@@ -208,7 +208,7 @@ def test_a_name_that_moves_takes_its_connections_along() -> None:
             await turns()
             assert pool.idle == 0
             assert await held.read(10) == b"old"
-            await held.aclose()
+            held.close()
             assert pool.idle == 0  # it was in use when the name moved, and went then
             assert await fetch(pool) == b"new"
             assert (old.connections, new.connections, zone.asked) == (2, 1, 2)
@@ -229,7 +229,7 @@ def test_new_connections_ask_again_when_the_answer_is_old() -> None:
             held += await asyncio.gather(*(ask(pool) for _ in range(3)))
             assert zone.asked == 2  # three connections at once, one question
             for got in held:
-                await got.aclose()
+                got.close()
             await pool.aclose()
 
     run(case())
@@ -248,7 +248,7 @@ def test_a_name_server_that_fails() -> None:
                 pool.sweep()
                 await turns()
             assert zone.asked == 2  # not at every sweep
-            async with await ask(pool) as kept:  # what is connected stays of use
+            with await ask(pool) as kept:  # what is connected stays of use
                 assert kept.reused
                 with pytest.raises(UpstreamUnreachable, match=r"name models\.test could not be resolved"):
                     await ask(pool)
@@ -256,8 +256,8 @@ def test_a_name_server_that_fails() -> None:
             zone.addresses = ["127.0.0.1"]
             first, second = await ask(pool), await ask(pool)
             assert (first.reused, second.reused) == (True, False)
-            await first.aclose()
-            await second.aclose()
+            first.close()
+            second.close()
             await pool.aclose()
 
     run(case())

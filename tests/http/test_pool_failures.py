@@ -63,7 +63,7 @@ def test_a_kept_connection_that_closes_without_a_byte_is_replaced_once(how: Scri
         async with Origin(script) as origin:
             pool = Pool(origin.address)
             assert await fetch(pool, b"one") == b"one"
-            async with await ask(pool, b"2" * size) as got:
+            with await ask(pool, b"2" * size) as got:
                 assert not got.reused
                 assert await got.read(size) == b"2" * size
             assert [len(body) for body in seen] == [3, size, size]
@@ -187,7 +187,7 @@ def test_a_reader_that_does_not_read_stops_the_upstream(uv: bool) -> None:
 
         async with Origin(script) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as got:
+            with await ask(pool) as got:
                 before = -1
                 while written != before:  # until nothing moves any more for a while of turns
                     before = written
@@ -239,7 +239,7 @@ def test_an_answer_before_the_request_is_written_is_delivered_and_the_connection
 
         async with Origin(script) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool, b"x" * 20_000_000) as got:
+            with await ask(pool, b"x" * 20_000_000) as got:
                 assert got.status == 413
                 assert await got.read(100) == b"too large"
             assert (pool.busy, pool.idle) == (0, 0)
@@ -273,7 +273,7 @@ def test_the_rest_of_a_request_is_not_sent_after_its_answer_nor_the_connection_r
 
         async with Origin(script) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool, b"x" * size) as got:
+            with await ask(pool, b"x" * size) as got:
                 assert await got.read(100) == b"too large"
             assert (pool.busy, pool.idle) == (0, 0)
             await pool.aclose()

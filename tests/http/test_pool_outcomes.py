@@ -59,7 +59,7 @@ async def one(outcome: str, pool: Pool, dead: Pool) -> None:
     body = outcome.encode()
     limits = Timeouts(first_byte_s=1 if outcome == "slow" else None, idle_s=None, total_s=None)
     if outcome == "left":
-        async with await ask(pool, body) as got:
+        with await ask(pool, body) as got:
             assert await got.chunk() == b"first"
     elif outcome in ERRORS:
         with pytest.raises(ERRORS[outcome]):
@@ -88,7 +88,7 @@ def test_nothing_is_left_after_any_mixture_of_outcomes(outcomes: list[str], toge
             with pytest.raises(NoCapacity):
                 await ask(pool)
             for got in held:
-                await got.aclose()
+                got.close()
             assert pool.busy == 0
             await pool.aclose()
 

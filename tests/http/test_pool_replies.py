@@ -77,7 +77,7 @@ def test_a_reply_split_at_every_byte(name: str, uv: bool) -> None:
         async with Origin(script) as origin:
             pool = Pool(origin.address)
             for at in range(count):
-                async with await ask(pool) as got:
+                with await ask(pool) as got:
                     assert await got.read(100) == body
                     assert got.status == int(answer.rpartition(b"HTTP/1.")[2][2:5])
                     assert got.reused == (kept and at > 0)
@@ -129,7 +129,7 @@ def test_headers_are_lower_case_and_joined() -> None:
     async def case() -> None:
         async with Origin(answering(INTERIM + GOOD["length"][0])) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as got:
+            with await ask(pool) as got:
                 assert got.headers == {b"content-length": b"5", b"x-a": b"", b"x-b": b"one, two"}
             await pool.aclose()
 
@@ -140,7 +140,7 @@ def test_trailers_are_no_headers() -> None:
     async def case() -> None:
         async with Origin(answering(GOOD["chunked"][0])) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as got:
+            with await ask(pool) as got:
                 await got.read(100)
                 assert list(got.headers) == [b"transfer-encoding"]
             await pool.aclose()
@@ -152,7 +152,7 @@ def test_what_came_before_a_failure_is_handed_out_first() -> None:
     async def case() -> None:
         async with Origin(then_closing(BAD["chunk size is no number"])) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as got:
+            with await ask(pool) as got:
                 assert await got.chunk() == b"hello"
                 for _ in range(2):
                     with pytest.raises(UpstreamFailed, match="malformed answer: Invalid character in chunk size"):
@@ -168,7 +168,7 @@ def test_the_reply_to_head_has_no_body(length: bytes) -> None:
         async with Origin(answering(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % length)) as origin:
             pool = Pool(origin.address)
             for _ in range(2):
-                async with await ask(pool, b"", method=b"HEAD") as got:
+                with await ask(pool, b"", method=b"HEAD") as got:
                     assert await got.read(100) == b""
                     assert b": ".join(next(iter(got.headers.items()))) == length
             assert pool.busy == 0
@@ -255,11 +255,10 @@ def test_read_has_a_limit() -> None:
     async def case() -> None:
         async with Origin(answering(reply(b"0123456789"))) as origin:
             pool = Pool(origin.address)
-            async with await ask(pool) as got:
+            with await ask(pool) as got:
                 assert await got.read(10) == b"0123456789"
-            async with await ask(pool) as got:
-                with pytest.raises(UpstreamFailed, match="over 9 bytes"):
-                    await got.read(9)
+            with await ask(pool) as got, pytest.raises(UpstreamFailed, match="over 9 bytes"):
+                await got.read(9)
             await pool.aclose()
 
     run(case())

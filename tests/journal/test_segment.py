@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from zlib import crc32
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,12 +81,12 @@ def test_a_file_cut_anywhere_yields_the_whole_records_before_the_cut(data: st.Da
     directory = Path(os.environ["PYTEST_TMP"]) / f"{data.draw(st.integers(0, 10**12))}-{os.urandom(4).hex()}"
     directory.mkdir()
     writer = Writer(directory, "gateway-0")
-    ends = []
-    (path,) = directory.iterdir()
     for number in range(4):
         writer.append(settled(number))
-        ends.append(path.stat().st_size)
     writer.close()
+    (path,) = directory.iterdir()
+    ends = [Segment(path).read(0, count)[1] for count in range(1, 5)]
+    assert ends[-1] == path.stat().st_size
     cut = data.draw(st.integers(0, ends[-1]))
     os.truncate(path, cut)
     records, offset = Segment(path).read(0, 100)
@@ -108,25 +109,68 @@ def test_any_bytes_can_be_read(content: bytes) -> None:
     assert records == []
 
 
-def test_a_disk_that_fills_up_within_a_record_leaves_the_segment_readable(tmp_path: Path) -> None:
-    """A file size limit stands for the full disk: the kernel then writes a part of the record, as it does there."""
+def test_a_disk_that_fills_up_leaves_the_segment_readable(tmp_path: Path) -> None:
+    """A file size limit stands for the full disk."""
     writer = Writer(tmp_path, "gateway-0")
     writer.append(opened(1))
     (path,) = tmp_path.iterdir()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+    fits = 0
     try:
-        with pytest.raises(JournalError, match="no space left"):
-            writer.append(opened(2))
+        with pytest.raises(JournalError, match="the journal cannot be written"):
+            while fits < 10_000:
+                writer.append(opened(2 + fits))
+                fits += 1
         with pytest.raises(JournalError):
-            writer.append(opened(3))
+            writer.append(opened(0))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    writer.append(opened(4))
-    assert [record.id for record in everything(tmp_path)] == ["req-1", "req-4"]
+    writer.append(opened(99))
+    assert [record.id for record in everything(tmp_path)] == [
+        *(f"req-{number}" for number in range(1, fits + 2)), "req-99",
+    ]  # fmt: skip
     writer.close()
+
+
+def test_records_larger_than_what_is_reserved_at_a_time(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    large = [msgspec.structs.replace(settled(number), error=str(number) * 400_000) for number in range(5)]
+    for record in large:
+        writer.append(record)
+        writer.append(opened(9))
+    assert [record for record in everything(tmp_path) if isinstance(record, Settled)] == large
+    with pytest.raises(JournalError, match="too large"):
+        writer.append(msgspec.structs.replace(settled(1), error="x" * 1024 * 1024))
+    writer.append(opened(10))
+    assert everything(tmp_path)[-1] == opened(10)
+    writer.close()
+
+
+def test_what_is_reserved_is_given_back(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    writer.append(opened(1))
+    (segment,) = segments(tmp_path)
+    _, end = segment.read(0, 10)
+    assert (segment.waiting(0) > 0, segment.waiting(end)) == (True, 0)
+    writer.close()
+    assert segment.path.stat().st_size == end
+    assert not segment.damaged(end)
+
+
+def test_a_record_that_was_being_copied_at_the_end_is_no_damage(tmp_path: Path) -> None:
+    """The payload goes first, so what a `kill -9` in between leaves has a header of zeros."""
+    writer = Writer(tmp_path, "gateway-0")
+    writer.append(opened(1))
+    (segment,) = segments(tmp_path)
+    _, end = segment.read(0, 10)
+    with segment.path.open("r+b") as file:
+        file.seek(end + 8)
+        file.write(b"half a payload")
+    assert segment.read(end, 10) == ([], end)
+    assert not segment.damaged(end)
 
 
 def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
@@ -179,5 +223,5 @@ def test_bytes_that_are_all_there_and_no_record_are_damage(tmp_path: Path) -> No
     assert not damaged(header[:7])
     assert not damaged(header + payload[:-1])
     assert damaged(header + payload)
-    assert damaged(bytes(64))
+    assert not damaged(bytes(64)), "space that was reserved"
     assert damaged(b"\xff" * 8)

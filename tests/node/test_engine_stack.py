@@ -56,7 +56,7 @@ async def generate(replica: Replica, tokens: int) -> int:
     body = msgspec.json.encode({"prompt": "Hello", "max_tokens": tokens, "ignore_eos": True})
     try:
         headers = b"content-type: application/json\r\n"
-        async with await pool.request(b"POST", b"/v1/completions", headers, body, Timeouts(total_s=60)) as reply:
+        with await pool.request(b"POST", b"/v1/completions", headers, body, Timeouts(total_s=60)) as reply:
             content = await reply.read(1_000_000)
         assert reply.status == 200, content
         tokens_generated: int = msgspec.json.decode(content)["usage"]["completion_tokens"]

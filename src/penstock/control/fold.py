@@ -84,11 +84,10 @@ class Fold:
         count = waiting = 0
         for segment in segments(self._journal):
             try:
-                size = segment.path.stat().st_size
+                waiting += segment.waiting(positions.get(segment.path.name, 0))
             except FileNotFoundError:
                 continue
             count += 1
-            waiting += max(0, size - positions.get(segment.path.name, 0))
         return count, waiting
 
     async def _fold_all(self) -> None:

@@ -98,13 +98,11 @@ class Keys:
 
     async def authenticate(self, presented: str) -> Key | None:
         """Return the valid key whose text this is, or None."""
-        key_id = auth.key_id(presented)
-        if key_id is None:
-            return None
-        key = await self.get(key_id)
+        given = presented.encode()
+        key = await self.get(auth.key_id(given).decode("latin-1"))
         if key is None or key.revoked_at_ns is not None:
             return None
-        return key if auth.matches(key.digest, auth.digest(self._pepper, presented.encode())) else None
+        return key if auth.matches(key.digest, auth.digest(self._pepper, given)) else None
 
     async def _check_pepper(self) -> None:
         check = auth.digest(self._pepper, _CHECK.encode())

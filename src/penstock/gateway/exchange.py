@@ -20,13 +20,15 @@ _MAX_TRACESTATE = 512
 class Exchange(msgspec.Struct):
     """
     Attributes:
+        id_line: ready-made header line with the request's id, for the client and for the upstream.
         deadline: clock time by which the answer must be complete.
         first_token_deadline: clock time by which the deployment being tried must have sent its first content.
         counts_first_choice: the upstream reports the usage of the first of several choices only, as llama.cpp does.
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
+        answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
     """
 
-    id: str
+    id_line: bytes
     view: View
     call: Call
     model: Model
@@ -36,12 +38,11 @@ class Exchange(msgspec.Struct):
     deadline: float
     first_token_deadline: float = 0.0
     counts_first_choice: bool = False
+    answer_lines: bytes = b""
 
     def headers(self) -> bytes:
         """Return the header lines that every answer of an exchange carries."""
-        lines = b"x-request-id: " + self.id.encode() + b"\r\n"
-        deployment = self.account.deployment
-        return lines + b"x-penstock-deployment: " + deployment.encode() + b"\r\n" if deployment else lines
+        return self.id_line + self.answer_lines
 
 
 def trace_context(headers: Mapping[bytes, bytes]) -> tuple[str, bytes]:

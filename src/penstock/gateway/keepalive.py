@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from penstock.gateway.dialects import events
 from penstock.gateway.exchange import Exchange
@@ -24,8 +25,7 @@ class KeepAlive:
     """
     Breaks the silences of one streamed exchange for as long as its block lasts.
 
-    It has one timer, which is not set anew for what is sent: when it is due, it looks how long ago that was. For
-    exchanges that are not streamed it does nothing.
+    It has one timer, which is not set anew for what is sent: when it is due, it looks how long ago that was.
 
     Attributes:
         spoke: clock time at which the client was last sent something; set by whoever sends it.
@@ -63,10 +63,10 @@ class KeepAlive:
             left = self._after_s
         self._timer = asyncio.get_running_loop().call_later(left, self._look)
 
-    def __enter__(self) -> None:
-        if self._exchange.call.stream:
-            self.spoke = self._clock()
-            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._look)
+    def __enter__(self) -> Self:
+        self.spoke = self._clock()
+        self._timer = asyncio.get_running_loop().call_later(self._after_s, self._look)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

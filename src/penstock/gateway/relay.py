@@ -15,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.gateway.dialects import errors, events
+from penstock.gateway.dialects.operation import Call
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import usage
@@ -27,7 +28,15 @@ from penstock.types.usage import Usage, UsageSource
 _OK = 200
 _MAX_REPLY = 64 * 1024 * 1024
 _MAX_HELD = 1024 * 1024  # bytes of content-free events held before the status line
+_WHOLE_HEADERS = b"%b%bcontent-type: application/json\r\nx-penstock-cost-usd: %b\r\n"
 _END_S = 0.1  # how long the last bytes of a stream's framing are waited for, so that its connection can be kept
+
+
+class _Whole(usage.Reporting):
+    """What a reply must have to be one; usage that is not as it should be is no reason to call it broken."""
+
+    choices: list[msgspec.Raw] | None = None
+    data: list[msgspec.Raw] | None = None
 
 
 class _Message(msgspec.Struct):
@@ -46,12 +55,13 @@ class _Answer(msgspec.Struct):
         return spoken + len(self.text)
 
 
-class _Whole(msgspec.Struct):
+class _Unreported(msgspec.Struct):
     choices: list[_Answer] | None = None
     data: list[msgspec.Raw] | None = None
 
 
 _decode_whole = msgspec.json.Decoder(_Whole).decode
+_decode_unreported = msgspec.json.Decoder(_Unreported).decode
 
 
 async def relay_whole(exchange: Exchange, reply: Reply) -> None:
@@ -65,20 +75,29 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
         JournalError: the exchange could not be settled; nothing was sent.
     """
     account, call = exchange.account, exchange.call
-    body = await _read(reply)
-    try:
-        whole = _decode_whole(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
-    if whole.choices is None and whole.data is None:
-        raise UpstreamUnusable("the upstream's reply is an error in spite of its status 200")
-    generated = sum(answer.size for answer in whole.choices or ())
-    found = usage.reported(body) or usage.estimated(call.prompt_bytes, generated)
+    body = await reply.read(_MAX_REPLY)
+    found = _usage_of(body, call)
     account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     account.settle(Outcome.ANSWERED, _OK)
-    cost = usd(account.cost_nano).encode()
-    headers = exchange.headers() + b"content-type: application/json\r\nx-penstock-cost-usd: " + cost + b"\r\n"
+    headers = _WHOLE_HEADERS % (exchange.id_line, exchange.answer_lines, usd(account.cost_nano).encode())
     await exchange.responder.send(_OK, headers, body)
+
+
+def _usage_of(body: bytes, call: Call) -> Usage:
+    """Return the usage that a whole reply reports, or an estimate from its size; raise when it is no reply."""
+    try:
+        try:
+            whole: _Whole | _Unreported = _decode_whole(body)
+        except msgspec.ValidationError:  # of the usage, perhaps
+            whole = _decode_unreported(body)
+        if whole.choices is None and whole.data is None:
+            raise UpstreamUnusable("the upstream's reply is an error in spite of its status 200")
+        if isinstance(whole, _Whole) and (found := usage.believed(whole)) is not None:
+            return found
+        generated = sum(answer.size for answer in _decode_unreported(body).choices or ())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
+    return usage.estimated(call.prompt_bytes, generated)
 
 
 async def relay_stream(exchange: Exchange, reply: Reply, keep_alive: KeepAlive, clock: Callable[[], float]) -> None:
@@ -98,16 +117,6 @@ async def relay_stream(exchange: Exchange, reply: Reply, keep_alive: KeepAlive, 
         await stream.fail(error)
     finally:
         stream.count()  # also when the client left: what was delivered is billed
-
-
-async def _read(reply: Reply) -> bytes:
-    pieces, size = [], 0
-    while data := await reply.chunk():
-        pieces.append(data)
-        size += len(data)
-        if size > _MAX_REPLY:
-            raise UpstreamUnusable("the upstream's reply is over 64 MiB")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class _Stream:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import unquote
 
 import msgspec
@@ -18,10 +19,9 @@ from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering.account import Account, Books
 from penstock.gateway.relay import relay_stream, relay_whole
-from penstock.gateway.routing.choose import plan
+from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.upstream.attempt import Dispatcher
-from penstock.gateway.view import EMPTY, View
-from penstock.http.pool import Reply
+from penstock.gateway.view import EMPTY, Route, View
 from penstock.http.server import Refusal, Request, Responder
 from penstock.snapshot.config import Model
 from penstock.types.errors import (
@@ -56,6 +56,13 @@ class Gateway:
         self.clock = clock
         self.view: View = EMPTY
         self.draining = False
+        self._prefix = "req-" + os.urandom(12).hex()  # of this process; a number makes it a request's
+        self._number = 0
+
+    def new_id(self) -> str:
+        """Return an id that no other request has, of this worker or any other."""
+        self._number = number = self._number + 1
+        return f"{self._prefix}{number:08x}"
 
     def follow(self, view: View) -> None:
         """Use a new view from the next exchange on."""
@@ -75,8 +82,8 @@ class Gateway:
 
 async def serve(gateway: Gateway, request: Request, responder: Responder) -> None:
     """Answer one request, whatever it is."""
-    view, request_id = gateway.view, "req-" + os.urandom(16).hex()
-    headers = b"x-request-id: " + request_id.encode() + b"\r\n"
+    view, request_id = gateway.view, gateway.new_id()
+    headers = id_line = b"x-request-id: %b\r\n" % request_id.encode()
     try:
         operation = openai.OPERATIONS.get(request.path)
         if operation is None:
@@ -90,32 +97,29 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         # dialect
         if request.headers.get(b"content-encoding", b"identity") != b"identity":
             raise InvalidRequest("the body is encoded; send it as it is", code="unsupported_encoding")
-        call = openai.parse(operation, await request.body())
+        call = openai.parse(operation, request.whole or await request.body())
         view = gateway.view  # a long upload may have outlived the one it began with
 
         # metering: from here on the exchange is settled exactly once, however it ends
-        with Account(gateway.books, request_id, caller, call, request.received) as account:
+        with Account(gateway.books, request_id, caller, call, request.received, [caller.explained]) as account:
             account.trace_id, trace = trace_context(request.headers)
 
             # routing
-            model = _model(view, caller, call.model)
+            route = _route(view, caller, call.model)
+            model, plan = route.model, route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
             account.label = model.name
-            order = plan(model, random.random())  # noqa: S311  # spreads load, guards nothing
-            account.explain("route", f"{model.name}: {', then '.join(order)}")
+            account.explanation.append(plan.explained)
             deadline = request.received + model.total_s
-            exchange = Exchange(request_id, view, call, model, account, responder, trace, deadline)
-            keep_alive = KeepAlive(exchange, gateway.clock)
+            exchange = Exchange(id_line, view, call, model, account, responder, trace, deadline)
 
             # upstream, and the answer on its way back
-            async def relay(reply: Reply) -> None:
-                if call.stream:
-                    await relay_stream(exchange, reply, keep_alive, gateway.clock)
-                else:
-                    await relay_whole(exchange, reply)
-
             try:
-                with keep_alive:
-                    await gateway.dispatcher.run(exchange, order, relay)
+                if call.stream:
+                    with KeepAlive(exchange, gateway.clock) as keep_alive:
+                        stream = partial(relay_stream, keep_alive=keep_alive, clock=gateway.clock)
+                        await gateway.dispatcher.run(exchange, plan, stream)
+                else:
+                    await gateway.dispatcher.run(exchange, plan, relay_whole)
             finally:
                 headers = exchange.headers()
         gateway.books.metrics.responded(account.status)
@@ -142,10 +146,10 @@ async def _serve_rest(gateway: Gateway, view: View, request: Request, responder:
         return await responder.send(_OK if ready else 503, _JSON + (b"" if ready else b"retry-after: 1\r\n"), verdict)
     caller = _caller(gateway, view, request)
     if path == _MODELS:
-        listing = [_described(model) for model in view.models.values() if caller.may_use(model.name)]
+        listing = [_described(route.model) for name, route in view.routes.items() if caller.may_use(name)]
         answer: object = {"object": "list", "data": listing}
     else:
-        answer = _described(_model(view, caller, unquote(path.removeprefix(_MODELS + "/"))))
+        answer = _described(_route(view, caller, unquote(path.removeprefix(_MODELS + "/"))).model)
     gateway.books.metrics.responded(_OK)
     return await responder.send(_OK, headers + _JSON, msgspec.json.encode(answer))
 
@@ -155,14 +159,14 @@ def _caller(gateway: Gateway, view: View, request: Request) -> Caller:
     return LOCAL if request.local else authenticate(request.headers, view.callers, gateway.pepper)
 
 
-def _model(view: View, caller: Caller, name: str) -> Model:
-    """Return a model; one the caller may not use looks as if it did not exist."""
-    model = view.models.get(name)
-    if model is None or not caller.may_use(name):
+def _route(view: View, caller: Caller, name: str) -> Route:
+    """Return how a model is answered; one the caller may not use looks as if it did not exist."""
+    route = view.routes.get(name)
+    if route is None or not caller.may_use(name):
         raise ModelNotFound(
             f"The model '{name[:_MAX_ECHO]}' does not exist or you do not have access to it.", param="model"
         )
-    return model
+    return route
 
 
 def _described(model: Model) -> Mapping[str, object]:

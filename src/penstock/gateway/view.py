@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.gateway.identity.caller import Caller
+from penstock.gateway.identity.caller import Callers
+from penstock.gateway.routing import choose
 from penstock.gateway.upstream import secrets
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
@@ -38,6 +39,7 @@ class Place(msgspec.Struct, frozen=True):
         engine: its replicas are ours.
         coming: a replica is starting or about to be restarted, so waiting makes sense.
         problem: why there is no endpoint, as one sentence, or empty.
+        answer_lines: ready-made header lines of what it answers.
     """
 
     name: str
@@ -50,20 +52,50 @@ class Place(msgspec.Struct, frozen=True):
     engine: bool
     coming: bool
     problem: str
+    answer_lines: bytes
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """
+    Which deployments to try, with what is the same for every exchange that does.
+
+    Attributes:
+        names: in order.
+        prices: of those that are known; the dearest is reserved.
+        explained: for the explanation of an exchange.
+    """
+
+    names: tuple[str, ...]
+    prices: tuple[Price, ...]
+    explained: tuple[str, str]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """
+    How a model is answered.
+
+    Attributes:
+        ends: of the shares of its targets, see `routing.choose`.
+        plans: one for each target.
+    """
+
+    model: Model
+    ends: tuple[float, ...]
+    plans: tuple[Plan, ...]
 
 
 class View(msgspec.Struct, frozen=True):
     """One consistent state of everything a request path reads."""
 
-    models: Mapping[str, Model]
+    routes: Mapping[str, Route]
     places: Mapping[str, Place]
-    callers: Mapping[str, tuple[bytes, Caller]]
+    callers: Callers
     settings: GatewaySettings
 
     @property
     def ready(self) -> bool:
         """Tell whether some model can be answered now (or none is configured at all)."""
-        names = {name for model in self.models.values() for name in (*_targets(model), *model.fallback)}
+        names = {name for route in self.routes.values() for plan in route.plans for name in plan.names}
         return not names or any(self.places[name].endpoints for name in names if name in self.places)
 
 
@@ -72,7 +104,7 @@ EMPTY = View({}, {}, {}, GatewaySettings())
 
 def compile_view(
     config: Config,
-    callers: Mapping[str, tuple[bytes, Caller]],
+    callers: Callers,
     fleet: Fleet | None,
     endpoints: Endpoints,
     environ: Mapping[str, str],
@@ -90,11 +122,17 @@ def compile_view(
     }
     longest_s = max((model.total_s for model in config.models.values()), default=0.0)
     endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
-    return View(config.models, places, callers, config.gateway)
+    routes = {name: _route(model, places) for name, model in config.models.items()}
+    return View(routes, places, callers, config.gateway)
 
 
-def _targets(model: Model) -> tuple[str, ...]:
-    return tuple(target.deployment for target in model.targets)
+def _route(model: Model, places: Mapping[str, Place]) -> Route:
+    plans = []
+    for target in range(len(model.targets)):
+        names = choose.order(model, target)
+        prices = tuple(places[name].price for name in names if name in places)
+        plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
+    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans))
 
 
 def _described(replica: Replica) -> str:
@@ -138,4 +176,5 @@ def _place(
         engine=deployment.engine,
         coming=coming and (not replicas or any(replica.state in _COMING for replica in replicas)),
         problem=problem,
+        answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
     )

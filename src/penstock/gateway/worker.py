@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ import setproctitle
 import uvloop
 
 from penstock.auth import pepper
-from penstock.gateway.identity.caller import Caller, compile_callers
+from penstock.gateway.identity.caller import Callers, compile_callers
 from penstock.gateway.metering.account import Books
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.serve import Gateway
@@ -104,17 +104,17 @@ class Worker:
         PenstockError: it cannot start: the secret, the certificate, the journal.
     """
 
-    def __init__(self, arguments: Arguments, link: Link | None) -> None:
+    def __init__(self, arguments: Arguments, link: Link | None, line: Callable[[log.Line], None] | None = None) -> None:
         secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
         self._metrics = Metrics()
         self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
         self._endpoints = Endpoints(os.environ, time.monotonic)
-        self._callers: dict[str, tuple[bytes, Caller]] = {}
+        self._callers: Callers = {}
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
-        books = Books(self._journal, self._metrics, time.monotonic)
+        books = Books(self._journal, self._metrics, time.monotonic, line)
         self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -238,10 +238,10 @@ class Worker:
         self._metrics_due = now + max(_METRICS_S, _METRICS_SHARE * (now - began))
 
 
-async def _run(arguments: Arguments) -> None:
+async def _run(arguments: Arguments, line: Callable[[log.Line], None] | None) -> None:
     link = await Link.open(arguments.link, _node_gone) if arguments.link >= 0 else None
     with link.reporting() if link is not None else contextlib.nullcontext():
-        await Worker(arguments, link).run()
+        await Worker(arguments, link, line).run()
 
 
 def _node_gone() -> None:
@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = log.configure(f"gateway {arguments.index}")
 
     try:
-        uvloop.run(_run(arguments))
+        uvloop.run(_run(arguments, handler.take if _log.isEnabledFor(logging.INFO) else None))
     except PenstockError as error:
         _log.error("%s", error)
         return CANNOT_START

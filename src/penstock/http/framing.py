@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -10,6 +11,10 @@ HEAD_BYTES: Final = 64 * 1024
 """Bound of a reply's head, interim replies included, and of what comes between two bytes of a body (trailers, say)."""
 
 HEADER_COUNT: Final = 200
+
+_REMEMBERED: Final = 4096  # bytes of a head that is kept for comparison with the next
+_DIGITS: Final = 19
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 
 # The stages of a `Framing`.
 IDLE: Final = 0  # no reply is expected
@@ -22,6 +27,9 @@ DEAD: Final = 4  # broken, or broken off: nothing more can be read
 class Framing:
     """
     The reply in progress on one connection, and one after another the next.
+
+    An upstream repeats itself: a reply that comes in one piece, with a head that equals the last one byte for byte
+    around the digits of its Content-Length, is cut without being taken apart.
 
     Attributes:
         stage: see above.
@@ -38,10 +46,13 @@ class Framing:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.problem = ""
         self.cause: Exception | None = None
-        self.begin(no_body=False)
+        self._before = b"\x00"  # the head of the last reply that came in one piece, around its length
+        self._after = b""
+        self._known: tuple[int, dict[bytes, bytes]] = (0, {})
+        self.begin()
         self.stage = IDLE
 
-    def begin(self, *, no_body: bool) -> None:
+    def begin(self, no_body: bool = False) -> None:
         """
         Expect a reply.
 
@@ -87,11 +98,15 @@ class Framing:
         size = self.size
         try:
             if self.stage == HEAD:
+                if data.startswith(self._before) and not self._fed and not self._no_body and self._known_reply(data):
+                    return
                 self._fed += len(data)
                 if self._fed > HEAD_BYTES:
                     self._feed_end_of_head(parser, data)
                 else:
                     parser.feed_data(data)
+                    if self.stage == DONE and self.keep_alive and self._fed == len(data):
+                        self._remember(data)
                 return
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
@@ -107,6 +122,37 @@ class Framing:
         self._between += len(data)
         if self._between > HEAD_BYTES and self.stage == BODY:
             self._broken(f"more than {HEAD_BYTES // 1024} KiB without any of its body")
+
+    def _known_reply(self, data: bytes) -> bool:
+        """Take a whole reply whose head is known; it starts with the known beginning. False when it is another."""
+        after = self._after
+        start = len(self._before)
+        end = data.find(after, start, start + _DIGITS + len(after))
+        if end < 0:
+            return False
+        digits = data[start:end]
+        body = data[end + len(after) :]
+        if not digits.isdigit() or int(digits) != len(body) or not body:
+            return False
+        self._fed = len(data)
+        self.began = True
+        self.status, headers = self._known
+        self.headers = headers.copy()
+        self.headers[b"content-length"] = digits
+        self.keep_alive = True
+        self._chunks.append(body)
+        self.size = len(body)
+        self.stage = DONE
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of a reply that came in one piece and leaves the connection open."""
+        end = data.find(b"\r\n\r\n") + 4
+        found = _CONTENT_LENGTH.search(data, 0, end)
+        # Not that of an interim reply, nor of one whose status says that it has no body (204, 304).
+        if found is not None and end <= _REMEMBERED and 0 < self.size == int(found[1]) == len(data) - end:
+            self._before, self._after = data[: found.start(1)], data[found.end(1) : end]
+            self._known = (self.status, self.headers)
 
     def _feed_end_of_head(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         """The head must end within what is left of its bound."""

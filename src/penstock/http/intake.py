@@ -218,9 +218,8 @@ class Intake(Channel):
     def _deliver(self, request: Request, body: bytes) -> None:
         self.stage = HOLD
         self._coming = None
-        if body:
-            self.parser.skip(body)
-        request.give(body)
+        self.parser.skip(body)
+        request.whole = body
         self.request = request
         self.arrived(request)
 
@@ -228,7 +227,7 @@ class Intake(Channel):
         """The body follows when it comes; `rest` is its beginning, or the input is."""
         self.stage = BODY
         self._body = body = RequestBody(request.length, self.limits, self._want_body)
-        request.attach(body)
+        request.incoming = body
         self.request = request
         held, self._input = self._input, bytearray()
         if held or rest:

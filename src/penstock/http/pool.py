@@ -1,7 +1,7 @@
 """
 The connections to one upstream: kept warm, bounded, each used by one exchange at a time.
 
-    async with await pool.request(b"POST", b"/chat/completions", headers, body, timeouts) as reply:
+    with await pool.request(b"POST", b"/chat/completions", headers, body, timeouts) as reply:
         while data := await reply.chunk():
             ...
 
@@ -15,20 +15,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from penstock.http.dial import Dialer, authority_of, name_of
 from penstock.http.names import Resolve
 from penstock.http.proxy import parse_proxy
 from penstock.http.upstream import NEVER, Connection
 from penstock.types.address import Address
-from penstock.types.errors import NoCapacity, UpstreamFailed, UpstreamUnreachable
+from penstock.types.errors import NoCapacity, UpstreamFailed, UpstreamUnreachable, UpstreamUnusable
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """
     In seconds; None means no limit.
 
@@ -36,12 +36,14 @@ class Timeouts:
         connect_s: for name, connection, proxy and TLS together.
         first_byte_s: from the request being written (or its last piece that the upstream took) to the first byte of
             the reply's head.
+        head_s: from the call to the end of the reply's head, whatever it is spent on.
         idle_s: silence between bytes of the reply, while the reader waits for them.
         total_s: from the call to the last byte.
     """
 
     connect_s: float | None = 5.0
     first_byte_s: float | None = 60.0
+    head_s: float | None = None
     idle_s: float | None = 60.0
     total_s: float | None = 600.0
 
@@ -57,7 +59,7 @@ class Reply:
 
     __slots__ = ("_connection", "_give_back", "_name", "headers", "reused", "status")
 
-    def __init__(self, connection: Connection, give_back: Callable[[Connection], None], *, reused: bool) -> None:
+    def __init__(self, connection: Connection, give_back: Callable[[Connection], None], reused: bool) -> None:
         self.status: int = connection.status
         self.headers: dict[bytes, bytes] = connection.headers
         self.reused = reused
@@ -87,9 +89,13 @@ class Reply:
         Read the whole body.
 
         Raises:
-            UpstreamFailed: as `chunk`, and when the body is over `limit` bytes.
+            UpstreamFailed: as `chunk`.
+            UpstreamUnusable: the body is over `limit` bytes.
             UpstreamTimeout: as `chunk`.
         """
+        connection = self._connection
+        if connection is not None and connection.complete and connection.size <= limit:
+            return connection.take() or b""
         chunks: list[bytes] = []
         size = 0
         while connection := self._connection:
@@ -99,7 +105,7 @@ class Reply:
                 continue
             size += len(data)
             if size > limit:
-                raise UpstreamFailed(f"The answer of the {self._name} is over {limit} bytes.")
+                raise UpstreamUnusable(f"The answer of the {self._name} is over {limit} bytes.")
             if not data:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.append(data)
@@ -108,21 +114,19 @@ class Reply:
     def _closed(self) -> str:
         return f"The answer of the {self._name} was closed on our side."
 
-    async def aclose(self) -> None:
-        """Give the connection back if the reply has come to its end, else cut it. Never waits; may be repeated."""
+    def close(self) -> None:
+        """Give the connection back if the reply has come to its end, else cut it. May be repeated."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._give_back(connection)
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._give_back(connection)
+        self.close()
 
 
 class Pool:
@@ -205,19 +209,20 @@ class Pool:
         no_body = method == b"HEAD"
         length = b"" if not body and (no_body or method == b"GET") else b"content-length: %d\r\n" % len(body)
         head = b"%b %b%b HTTP/1.1\r\n%b%b%b\r\n" % (method, self._prefix, target, self._lines, headers, length)
-        first_byte_s = NEVER if timeouts.first_byte_s is None else timeouts.first_byte_s
-        idle_s = NEVER if timeouts.idle_s is None else timeouts.idle_s
         now = self._clock()
-        total_until = NEVER if timeouts.total_s is None else now + timeouts.total_s
+        deadlines = (
+            NEVER if timeouts.first_byte_s is None else timeouts.first_byte_s,
+            NEVER if timeouts.idle_s is None else timeouts.idle_s,
+            NEVER if timeouts.head_s is None else now + timeouts.head_s,
+            NEVER if timeouts.total_s is None else now + timeouts.total_s,
+        )
         self._busy += 1
         connection = self._take(now)
         reused = connection is not None
         try:
             if connection is None:
                 connection = await self._connect(timeouts)
-            while not await connection.send(
-                head, body, no_body=no_body, first_byte_s=first_byte_s, idle_s=idle_s, total_until=total_until
-            ):
+            while not await connection.send(head, body, no_body, *deadlines):
                 if not reused:
                     raise connection.error()
                 reused = False
@@ -227,7 +232,7 @@ class Pool:
             if connection is not None:
                 connection.cut()
             raise
-        return Reply(connection, self._give_back, reused=reused)
+        return Reply(connection, self._give_back, reused)
 
     def sweep(self) -> None:
         """Enforce the deadlines of what is in progress, close what idled too long, look names up again."""
@@ -266,7 +271,7 @@ class Pool:
         return None
 
     async def _connect(self, timeouts: Timeouts) -> Connection:
-        limits = [limit for limit in (timeouts.connect_s, timeouts.total_s) if limit is not None]
+        limits = [limit for limit in (timeouts.connect_s, timeouts.head_s, timeouts.total_s) if limit is not None]
         connection = await self._dialer.dial(self._make, min(limits, default=None))
         if self._closed:
             connection.cut()

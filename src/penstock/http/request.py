@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from penstock.http.request_body import RequestBody
 
 
-class Request:
+class Request(msgspec.Struct):
     """
     One request. Made by the connection when the head is complete; belongs to the handler until it returns.
 
@@ -18,59 +20,28 @@ class Request:
             by `, `; those that must be single are (the request is refused otherwise).
         peer: the client's IP address without its port; empty for a Unix socket.
         local: came in on a listener for callers of this machine's own user.
-        received: when the head was complete, on the server's clock (`loop.time()`), in seconds.
+        received: when the head was complete, on the server's clock, in seconds.
         length: of the body in bytes; None when it is chunked.
         keep_alive: the client may send another request on this connection.
         expects: the client waits for `100 Continue` before it sends the body.
         chunks: an answer may be chunked (the client speaks HTTP/1.1).
+        whole: the body, if it is here already; else `body()` waits for it.
+        incoming: the connection's: the body comes in here.
     """
 
-    __slots__ = (
-        "_incoming",
-        "_whole",
-        "chunks",
-        "expects",
-        "headers",
-        "keep_alive",
-        "length",
-        "local",
-        "method",
-        "path",
-        "peer",
-        "query",
-        "received",
-    )
-
-    def __init__(
-        self,
-        start: tuple[str, str, str, bool],
-        headers: dict[bytes, bytes],
-        peer: str,
-        local: bool,
-        received: float,
-        length: int | None,
-        keep_alive: bool,
-        expects: bool,
-    ) -> None:
-        """`start` is what the request line says: method, path, query, and whether it is HTTP/1.1."""
-        self.method, self.path, self.query, self.chunks = start
-        self.headers = headers
-        self.peer = peer
-        self.local = local
-        self.received = received
-        self.length = length
-        self.keep_alive = keep_alive
-        self.expects = expects
-        self._whole: bytes | None = None
-        self._incoming: RequestBody | None = None
-
-    def give(self, body: bytes) -> None:
-        """The connection's: the body is here already."""
-        self._whole = body
-
-    def attach(self, body: RequestBody) -> None:
-        """The connection's: the body comes in here."""
-        self._incoming = body
+    method: str
+    path: str
+    query: str
+    chunks: bool
+    headers: dict[bytes, bytes]
+    peer: str
+    local: bool
+    received: float
+    length: int | None
+    keep_alive: bool
+    expects: bool
+    whole: bytes | None = None
+    incoming: RequestBody | None = None
 
     async def body(self) -> bytes:
         """
@@ -80,8 +51,8 @@ class Request:
             InvalidRequest: it is malformed. BodyTooLarge: it is chunked and over the limit.
             RequestTimedOut: it came too slowly. After any of them the connection ends with the answer.
         """
-        whole = self._whole
+        whole = self.whole
         if whole is None:
-            assert self._incoming is not None, "the connection gives a body or attaches one"
-            whole = self._whole = await self._incoming.read()
+            assert self.incoming is not None, "the connection gives a body or attaches one"
+            whole = self.whole = await self.incoming.read()
         return whole

@@ -5,7 +5,9 @@ llhttp splits the lines and refuses control characters, bare CR and LF, folded l
 lets through (checked against httptools 0.9) is refused here: loose request lines, targets that are not a path, a
 missing Host, repeated headers that must be single, transfer codings other than `chunked`.
 
-The connection hands over whole heads, so nothing depends on how the bytes were split on the way.
+The connection hands over whole heads, so nothing depends on how the bytes were split on the way. A client that keeps
+its connection sends the same head again and again but for the length of the body; a head that equals the last one
+byte for byte around the digits of its Content-Length says the same and is not taken apart again.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ _SINGLE = frozenset(
     b"host content-length transfer-encoding authorization content-type expect x-api-key api-key".split()
 )
 
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_DIGITS = 19  # more cannot be the length of anything
+_REMEMBERED = 4096  # bytes of a head that is kept for comparison with the next
+
 # What no head may contain: seen early, a client that speaks something else is told at once.
 _FOREIGN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)|\n[ \t]")
 
@@ -51,7 +57,22 @@ def check_part(head: bytearray, start: int) -> None:
 class HeadParser:
     """Takes request heads apart. One per connection, kept from request to request; `close` breaks its cycle."""
 
-    __slots__ = ("_headers", "_host", "_limits", "_line", "_local", "_parser", "_peer", "_ready", "_repeated", "_start")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_headers",
+        "_host",
+        "_known",
+        "_limits",
+        "_line",
+        "_local",
+        "_max_body",
+        "_parser",
+        "_peer",
+        "_ready",
+        "_repeated",
+        "_start",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -65,6 +86,11 @@ class HeadParser:
         self._line = b"\x00"
         self._start = ("", "", "", True)
         self._host = b""
+        # And the last whole head that was found valid, around the digits of its Content-Length.
+        self._before = b"\x00"
+        self._after = b""
+        self._known: tuple[tuple[str, str, str, bool], dict[bytes, bytes], bool] = (self._start, {}, True)
+        self._max_body = limits.max_body
 
     def origin(self, name: object, local: bool) -> None:
         """Where the requests come from: the socket's peer name, of TCP or of a Unix socket, which has no address."""
@@ -96,6 +122,19 @@ class HeadParser:
             InvalidRequest, HeadersTooLarge, ExpectationFailed: it cannot be served.
             BodyTooLarge: it announces a body over the limit.
         """
+        if head.startswith(self._before) and head.endswith(self._after):
+            digits = head[len(self._before) : len(head) - len(self._after)]
+            if digits.isdigit() and len(digits) < _DIGITS and (size := int(digits)) <= self._max_body:
+                start, known, keep_alive = self._known
+                if not self._ready:  # llhttp waits for an earlier body, and must not take this one for it
+                    self._parser = httptools.HttpRequestParser(self)
+                    self._ready = True
+                headers = known.copy()
+                headers[b"content-length"] = digits
+                return Request(*start, headers, self._peer, self._local, now, size, keep_alive, False)
+        return self._parse_anew(head, now)
+
+    def _parse_anew(self, head: bytes, now: float) -> Request:
         if not head.startswith(self._line):
             line = head[: head.index(b"\r\n")]
             self._start = _parse_line(line)
@@ -118,19 +157,17 @@ class HeadParser:
         length = self._length(headers, start[3])
         if length != 0:
             self._ready = False
-        return Request(
-            start,
-            headers,
-            self._peer,
-            self._local,
-            now,
-            length,
-            start[3] and (b"connection" not in headers or _keeps(headers[b"connection"])),
-            b"expect" in headers and _expects(headers[b"expect"], start[3]),
-        )
+        keep_alive = start[3] and (b"connection" not in headers or _keeps(headers[b"connection"]))
+        expects = b"expect" in headers and _expects(headers[b"expect"], start[3])
+        if not expects and len(head) <= _REMEMBERED and (found := _CONTENT_LENGTH.search(head)):
+            self._before, self._after = head[: found.start(1)], head[found.end(1) :]
+            self._known = (start, headers, keep_alive)
+        return Request(*start, headers, self._peer, self._local, now, length, keep_alive, expects)
 
     def skip(self, body: bytes) -> None:
-        """Show llhttp the whole body of the last head; without it the next head costs a new parser."""
+        """Show llhttp the whole body of the last head, if it saw that; else the next head costs a new parser."""
+        if self._ready:
+            return
         assert self._parser is not None, "a head was parsed before"
         try:
             self._parser.feed_data(body)
@@ -169,7 +206,7 @@ class HeadParser:
             return 0
         if not announced.isdigit():
             raise InvalidRequest("The Content-Length is not a number.")
-        length = int(announced) if len(announced) < 19 else self._limits.max_body + 1
+        length = int(announced) if len(announced) < _DIGITS else self._limits.max_body + 1
         if length > self._limits.max_body:
             raise BodyTooLarge(f"The body is over {self._limits.max_body} bytes.")
         return length

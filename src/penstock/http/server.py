@@ -50,7 +50,6 @@ class Server:
         self.refuse = refuse
         self.limits = limits
         self.clock = clock or time.monotonic
-        self._given_clock = clock is not None
         self.draining = False
         self.lines = self.last_lines = b""
         self._stamp()
@@ -77,8 +76,6 @@ class Server:
         May be called for several. `local` is passed on with each request; `tls` is for TCP and Unix alike.
         """
         loop = asyncio.get_running_loop()
-        if not self._given_clock:
-            self.clock = loop.time
 
         def accept() -> Connection:
             return Connection(self, loop, local)

@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._stale = False
         self._read_paused = self._write_paused = False
         self._first_byte_s = self._idle_s = NEVER
-        self._total_until = NEVER
+        self._head_until = self._total_until = NEVER
         self._quiet_until = NEVER  # how long the upstream may keep us waiting
         self._sent_at = 0.0
 
@@ -92,8 +92,25 @@ class Connection(asyncio.Protocol):
         """Of the reply, once its head is there: names in lower case, repeated ones joined by a comma."""
         return self._framing.headers
 
+    @property
+    def complete(self) -> bool:
+        """The reply is whole, and what has not been taken of it waits here."""
+        return self._framing.stage == DONE
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body that wait to be taken."""
+        return self._framing.size
+
     async def send(
-        self, head: bytes, body: bytes, *, no_body: bool, first_byte_s: float, idle_s: float, total_until: float
+        self,
+        head: bytes,
+        body: bytes,
+        no_body: bool,
+        first_byte_s: float,
+        idle_s: float,
+        head_until: float,
+        total_until: float,
     ) -> bool:
         """
         Write a request and wait for the head of its reply.
@@ -104,6 +121,7 @@ class Connection(asyncio.Protocol):
             no_body: the reply has none whatever its headers say, as it answers HEAD.
             first_byte_s: how long the upstream may take to answer, or to take the next piece of a large body.
             idle_s: how long it may be silent inside its reply.
+            head_until: when the head of the reply must be here, on the clock.
             total_until: when all must be over, on the clock.
         Returns:
             False when the connection was closed at once and without a byte of a reply, as happens with a kept one that
@@ -115,9 +133,10 @@ class Connection(asyncio.Protocol):
         framing = self._framing
         if framing.stage != IDLE or transport is None:
             return False
-        framing.begin(no_body=no_body)
+        framing.begin(no_body)
         self._first_byte_s = first_byte_s
         self._idle_s = idle_s
+        self._head_until = head_until
         self._total_until = total_until
         self._sent_at = now = self._clock()
         self._quiet_until = now + first_byte_s
@@ -193,15 +212,17 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Cut the exchange when one of its deadlines has passed."""
-        if now < self._quiet_until and now < self._total_until:
-            return
         framing = self._framing
-        if framing.stage not in (HEAD, BODY):
+        if framing.stage == HEAD:
+            if now < self._quiet_until and now < self._head_until and now < self._total_until:
+                return
+        elif framing.stage != BODY or (now < self._quiet_until and now < self._total_until):
             return
         if now >= self._total_until:
             sentence = f"The {self.name} did not finish its answer in time."
         elif framing.stage == HEAD and not framing.began:
-            sentence = f"The {self.name} did not begin to answer within {self._first_byte_s:g} s."
+            limit = f"within {self._first_byte_s:g} s" if now >= self._quiet_until else "in time"
+            sentence = f"The {self.name} did not begin to answer {limit}."
         else:
             sentence = f"The {self.name} was silent for {self._idle_s:g} s in the middle of its answer."
         self._fail(UpstreamTimeout, sentence)

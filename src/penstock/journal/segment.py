@@ -1,9 +1,14 @@
 """
 Segments: the files of the journal.
 
-A record is a little-endian header (length and CRC-32 of the payload, 4 bytes each) and a MessagePack payload, appended
-with one `write`. The writer holds an exclusive `flock` on its segment for as long as it may append; whoever can take
-the lock knows that nothing more will come. A record torn by a crash can only be the last one.
+A record is a little-endian header (length and CRC-32 of the payload, 4 bytes each) and a MessagePack payload. The
+writer copies it into the file's pages, the header last, so that a record is there whole or not at all for whoever reads
+the file after a `kill -9`; a system call per record would cost more than all the rest of writing it. Space is reserved
+before it is mapped, so a full disk is an error here and never a fault in the copy. What is reserved and not used yet is
+zeros; a header of zeros is the end.
+
+The writer holds an exclusive `flock` on its segment for as long as it may append; whoever can take the lock knows that
+nothing more will come.
 
 A segment gets its name only once it is locked, so that a reader never takes a new one for one that is done with; and a
 full segment is let go only after its successor has its name, so that a writer that lives always has a segment.
@@ -11,7 +16,9 @@ full segment is let go only after its successor has its name, so that a writer t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import mmap
 import os
 import struct
 import time
@@ -26,8 +33,10 @@ from penstock.types.errors import JournalError
 
 SUFFIX = ".journal"
 MAX_RECORD = 1024 * 1024
+WINDOW = 256 * 1024  # bytes reserved and mapped at a time
 
 _HEADER = struct.Struct("<II")
+_PAGE = mmap.PAGESIZE
 
 
 class Writer:
@@ -42,8 +51,12 @@ class Writer:
         self._name = f"{worker}-{time.time_ns()}-{os.getpid()}"
         self._number = 0
         self._segment_bytes = segment_bytes
-        self._encoder = msgspec.msgpack.Encoder()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._put_header = _HEADER.pack_into
         self._size = 0
+        self._start = 0  # where in the file the window begins
+        self._end = 0  # where it ends
+        self._window: mmap.mmap | None = None
         self._descriptor = self._open()
 
     def append(self, record: Record) -> None:
@@ -51,32 +64,47 @@ class Writer:
         Write one record; when this returns, it survives the death of this process.
 
         Raises:
-            JournalError: it could not be written whole; the segment is as it was before.
+            JournalError: it could not be written; the segment is as it was before.
         """
-        payload = self._encoder.encode(record)
-        if len(payload) > MAX_RECORD:
-            raise JournalError("the record is too large for the journal")
-        data = _HEADER.pack(len(payload), crc32(payload)) + payload
-        try:
-            written = os.write(self._descriptor, data)
-        except OSError as error:
-            raise JournalError(f"the journal cannot be written: {error.strerror}") from error
-        if written != len(data):  # the disk filled up within the record: take the torn part back
-            os.ftruncate(self._descriptor, self._size)
-            raise JournalError("the journal cannot be written: no space left")
-        self._size += written
-        if self._size >= self._segment_bytes:
+        payload = self._encode(record)
+        length = len(payload)
+        size = self._size
+        behind = size + 8 + length
+        if behind > self._end:
+            self._slide(size, length)
+        at = size - self._start
+        window = self._window
+        assert window is not None, "sliding makes one"
+        window[at + 8 : at + 8 + length] = payload
+        self._put_header(window, at, length, crc32(payload))
+        self._size = behind
+        if behind >= self._segment_bytes:
             self._rotate()
 
     def close(self) -> None:
-        """Let go of the segment."""
-        os.close(self._descriptor)
+        """Give back the space that was not used, and let go of the segment."""
+        self._release()
+
+    def _slide(self, size: int, length: int) -> None:
+        """Reserve and map the space from `size` on, enough for a record of `length` bytes."""
+        if length > MAX_RECORD:
+            raise JournalError("the record is too large for the journal")
+        start = size - size % _PAGE
+        end = start + max(WINDOW, -(-(size - start + 8 + length) // _PAGE) * _PAGE)
+        try:
+            os.posix_fallocate(self._descriptor, start, end - start)
+            window = mmap.mmap(self._descriptor, end - start, offset=start)
+        except OSError as error:
+            raise JournalError(f"the journal cannot be written: {error.strerror}") from error
+        if self._window is not None:
+            self._window.close()
+        self._window, self._start, self._end = window, start, end
 
     def _open(self) -> int:
         path = self._directory / f"{self._name}-{self._number:06d}{SUFFIX}"
         draft = path.with_name(f".{path.name}.new")
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 draft.rename(path)
@@ -93,8 +121,17 @@ class Writer:
             descriptor = self._open()
         except JournalError:
             return  # the old segment still takes records; the next append tries again
+        self._release()
+        self._descriptor = descriptor
+        self._size = self._start = self._end = 0
+
+    def _release(self) -> None:
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+        with contextlib.suppress(OSError):  # zeros at the end do no harm
+            os.ftruncate(self._descriptor, self._size)
         os.close(self._descriptor)
-        self._descriptor, self._size = descriptor, 0
 
 
 class Segment:
@@ -143,17 +180,29 @@ class Segment:
                 offset += _HEADER.size + length
         return records, offset
 
+    def waiting(self, offset: int) -> int:
+        """
+        Return how many bytes stand behind `offset`, where reading ended before; 0 where no record has been begun.
+
+        Of a segment that is still written, the space that it has reserved is counted with them.
+        """
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(offset)
+            return size - offset if any(file.read(_HEADER.size)) else 0
+
     def damaged(self, offset: int) -> bool:
         """
-        Tell whether what is left at `offset`, where reading a closed segment ended, is more than a torn last record.
+        Tell whether what is left at `offset`, where reading a closed segment ended, is more than an end.
 
-        A record torn by a crash is shorter than it says. Bytes that are all there and still make no record are damage.
+        An end is the end of the file, a header of zeros, or a record that is shorter than it says: the file was cut.
+        Bytes that are all there and still make no record are damage.
         """
         with self.path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(offset)
             header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size:
+        if len(header) < _HEADER.size or not any(header):
             return False
         length = _HEADER.unpack(header)[0]
         return not 0 < length <= MAX_RECORD or size - offset - _HEADER.size >= length

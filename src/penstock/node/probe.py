@@ -81,10 +81,8 @@ class Probe:
         headers = _JSON if body else b""
         timeouts = Timeouts(connect_s=limit_s, first_byte_s=limit_s, idle_s=limit_s, total_s=limit_s)
         try:
-            async with (
-                asyncio.timeout(limit_s),
-                await self._pool.request(method, path, headers, body, timeouts) as reply,
-            ):
-                return reply.status, await reply.read(_MAX_BODY)
+            async with asyncio.timeout(limit_s):
+                with await self._pool.request(method, path, headers, body, timeouts) as reply:
+                    return reply.status, await reply.read(_MAX_BODY)
         except (ExchangeError, TimeoutError):
             return None

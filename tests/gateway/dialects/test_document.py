@@ -24,12 +24,12 @@ layouts = st.sampled_from(
 def test_any_object_is_split_and_put_together_again(value: dict[str, Any], layout: dict[str, Any]) -> None:
     body = json.dumps(value, **layout).encode("utf-8", "surrogatepass")
     try:
-        found = document.fields(body)
+        found = document.read(body)
     except InvalidRequest as error:
         assert error.code in {"invalid_utf8", "invalid_json"}  # a lone surrogate
         return
-    assert json.loads(document.patch(found, {})) == value
-    assert list(found) == list(value)
+    assert json.loads(found.extended({})) == value
+    assert list(found.fields) == list(value)
 
 
 @given(objects.filter(bool), layouts, st.data())
@@ -42,7 +42,7 @@ def test_a_key_that_comes_twice_is_refused_wherever_it_stands(
     comma, colon = layout.get("separators", (", ", ": "))
     body = "{" + comma.join(json.dumps(key) + colon + json.dumps(item) for key, item in items) + "}"
     with pytest.raises(InvalidRequest):
-        document.fields(body.encode())
+        document.read(body.encode())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_key_that_comes_twice_is_refused_wherever_it_stands(
 )
 def test_duplicates_that_look_alike(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="comes twice") as caught:
-        document.fields(body)
+        document.read(body)
     assert caught.value.code == "duplicate_key"
 
 
@@ -81,20 +81,31 @@ def test_duplicates_that_look_alike(body: bytes) -> None:
 )
 def test_what_is_no_json_object_is_refused(body: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        document.fields(body)
+        document.read(body)
 
 
 def test_a_patch_leaves_every_other_byte_alone() -> None:
     body = b'{"model":"chat", "x":  {"b" :1e2,"a":"\\u00e9"}, "n":1.50}'
-    assert document.patch(document.fields(body), {"model": "mini", "new": 1}) == (
+    assert document.read(body).extended({"model": "mini", "new": 1}) == (
         b'{"model":"mini","x":{"b" :1e2,"a":"\\u00e9"},"n":1.50,"new":1}'
     )
+
+
+@given(objects, layouts, st.sampled_from(["a", "b", "model"]), values, values)
+def test_one_field_is_exchanged_and_no_other(
+    others: dict[str, Any], layout: dict[str, Any], name: str, old: object, new: object
+) -> None:
+    """Inner objects with a field of the same name and value stay as they are, before and behind it."""
+    value = {**others, "inner": {name: old}, name: old, "more": [{name: old}]}
+    body = json.dumps(value, **layout).encode("utf-8", "replace")
+    patched = document.read(body).patched(name, json.dumps(new).encode())
+    assert list(json.loads(patched).items()) == list({**json.loads(body), name: new}.items())
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_split_or_refused(body: bytes) -> None:
     try:
-        document.fields(body)
+        document.read(body)
     except InvalidRequest:
         return
     assert isinstance(json.loads(body), dict)

@@ -19,7 +19,35 @@ _MAX_FIELDS = 1000  # no API has so many; the walk for duplicates costs a micros
 Fields = dict[str, msgspec.Raw]
 
 
-def fields(body: bytes) -> Fields:
+class Document(msgspec.Struct, frozen=True):
+    """
+    A JSON object as it was received.
+
+    Attributes:
+        body: all of it.
+        fields: its top-level fields, each as the bytes it came in.
+        compact: there are no blanks between the tokens of the top level and no escapes in its keys.
+    """
+
+    body: bytes
+    fields: Fields
+    compact: bool
+
+    def patched(self, name: str, value: bytes) -> bytes:
+        """Return the object with one of its fields exchanged for other JSON; the rest keeps its bytes and its order."""
+        if self.compact:
+            key = b'"%b":' % name.encode()
+            old = key + bytes(self.fields[name])
+            if self.body.count(old) == 1:  # so it is the one on the top level, and not one of some inner object
+                return self.body.replace(old, key + value)
+        return _encode({**self.fields, name: msgspec.Raw(value)})
+
+    def extended(self, changes: dict[str, object]) -> bytes:
+        """Return the object with some fields exchanged or added; the others keep their bytes and their order."""
+        return _encode({**self.fields, **changes})
+
+
+def read(body: bytes) -> Document:
     """
     Split a JSON object into its top-level fields, each left as the bytes it came in.
 
@@ -30,7 +58,8 @@ def fields(body: bytes) -> Fields:
     if not body:
         raise InvalidRequest("the body is empty", code="invalid_json")
     try:
-        body.decode()
+        if not body.isascii():
+            body.decode()
         found = _decode_fields(body)
     except UnicodeDecodeError as error:
         raise InvalidRequest("the body is not valid UTF-8", code="invalid_utf8") from error
@@ -42,28 +71,21 @@ def fields(body: bytes) -> Fields:
         raise InvalidRequest("the body is nested too deep", code="invalid_json") from error
     if len(found) > _MAX_FIELDS:
         raise InvalidRequest(f"the body has more than {_MAX_FIELDS} top-level fields", code="invalid_json")
-    if not _compact(body, found):
+    compact = _compact(body, found)
+    if not compact:
         _refuse_duplicates(body, found)
-    return found
-
-
-def patch(found: Fields, changes: dict[str, object]) -> bytes:
-    """Return the object with some fields replaced or added; the others keep their bytes and their order."""
-    merged: dict[str, object] = dict(found)
-    merged.update(changes)
-    return _encode(merged)
+    return Document(body, found, compact)
 
 
 def _compact(body: bytes, found: Fields) -> bool:
     """
     Tell whether the fields account for every byte of the body.
 
-    They do when a client writes no blanks between tokens, as the official SDKs do; then no key can have come twice.
+    They do, but for an empty object, when a client writes no blanks between tokens, as official SDKs do; then no key
+    can have come twice.
     """
-    size = 1 + len(found)  # braces and commas
-    for name, value in found.items():
-        size += len(name) + 3 + len(value)
-    return size == len(body)
+    # To each field belong two quotes, a colon, and a comma or the closing brace.
+    return 1 + 4 * len(found) + sum(map(len, found)) + sum(map(len, found.values())) == len(body)
 
 
 def _refuse_duplicates(body: bytes, found: Fields) -> None:

@@ -77,6 +77,7 @@ class _Embeddings(msgspec.Struct, kw_only=True):
 _decode_chat = msgspec.json.Decoder(_Chat).decode
 _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
+_encode = msgspec.json.Encoder().encode
 _FAULT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
@@ -88,17 +89,17 @@ def parse(operation: Operation, body: bytes) -> Call:
     Raises:
         InvalidRequest: with the field at fault in `param`.
     """
-    found = document.fields(body)
+    found = document.read(body)
     try:
         if operation is Operation.CHAT:
             chat = _decode_chat(body)
             cap = chat.max_completion_tokens or chat.max_tokens
-            return _sampled(operation, chat, cap, chat.n or 1, found, body)
+            return _sampled(operation, chat, cap, chat.n or 1, found)
         if operation is Operation.COMPLETION:
             completion = _decode_completion(body)
             choices = (completion.n or 1) * _prompts(completion.prompt)
-            return _sampled(operation, completion, completion.max_tokens, choices, found, body)
-        return Call(operation, _decode_embeddings(body).model, False, False, None, 1, found, body)
+            return _sampled(operation, completion, completion.max_tokens, choices, found)
+        return Call(operation, _decode_embeddings(body).model, False, False, None, 1, found)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
     except msgspec.DecodeError as error:
@@ -107,14 +108,12 @@ def parse(operation: Operation, body: bytes) -> Call:
 
 def with_usage(call: Call, model: str) -> bytes:
     """Return the body for the upstream: its own model name, and for a stream a request for usage."""
-    changes: dict[str, object] = {"model": model}
+    found = call.document
     if call.stream and not call.usage_wanted:
-        options = call.fields.get("stream_options")
+        options = found.fields.get("stream_options")
         given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
-        changes["stream_options"] = {**(given or {}), "include_usage": True}
-    elif model == call.model:
-        return call.body
-    return document.patch(call.fields, changes)
+        return found.extended({"model": model, "stream_options": {**(given or {}), "include_usage": True}})
+    return found.body if model == call.model else found.patched("model", _encode(model))
 
 
 def _prompts(prompt: str | list[Any]) -> int:
@@ -122,14 +121,12 @@ def _prompts(prompt: str | list[Any]) -> int:
     return sum(isinstance(each, str | list) for each in prompt) or 1 if isinstance(prompt, list) else 1
 
 
-def _sampled(
-    operation: Operation, given: _Sampling, cap: int | None, choices: int, found: document.Fields, body: bytes
-) -> Call:
+def _sampled(operation: Operation, given: _Sampling, cap: int | None, choices: int, found: document.Document) -> Call:
     stream = bool(given.stream)
     wanted = stream and given.stream_options is not None and bool(given.stream_options.include_usage)
     if given.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
-    return Call(operation, given.model, stream, wanted, cap, choices, found, body)
+    return Call(operation, given.model, stream, wanted, cap, choices, found)
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRequest:

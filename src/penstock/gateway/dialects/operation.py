@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from penstock.gateway.dialects.document import Fields
+from penstock.gateway.dialects.document import Document
 
 
 class Operation(StrEnum):
@@ -30,8 +30,7 @@ class Call(msgspec.Struct, frozen=True):
         usage_wanted: the client asked for usage in the stream itself.
         max_output: the client's cap on output tokens, if it set one.
         choices: how many answers are asked for.
-        fields: the request's top-level fields, as received.
-        body: the request's body, as received.
+        document: the request's body, as received.
     """
 
     operation: Operation
@@ -40,10 +39,9 @@ class Call(msgspec.Struct, frozen=True):
     usage_wanted: bool
     max_output: int | None
     choices: int
-    fields: Fields
-    body: bytes
+    document: Document
 
     @property
     def prompt_bytes(self) -> int:
         """Size of the part of the body that is the prompt, as JSON."""
-        return len(self.fields[_PROMPTS[self.operation]])
+        return len(self.document.fields[_PROMPTS[self.operation]])

@@ -10,6 +10,8 @@ from penstock.auth import keys
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.errors import Unauthenticated
 
+_BEARER = b"Bearer "
+
 
 class Caller(msgspec.Struct, frozen=True):
     """
@@ -18,32 +20,40 @@ class Caller(msgspec.Struct, frozen=True):
     Attributes:
         key: the public id of the key, or `local` for this machine's user on the Unix socket.
         models: names the caller may use; None means all.
+        explained: who it is, for the explanation of an exchange.
     """
 
     key: str
     tenant: str
     models: frozenset[str] | None = None
+    explained: tuple[str, str] = ("identity", "")
 
     def may_use(self, model: str) -> bool:
         """Tell whether this model exists for the caller."""
         return self.models is None or model in self.models
 
 
-LOCAL = Caller("local", "default")
+Callers = Mapping[bytes, tuple[bytes, Caller]]
+"""From the public id of a key to its digest and its caller."""
 
 
-def compile_callers(records: Mapping[str, KeyRecord]) -> dict[str, tuple[bytes, Caller]]:
-    """Return the look-up from key id to digest and caller; done once per snapshot."""
+def _caller(key: str, tenant: str, models: tuple[str, ...] | None) -> Caller:
+    named = None if models is None else frozenset(models)
+    return Caller(key, tenant, named, ("identity", f"key {key} of tenant {tenant}"))
+
+
+LOCAL = _caller("local", "default", None)
+
+
+def compile_callers(records: Mapping[str, KeyRecord]) -> Callers:
+    """Return the look-up of callers; done once per snapshot."""
     return {
-        record.id: (
-            record.digest,
-            Caller(record.id, record.tenant, None if record.models is None else frozenset(record.models)),
-        )
+        record.id.encode(): (record.digest, _caller(record.id, record.tenant, record.models))
         for record in records.values()
     }
 
 
-def authenticate(headers: Mapping[bytes, bytes], known: Mapping[str, tuple[bytes, Caller]], pepper: bytes) -> Caller:
+def authenticate(headers: Mapping[bytes, bytes], known: Callers, pepper: bytes) -> Caller:
     """
     Find the caller from `Authorization: Bearer`, `x-api-key` or `api-key`.
 
@@ -53,8 +63,7 @@ def authenticate(headers: Mapping[bytes, bytes], known: Mapping[str, tuple[bytes
     presented = _presented(headers)
     if not presented:
         raise Unauthenticated("You didn't provide an API key; send it as 'Authorization: Bearer KEY'.")
-    key_id = keys.key_id(presented.decode("latin-1")) if len(presented) <= keys.MAX_KEY_BYTES else None
-    entry = known.get(key_id) if key_id is not None else None
+    entry = known.get(keys.key_id(presented)) if len(presented) <= keys.MAX_KEY_BYTES else None
     if entry is None or not keys.matches(entry[0], keys.digest(pepper, presented)):
         raise Unauthenticated("Incorrect API key provided.")
     return entry[1]
@@ -63,6 +72,8 @@ def authenticate(headers: Mapping[bytes, bytes], known: Mapping[str, tuple[bytes
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:
     authorization = headers.get(b"authorization")
     if authorization is not None:
+        if authorization.startswith(_BEARER):
+            return authorization[len(_BEARER) :].strip()
         scheme, _, value = authorization.partition(b" ")
         return value.strip() if scheme.lower() == b"bearer" else b""
     return headers.get(b"x-api-key") or headers.get(b"api-key") or b""

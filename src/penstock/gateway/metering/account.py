@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from penstock.gateway.dialects.errors import meaning
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
@@ -17,25 +19,56 @@ from penstock.gateway.metering.metrics import Metrics
 from penstock.journal.records import Opened, Outcome, Settled
 from penstock.journal.segment import Writer
 from penstock.pricing.price import Price, cost_nano
+from penstock.telemetry.log import Line
 from penstock.types.errors import JournalError, PenstockError
 from penstock.types.usage import Usage
 
 _log = logging.getLogger("penstock.exchange")
 _CLIENT_LEFT = 499  # never sent; the usual mark for a client that went away first
 _MAX_ERROR = 300
+_FREE, _NOTHING = Price(), Usage()
 _OUTPUT_BOUND = 4096  # tokens per choice assumed for the reservation where the client sets no cap
 
 
 class Books:
-    """Where a worker writes its accounts. One per process."""
+    """
+    Where a worker writes its accounts. One per process.
 
-    def __init__(self, journal: Writer, metrics: Metrics, clock: Callable[[], float]) -> None:
+    Args:
+        clock: seconds, monotonic.
+        log: takes a line for every exchange; None where nobody wants to read them.
+    """
+
+    def __init__(
+        self,
+        journal: Writer,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        log: Callable[[Line], None] | None = None,
+    ) -> None:
         self.journal = journal
         self.metrics = metrics
         self.clock = clock
+        self.log = log
 
 
-class Account:
+class ExchangeLine(Line, kw_only=True, omit_defaults=True):
+    """What the log says of an exchange."""
+
+    request_id: str
+    key: str
+    model: str
+    deployment: str
+    status: int
+    outcome: str
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    duration_ms: float
+    trace_id: str = ""
+
+
+class Account(msgspec.Struct):
     """
     The account of one exchange; `with Account(...) as account`.
 
@@ -43,6 +76,7 @@ class Account:
     dispatched, else as failed. Attributes are set by the request path as it learns them.
 
     Attributes:
+        received: clock time at which the request came in.
         deployment: what is answering, or empty.
         provider: its kind, for telemetry.
         price: of that deployment.
@@ -50,52 +84,33 @@ class Account:
         status: the HTTP status sent, 0 before.
         first_content: clock time of the first content, or None.
         label: the model's name for metrics: a configured one, or `other`.
+        explanation: one `(step, decision)` per decision, in order.
+        at_ns: when the request came in, nanoseconds since the epoch; 0 until it is needed.
+        opened, settled: whether that has been written to the journal.
     """
 
-    __slots__ = (
-        "_at_ns",
-        "_books",
-        "_call",
-        "_caller",
-        "_explanation",
-        "_opened",
-        "_settled",
-        "_started",
-        "cost_nano",
-        "deployment",
-        "first_content",
-        "id",
-        "label",
-        "price",
-        "provider",
-        "status",
-        "trace_id",
-        "usage",
-    )
-
-    def __init__(self, books: Books, request_id: str, caller: Caller, call: Call, received: float) -> None:
-        self._books = books
-        self._caller = caller
-        self._call = call
-        self._started = received
-        self._at_ns = time.time_ns() - int((books.clock() - received) * 1e9)
-        self._explanation: list[tuple[str, str]] = [("identity", f"key {caller.key} of tenant {caller.tenant}")]
-        self._opened = False
-        self._settled = False
-        self.id = request_id
-        self.trace_id = ""
-        self.label = "other"
-        self.deployment = ""
-        self.provider = ""
-        self.price = Price()
-        self.usage = Usage()
-        self.cost_nano = 0
-        self.status = 0
-        self.first_content: float | None = None
+    books: Books
+    id: str
+    caller: Caller
+    call: Call
+    received: float
+    explanation: list[tuple[str, str]]
+    trace_id: str = ""
+    label: str = "other"
+    deployment: str = ""
+    provider: str = ""
+    price: Price = _FREE
+    usage: Usage = _NOTHING
+    cost_nano: int = 0
+    status: int = 0
+    first_content: float | None = None
+    at_ns: int = 0
+    opened: bool = False
+    settled: bool = False
 
     def explain(self, step: str, decision: str) -> None:
         """Add one decision to the exchange's explanation."""
-        self._explanation.append((step, decision))
+        self.explanation.append((step, decision))
 
     def open(self, prices: Iterable[Price]) -> None:
         """
@@ -106,24 +121,18 @@ class Account:
         Raises:
             JournalError: it could not be written, so nothing may be dispatched.
         """
-        if self._opened:
+        if self.opened:
             return
-        call = self._call
+        call, books, caller = self.call, self.books, self.caller
         # Bytes bound the tokens of the prompt.
-        ceiling = Usage(len(call.body), (call.max_output or _OUTPUT_BOUND) * call.choices)
-        self._books.journal.append(
-            Opened(
-                self.id,
-                self._at_ns,
-                self._caller.key,
-                self._caller.tenant,
-                call.model,
-                call.operation,
-                max((cost_nano(price, ceiling) for price in prices), default=0),
-            )
-        )
-        self._opened = True
-        self._books.metrics.in_progress.inc()
+        ceiling = Usage(len(call.document.body), (call.max_output or _OUTPUT_BOUND) * call.choices)
+        reserved = 0
+        for price in prices:
+            reserved = max(reserved, cost_nano(price, ceiling))
+        self.at_ns = at_ns = time.time_ns() - int((books.clock() - self.received) * 1e9)
+        books.journal.append(Opened(self.id, at_ns, caller.key, caller.tenant, call.model, call.operation, reserved))
+        self.opened = True
+        books.metrics.in_progress += 1
 
     def settle(self, outcome: Outcome, status: int, error: str = "") -> None:
         """
@@ -132,35 +141,36 @@ class Account:
         Raises:
             JournalError: it could not be written; control will find the exchange open and call it lost.
         """
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
-        books, call = self._books, self._call
-        if self._opened:
-            books.metrics.in_progress.dec()
-        self.cost_nano = cost_nano(self.price, self.usage)
-        duration = books.clock() - self._started
-        first = None if self.first_content is None else self.first_content - self._started
+        self.settled = True
+        books, call, caller, usage, deployment = self.books, self.call, self.caller, self.usage, self.deployment
+        if self.opened:
+            books.metrics.in_progress -= 1
+        self.cost_nano = cost = cost_nano(self.price, usage)
+        duration = books.clock() - self.received
+        duration_ms = round(duration * 1000, 3)
+        first = None if self.first_content is None else self.first_content - self.received
         try:
             books.journal.append(
                 Settled(
-                    id=self.id,
-                    at_ns=self._at_ns,
-                    key=self._caller.key,
-                    tenant=self._caller.tenant,
-                    model=call.model,
-                    operation=call.operation,
-                    stream=call.stream,
-                    deployment=self.deployment,
-                    status=status,
-                    outcome=outcome,
-                    usage=self.usage,
-                    cost_nano=self.cost_nano,
-                    duration_ms=round(duration * 1000, 3),
-                    first_content_ms=None if first is None else round(first * 1000, 3),
-                    explanation=tuple(self._explanation),
-                    trace_id=self.trace_id,
-                    error=error[:_MAX_ERROR],
+                    self.id,
+                    self.at_ns or time.time_ns() - int(duration * 1e9),
+                    caller.key,
+                    caller.tenant,
+                    call.model,
+                    call.operation,
+                    call.stream,
+                    deployment,
+                    status,
+                    outcome,
+                    usage,
+                    cost,
+                    duration_ms,
+                    None if first is None else round(first * 1000, 3),
+                    tuple(self.explanation),
+                    self.trace_id,
+                    error[:_MAX_ERROR],
                 )
             )
         except JournalError as fault:
@@ -168,16 +178,27 @@ class Account:
             outcome = Outcome.LOST  # as control will call it
             raise
         finally:
-            books.metrics.settled(
-                (call.operation, self.provider, self.label, self.deployment, outcome),
-                usage=self.usage,
-                cost_nano=self.cost_nano,
-                duration_s=duration,
-                first_content_s=first,
-            )
+            kind = (call.operation, self.provider, self.label, deployment, outcome)
+            books.metrics.settled(kind, usage, cost, duration, first)
         self.status = status
-        if _log.isEnabledFor(logging.INFO):
-            self._log_line(outcome, duration)
+        if books.log is not None:
+            books.log(
+                ExchangeLine(
+                    logger="penstock.exchange",
+                    message="exchange",
+                    request_id=self.id,
+                    key=caller.key,
+                    model=call.model,
+                    deployment=deployment,
+                    status=status,
+                    outcome=outcome,
+                    input_tokens=usage.input_tokens,
+                    output_tokens=usage.output_tokens,
+                    cost_nano=cost,
+                    duration_ms=duration_ms,
+                    trace_id=self.trace_id,
+                )
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -185,31 +206,14 @@ class Account:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._settled:
+        if self.settled:
             return
         if isinstance(error, asyncio.CancelledError):
             outcome, status = Outcome.CANCELLED, self.status or _CLIENT_LEFT
             text = "the client left, or the gateway's drain ended"
         else:
-            outcome = Outcome.FAILED if self._opened else Outcome.REFUSED
+            outcome = Outcome.FAILED if self.opened else Outcome.REFUSED
             status = self.status or (meaning(error).status if error else 500)
             text = str(error) if isinstance(error, PenstockError) else type(error).__name__
         with contextlib.suppress(JournalError):  # logged; the error under way says more
             self.settle(outcome, status, text)
-
-    def _log_line(self, outcome: Outcome, duration: float) -> None:
-        fields: dict[str, object] = {
-            "request_id": self.id,
-            "key": self._caller.key,
-            "model": self._call.model,
-            "deployment": self.deployment,
-            "status": self.status,
-            "outcome": outcome,
-            "input_tokens": self.usage.input_tokens,
-            "output_tokens": self.usage.output_tokens,
-            "cost_nano": self.cost_nano,
-            "duration_ms": round(duration * 1000, 3),
-        }
-        if self.trace_id:
-            fields["trace_id"] = self.trace_id
-        _log.info("exchange", extra={"fields": fields})

@@ -20,11 +20,13 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
 
 
-class _WithUsage(msgspec.Struct):
+class Reporting(msgspec.Struct):
+    """A reply or event as far as it reports usage; what else is wanted of it a subclass adds."""
+
     usage: _Usage | None = None
 
 
-_decode = msgspec.json.Decoder(_WithUsage).decode
+_decode = msgspec.json.Decoder(Reporting).decode
 
 
 def reported(document: bytes) -> Usage | None:
@@ -34,9 +36,14 @@ def reported(document: bytes) -> Usage | None:
     A document that is not JSON has none either.
     """
     try:
-        usage = _decode(document).usage
+        return believed(_decode(document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def believed(document: Reporting) -> Usage | None:
+    """Return the usage that a decoded reply or event carries, or None when it has none that can be believed."""
+    usage = document.usage
     if usage is None or usage.prompt_tokens is None:
         return None
     cached = (usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None) or 0

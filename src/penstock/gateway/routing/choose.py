@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from penstock.snapshot.config import Model
@@ -19,20 +21,26 @@ class Loaded(Protocol):
 L = TypeVar("L", bound=Loaded)
 
 
-def plan(model: Model, draw: float) -> tuple[str, ...]:
+def shares(weights: Sequence[float]) -> tuple[float, ...]:
+    """Return where the share of each target ends within [0, 1), for `draw_target`; the last has no end."""
+    total = sum(weights)
+    return tuple(end / total for end in accumulate(weights[:-1]))
+
+
+def draw_target(ends: tuple[float, ...], draw: float) -> int:
     """
-    Return the deployments to try, in order: one target by weight, then the fallbacks.
+    Return the number of a target.
 
     Args:
-        draw: a number in [0, 1), uniformly random; the same draw gives the same plan.
+        ends: from `shares`.
+        draw: a number in [0, 1), uniformly random; the same draw gives the same target.
     """
-    remaining = draw * sum(target.weight for target in model.targets)
-    chosen = model.targets[-1].deployment
-    for target in model.targets:
-        remaining -= target.weight
-        if remaining < 0:
-            chosen = target.deployment
-            break
+    return bisect_right(ends, draw)
+
+
+def order(model: Model, target: int) -> tuple[str, ...]:
+    """Return the deployments to try, in order: the target with this number, then the fallbacks."""
+    chosen = model.targets[target].deployment
     return (chosen, *(name for name in model.fallback if name != chosen))
 
 

@@ -15,7 +15,7 @@ from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
-from penstock.gateway.view import Place, View
+from penstock.gateway.view import Place, Plan, View
 from penstock.http.pool import Reply, Timeouts
 from penstock.pricing.price import Price
 from penstock.types.errors import (
@@ -35,7 +35,7 @@ _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_S = 1.0
 _FINAL = frozenset({400, 413, 415, 422, 501})  # the request's own fault: another deployment would say the same
 
-Relay = Callable[[Reply], Awaitable[None]]
+Relay = Callable[[Exchange, Reply], Awaitable[None]]
 
 
 class Dispatcher:
@@ -54,7 +54,7 @@ class Dispatcher:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def run(self, exchange: Exchange, plan: Sequence[str], relay: Relay) -> None:
+    async def run(self, exchange: Exchange, plan: Plan, relay: Relay) -> None:
         """
         Try the plan's deployments in order until `relay` has taken a reply to its end.
 
@@ -66,11 +66,11 @@ class Dispatcher:
             JournalError: nothing was dispatched, or what was answered could not be settled.
         """
         failure: NoCapacity | UpstreamError | None = None
-        prices = [place.price for name in plan if (place := exchange.view.places.get(name)) is not None]
-        for position, name in enumerate(plan):
-            last = position == len(plan) - 1
+        names = plan.names
+        for position, name in enumerate(names):
+            last = position == len(names) - 1
             try:
-                return await self._deployment(exchange, name, prices, relay, wait=last)
+                return await self._deployment(exchange, name, plan.prices, relay, last)
             except UpstreamRejected as error:
                 if error.status in _FINAL:
                     raise
@@ -78,19 +78,25 @@ class Dispatcher:
             except (NoCapacity, UpstreamError) as error:
                 failure = error
             if not last:
-                exchange.account.explain("fallback", f"{name}: {failure}; next is {plan[position + 1]}")
+                exchange.account.explain("fallback", f"{name}: {failure}; next is {names[position + 1]}")
         assert failure is not None, "a plan names at least one deployment"
         raise failure
 
     async def _deployment(
-        self, exchange: Exchange, name: str, prices: Sequence[Price], relay: Relay, *, wait: bool
+        self, exchange: Exchange, name: str, prices: Sequence[Price], relay: Relay, wait: bool
     ) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
+        account = exchange.account
         exchange.first_token_deadline = min(self._clock() + exchange.model.first_token_s, exchange.deadline)
         for left in reversed(range(_TRIES)):
-            place, endpoint = await self._endpoint(exchange, name, failed, wait=wait)
-            account = exchange.account
+            place = self._place(exchange, name)
+            endpoint = self._choose(place, failed)
+            if endpoint is None:
+                place, endpoint = await self._coming(exchange, name, failed, wait)
+            if endpoint.outstanding >= place.slots:
+                raise NoCapacity(f"the deployment {name} is full", retry_after=1)
             account.deployment, account.price = name, place.price
+            exchange.answer_lines = place.answer_lines
             account.open(prices)
             try:
                 with endpoint:
@@ -108,53 +114,51 @@ class Dispatcher:
         raise AssertionError("the last try returns or raises")
 
     async def _attempt(self, exchange: Exchange, place: Place, endpoint: Endpoint, relay: Relay) -> None:
-        call, provider, now = exchange.call, place.provider, self._clock()
+        call, account, provider, now = exchange.call, exchange.account, place.provider, self._clock()
         assert provider is not None, "a place without a provider has no endpoint"
-        exchange.account.provider = provider.name
+        account.provider = provider.name
         exchange.counts_first_choice = place.engine and call.choices > 1
-        first = exchange.first_token_deadline if call.stream else exchange.deadline
-        if now >= first:
+        first_s = (exchange.first_token_deadline if call.stream else exchange.deadline) - now
+        if first_s <= 0:
             raise UpstreamTimeout("the deadline passed before the upstream could be asked")
         timeouts = Timeouts(
-            connect_s=min(_CONNECT_S, first - now),
-            first_byte_s=first - now,
+            connect_s=min(_CONNECT_S, first_s),
+            first_byte_s=None,
+            head_s=first_s,
             idle_s=exchange.model.first_token_s if call.stream else None,
             total_s=exchange.deadline - now,
         )
-        headers = place.headers + b"x-request-id: " + exchange.id.encode() + b"\r\n" + exchange.trace
+        headers = place.headers + exchange.id_line + exchange.trace
         body = provider.body(call, place.model)
-        try:
-            async with asyncio.timeout(first - now if call.stream else None):
-                reply = await endpoint.pool.request(b"POST", provider.target(call.operation), headers, body, timeouts)
-        except TimeoutError:
-            raise UpstreamTimeout("the upstream did not begin its answer within the time for a first token") from None
-        async with reply:
+        with await endpoint.pool.request(b"POST", provider.target(call.operation), headers, body, timeouts) as reply:
             if reply.status != _OK:
                 rejection = await _rejection(endpoint.name, reply)
-                exchange.account.explain("upstream", f"{rejection}{kind_of(rejection.body)}")
+                account.explain("upstream", f"{rejection}{kind_of(rejection.body)}")
                 raise rejection
-            exchange.account.explain("upstream", f"{endpoint.name} answers after {self._clock() - now:.3f} s")
-            await relay(reply)
+            account.explain("upstream", f"{endpoint.name} answers after {self._clock() - now:.3f} s")
+            await relay(exchange, reply)
 
-    async def _endpoint(
-        self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], *, wait: bool
+    def _place(self, exchange: Exchange, name: str) -> Place:
+        # A deployment that a reload has removed is still known to the exchange's own view.
+        place = (self.view or exchange.view).places.get(name) or exchange.view.places.get(name)
+        if place is None:
+            raise NoCapacity(f"the deployment {name} does not exist", retry_after=2)
+        return place
+
+    async def _coming(
+        self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], wait: bool
     ) -> tuple[Place, Endpoint]:
         """
-        Return where to send the exchange, waiting for a replica that is coming if `wait`.
+        Return where to send an exchange for which there is no endpoint yet, waiting for a replica if `wait`.
 
         Raises:
-            NoCapacity: there is nowhere, or no room.
+            NoCapacity: there is nowhere.
             UpstreamError: there is nowhere any more; why the last endpoint failed.
         """
         while True:
-            # A deployment that a reload has removed is still known to the exchange's own view.
-            place = (self.view or exchange.view).places.get(name) or exchange.view.places.get(name)
-            if place is None:
-                raise NoCapacity(f"the deployment {name} does not exist", retry_after=2)
+            place = self._place(exchange, name)
             endpoint = self._choose(place, failed)
             if endpoint is not None:
-                if endpoint.outstanding >= place.slots:
-                    raise NoCapacity(f"the deployment {name} is full", retry_after=1)
                 return place, endpoint
             left = exchange.first_token_deadline - self._clock()
             if not wait or left <= 0 or not place.coming:
