@@ -16,27 +16,22 @@ def begin(home: Path, lab: Lab, **settings: Any) -> Front:
     return front
 
 
-def ended(front: Front, *, hurry: bool = False) -> bool:
-    """Tell whether the worker has ended; `hurry` it with another signal if not."""
-    if front.process.poll() is None and hurry:
-        front.process.terminate()
-    return front.process.poll() is not None
-
-
 @pytest.mark.parametrize(("drain_s", "hurry"), [(0.3, False), (600.0, True)])
 def test_a_stream_is_told_that_it_is_cut(tmp_path: Path, drain_s: float, hurry: bool) -> None:
     """By the limit, and by a second signal."""
-    with Lab() as lab, begin(tmp_path, lab, drain_s=drain_s) as front, Client(front) as client:
+    with Lab() as lab, begin(tmp_path, lab, drain_s=drain_s) as front, Client(front) as client, Client(front) as idle:
         client.request(body(order(content="a b c d", stall_after=3)))
         answer = client.receive(lambda answer: answer.text == "a b c")
         front.process.terminate()
-        eventually(lambda: ended(front, hurry=hurry), "the end")
+        assert idle.bytes() == b"", "it drains"
+        if hurry:
+            front.process.terminate()
         client.receive(into=answer)
         assert (answer.text, answer.whole, answer.done) == ("a b c", True, False)
         assert [error["code"] for error in answer.errors] == ["overloaded"]
         assert "shutting down" in answer.errors[0]["message"]
         assert client.bytes() == b"", "the connection ends in good order"
-        assert front.process.returncode == 0
+        assert front.process.wait(20) == 0
         record = front.settled(answer.request_id)
         assert (record.outcome, record.status) == ("cancelled", 200)
         assert (record.usage.source, record.usage.output_tokens) == ("counted", 3)
