@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from bench.gateway import plot, report
-from bench.gateway.errors import Unavailable
+from bench.gateway.errors import Unavailable, reason
 from bench.gateway.measure import Bench, Figures, ceilings, measure
 from bench.gateway.peers import PEERS
 from bench.gateway.penstocks import Bare, Everything
@@ -138,7 +138,7 @@ def _run(gateways: list[Gateway], bench: Bench, rounds: int, deadline: float) ->
 
 
 def _fail(failures: dict[str, str], gateway: Gateway, error: Exception) -> None:
-    failures[gateway.name] = " ".join(str(error).split())
+    failures[gateway.name] = reason(str(error))
     _say(f"  {gateway.name} is left out: {failures[gateway.name]}")
 
 
@@ -153,4 +153,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # all that was started has been ended on the way here
+        sys.exit(130)

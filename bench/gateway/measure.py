@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.gateway import engine, instant, process, steady, streams, traffic, wrk
-from bench.gateway.errors import Unavailable
+from bench.gateway.errors import Unavailable, reason
 from bench.gateway.probe import check_stream
 from bench.gateway.quantiles import added, quantile
 from bench.gateway.serving import Gateway, Place, Serving
@@ -111,7 +111,7 @@ def measure(gateway: Gateway, bench: Bench) -> Figures:
         try:
             figures |= _streamed(gateway, bench)
         except Unavailable as error:
-            bench.remarks[gateway.name] = f"no streams: {error}"
+            bench.remarks[gateway.name] = reason(f"no streams: {error}")
     return figures
 
 

@@ -19,6 +19,7 @@ from penstock.lab.running import free_port
 CACHE = process.ROOT / ".bench"
 _KEY = b"authorization: Bearer sk-test\r\n"
 _INSTALL_S = 900.0
+_UNTRIED = "configured from its documentation"  # there was no binary to try it with
 
 Start = Callable[["Peer", Place], Launch]
 
@@ -32,6 +33,7 @@ class Peer:
         source: `pip`, `npm`, or the Debian package (or nothing) when the command `package` must be on the PATH.
         package: what pip or npm install; else the command.
         version: pinned; empty when it is whichever is there.
+        note: for the reader of the report.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Peer:
     version: str
     start: Start
     rust: bool = False
+    note: str = ""
 
     @property
     def home(self) -> Path:
@@ -54,8 +57,8 @@ class Peer:
 
     @property
     def about(self) -> str:
-        """Its version."""
-        return self.version or _told_version(self.package)
+        """Its version, and what else is to be known."""
+        return "; ".join(part for part in (self.version or _told_version(self.package), self.note) if part)
 
     def install(self) -> None:
         """Fetch it unless it is there. Raises Unavailable."""
@@ -73,13 +76,15 @@ class Peer:
         if self.source == "pip":
             name, bracket, extra = self.package.partition("[")
             requirement = f"{name}{bracket}{extra}=={self.version}"
-            _run([sys.executable, "-m", "venv", str(self.home)])
-            _run([self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement])
+            _run("venv", [sys.executable, "-m", "venv", str(self.home)])
+            options = ["--quiet", "--disable-pip-version-check"]
+            _run(f"pip install {requirement}", [self.python, "-m", "pip", "install", *options, requirement])
         else:
             if shutil.which("npm") is None or shutil.which("node") is None:
                 raise Unavailable("node and npm are not on the PATH")
-            place = ["--prefix", str(self.home), "--no-audit", "--no-fund"]
-            _run(["npm", "install", *place, f"{self.package}@{self.version}"])
+            requirement = f"{self.package}@{self.version}"
+            options = ["--prefix", str(self.home), "--no-audit", "--no-fund"]
+            _run(f"npm install {requirement}", ["npm", "install", *options, requirement])
         done.touch()
 
     @contextlib.contextmanager
@@ -142,7 +147,7 @@ def _bifrost(_: Peer, place: Place) -> Launch:
     key = {"name": "bench", "value": "sk-test", "models": ["*"], "weight": 1.0}
     provider = {
         "keys": [key],
-        "network_config": {"base_url": f"http://127.0.0.1:{place.upstream_port}"},
+        "network_config": {"base_url": f"http://127.0.0.1:{place.upstream_port}", "allow_private_network": True},
         "concurrency_and_buffer_size": {"concurrency": 1024, "buffer_size": 4096},
     }
     config = {
@@ -183,27 +188,27 @@ PEERS = (
     Peer("vllm-router", "vllm-router", "pip", "vllm-router", "0.1.17", _vllm, rust=True),
     Peer("litellm", "LiteLLM proxy", "pip", "litellm[proxy]", "1.102.4", _litellm),
     Peer("portkey", "Portkey gateway", "npm", "@portkey-ai/gateway", "1.15.2", _portkey),
-    Peer("bifrost", "Bifrost", "", "bifrost-http", "", _bifrost),
-    Peer("agentgateway", "agentgateway", "", "agentgateway", "", _agentgateway),
+    Peer("bifrost", "Bifrost", "", "bifrost-http", "", _bifrost, note=_UNTRIED),
+    Peer("agentgateway", "agentgateway", "", "agentgateway", "", _agentgateway, note=_UNTRIED),
 )
 
 
 def _told_version(command: str) -> str:
     if command == "nginx":
-        return instant.version()
+        return instant.version() or "not there"
     for option in ("--version", "-version"):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             told = subprocess.run([command, option], capture_output=True, text=True, check=True, timeout=10)
             return " ".join((told.stdout or told.stderr).split())[:60]
-    return "version not told"
+    return "version not told" if shutil.which(command) else "not there"
 
 
-def _run(command: list[str]) -> None:
-    """Raises Unavailable, with the last line of what the command had to say."""
+def _run(what: str, command: list[str]) -> None:
+    """Run a step of an installation. Raises Unavailable, with the first errors that it printed."""
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_S)
     except subprocess.CalledProcessError as error:
-        last = ((error.stderr or error.stdout).strip() or "no reason given").splitlines()[-1]
-        raise Unavailable(f"`{Path(command[0]).name} {' '.join(command[1:4])} ...` failed: {last[:300]}") from error
+        lines = [line for line in (error.stderr + error.stdout).splitlines() if "error" in line.lower()]
+        raise Unavailable(f"`{what}` failed: {' '.join(lines[:2]) or 'no reason given'}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"`{Path(command[0]).name}` failed: {error}") from error
+        raise Unavailable(f"`{what}` failed: {error}") from error

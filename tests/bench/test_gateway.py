@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from bench.gateway import peers, plot, process, quantiles, report, steady, traffic, wrk
+from bench.gateway import errors, peers, plot, process, quantiles, report, steady, traffic, wrk
 from bench.gateway.measure import GAPS_MS, longer_gap
 
 
@@ -215,6 +215,12 @@ def test_cpu_time_counts_all_threads() -> None:
     while time.thread_time() < until:
         pass
     assert process.cpu_ns(pids) - before >= 0.09e9
+
+
+def test_reasons_tell_nothing_of_where_they_were_written() -> None:
+    told = 'File "/home/me/x/y.py", line 3\nCould not fetch https://registry.example/simple/a/: no; http://127.0.0.1:9/v1/x'
+    assert errors.reason(told) == 'File "…/y.py", line 3 Could not fetch … no; http://127.0.0.1:9/v1/x'
+    assert len(errors.reason("x" * 1000)) < 400
 
 
 def test_peers_have_names_of_their_own_and_pinned_versions() -> None:
