@@ -67,7 +67,7 @@ bench: $(VENV)/.dev  ## measure; writes the table that the README quotes
 bench-gateway: $(VENV)/.dev setup-bench  ## gateways side by side; ARGS="--quick" to try, --peers, --rounds, --seconds
 	$(BIN)/python -m bench.gateway $(ARGS)
 
-soak: $(VENV)/.dev  ## 50,000 requests and 5,000 cancelled streams; fails when a worker's memory has grown
+soak: $(VENV)/.dev  ## 20 minutes with clients that leave and an upstream that fails; ARGS="--minutes 2" to try
 	$(BIN)/python -m bench.soak $(ARGS)
 
 wheel: $(VENV)/.dev  ## dist/*.whl and the source distribution

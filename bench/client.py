@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -63,6 +63,13 @@ class Client:
             content = await reply.read(64 * 1024 * 1024)
             return reply.status, reply.headers.get(b"x-request-id", b"").decode(), content
 
+    async def answer(self, body: bytes) -> bytes:
+        """Return the body of one chat completion; RuntimeError when it is not a good one."""
+        status, _, content = await self.call(body)
+        if status != OK:
+            raise RuntimeError(f"status {status}: {content[:200]!r}")
+        return content
+
     async def leave_after(self, body: bytes, chunks: int) -> int:
         """Begin a stream, read some chunks, go away; return how many bytes came."""
         async with await self._pool.request(
@@ -74,14 +81,14 @@ class Client:
             return size
 
 
-async def paced(client: Client, body: bytes, rate: float, callers: int, seconds: float) -> tuple[int, float]:
+async def paced(ask: Callable[[], Awaitable[None]], rate: float, callers: int, seconds: float) -> tuple[int, float]:
     """
-    Ask at a fixed rate, whatever the answers take, unless all callers are busy; every answer must be a good one.
+    Ask at a fixed rate, whatever the answers take, unless all callers are busy.
 
     Args:
-        rate: requests per second of all callers together.
+        rate: calls per second of all callers together.
     Returns:
-        how many were answered, and in how many seconds.
+        how many calls were made, and in how many seconds.
     """
     began = time.monotonic()
     turn = count()
@@ -91,9 +98,7 @@ async def paced(client: Client, body: bytes, rate: float, callers: int, seconds:
         nonlocal done
         while (due := next(turn) / rate) < seconds:
             await asyncio.sleep(max(0.0, began + due - time.monotonic()))
-            status, _, content = await client.call(body)
-            if status != OK:
-                raise RuntimeError(f"status {status}: {content[:200]!r}")
+            await ask()
             done += 1
 
     await asyncio.gather(*(caller() for _ in range(callers)))

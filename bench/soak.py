@@ -1,145 +1,269 @@
 """
-`make soak`: 50,000 requests and 5,000 streams that their clients abandon, through one gateway worker.
+`make soak`: hours of production in 20 minutes. Plain requests and streams at half of what this client can offer, 10 %
+left by their client, 5 % to an upstream that cuts, stalls, resets, answers nonsense or fails, through `penstock up`.
 
-The worker's memory is read after a warm-up and at the end; more than 10 % growth fails. The upstream is the lab's.
-The curve is written to `bench/results/soak.json`.
+It fails when an answer is wrong or when something leaks: resident memory, descriptors, tasks, slots, exchanges in
+progress. Memory is compared between the second quarter of the time and the last; the others have to come back to where
+they were before the load. Figures go to `bench/results/soak.json`, what they say to `soak.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import subprocess
+import contextlib
+import random
+import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
 
-from bench.client import Client, chat_body, pool
-from penstock.lab.running import Running, free_port, resident_bytes, start
+from bench.client import OK, Client, chat_body, paced, pool
+from bench.stack import MIB, descriptors, footer, lab, machine, penstock, samples, stack_text, total, workers_of, write
+from penstock.lab.running import Running, resident_bytes
+from penstock.types.errors import PenstockError
 
-RESULTS = Path(__file__).parent / "results"
-GROWTH_ALLOWED = 0.10
-_CONNECTIONS = 32
-_SAMPLES = 40
+GROWTH_ALLOWED = 0.05
+CANCELLED, FAULTS, STREAMS = 0.10, 0.05, 0.5
+_CALLERS = 128
+_CEILING_CALLERS = 32
+_SAMPLES = 20
+_QUIET_S = 90.0  # idle connections to an upstream are kept for 30 s
+_LEVELS = ("penstock_tasks", "penstock_connections", "penstock_slots_in_use", "penstock_exchanges_in_progress")
+_SPARE = {"descriptors": 4, "penstock_tasks": 2}
+"""How far above the beginning a level may be at the end: a document being read, a sweep under way."""
+
+_FAULTS = {
+    "500": '{"status": 500}',
+    "429": '{"status": 429, "retry_after": 1}',
+    "reset before the head": '{"cut": "before_head", "cut_with": "rst"}',
+    "cut in the body": '{"events": 9, "cut_after": N}',
+    "reset in the body": '{"events": 9, "cut_after": N, "cut_with": "rst"}',
+    "stall before the head": '{"stall": "before_head"}',
+    "stall in the body": '{"events": 9, "stall_after": N}',
+    "malformed head": '{"broken": "status_line"}',
+    "malformed chunk": '{"events": 9, "broken": "chunk_size", "broken_after": N}',
+    "malformed event": '{"events": 9, "broken": "event", "broken_after": N}',
+    "garbage": '{"status": 200, "body": "garbage"}',
+}
+"""Orders to the lab; N is how many events of a stream are whole. A plain answer has only one."""
+
+_WORDS = "one two three four five six seven eight"
 
 
-def stack_text(upstream: str) -> str:
-    """Return a stack whose only model is the lab upstream."""
-    ports = [free_port() for _ in range(3)]
-    return f"""
-version: 1
-gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}}}
-admin: {{listen: 127.0.0.1:{ports[2]}}}
-deployments:
-  lab: {{provider: openai, base_url: "{upstream}/v1", model: lab, price: {{input: 1, output: 2}}}}
-models:
-  chat: {{targets: [lab]}}
-"""
+class Load:
+    """
+    The mixture of requests. Drawn with a fixed seed; used from one event loop.
+
+    Attributes:
+        outcomes: how many of each kind there were, and how those with faults ended.
+        wrong: answers that should have been good.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._random = random.Random(7)
+        self._plain = chat_body(_WORDS)
+        self._stream = chat_body(_WORDS, stream=True)
+        self._slow = chat_body('lab: {"delay": "500ms"}')
+        self._endless = chat_body('lab: {"events": 200, "delay_between": "5ms"}', stream=True)
+        self._broken = {
+            (name, stream): chat_body("lab: " + order.replace("N", "3" if stream else "0"), stream=stream)
+            for name, order in _FAULTS.items()
+            for stream in (False, True)
+        }
+        self.outcomes: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    async def good(self) -> None:
+        """Ask for an answer that has to be right."""
+        stream = self._random.random() < STREAMS
+        status, _, content = await self._client.call(self._stream if stream else self._plain)
+        self.outcomes["good stream" if stream else "good plain"] += 1
+        if status != OK or (stream and not content.endswith(b"data: [DONE]\n\n")):
+            self.wrong.append(f"{status}: {content[-200:]!r}")
+
+    async def any(self) -> None:
+        """Ask for an answer, or leave before it has come, or meet a fault."""
+        chance = self._random.random()
+        if chance < CANCELLED:
+            await self._leave()
+        elif chance < CANCELLED + FAULTS:
+            await self._fail()
+        else:
+            await self.good()
+
+    async def _leave(self) -> None:
+        if self._random.random() < STREAMS:
+            self.outcomes["left stream"] += 1
+            if not await self._client.leave_after(self._endless, 3):
+                self.wrong.append("a stream brought nothing")
+        else:
+            self.outcomes["left plain"] += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await self._client.call(self._slow)
+
+    async def _fail(self) -> None:
+        name, stream = key = self._random.choice(list(self._broken))
+        try:
+            status, _, content = await self._client.call(self._broken[key])
+        except PenstockError as error:
+            self.wrong.append(f"{name}: {error}")  # whatever the upstream does, clients get a whole answer
+            return
+        self.outcomes[f"fault: {name}, {'stream' if stream else 'plain'}: {status}"] += 1
+        if status == OK and (not stream or content.endswith(b"data: [DONE]\n\n")):
+            self.wrong.append(f"{name}: ended as if all were well")
 
 
-async def soak(penstock: Running, requests: int, streams: int) -> dict[str, Any]:
-    """Run the load; return figures and the memory curve."""
-    worker = penstock.pid_of("penstock gateway 0")
-    curve: list[tuple[int, int]] = []
-    failures: list[str] = []
-    async with pool(penstock.url, _CONNECTIONS * 2) as connections:
-        client = Client(connections, penstock.key)
-        plain = chat_body("one two three four five six seven eight")
-        endless = chat_body('lab: {"events": 200, "delay_between": "5ms"}', stream=True)
+class Levels:
+    """What must not grow, sampled on the way."""
 
-        async def one_plain() -> None:
-            status, _, content = await client.call(plain)
-            if status != 200:
-                failures.append(f"{status}: {content[:200]!r}")
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._workers = workers_of(running)
+        self._began = time.monotonic()
+        self.curve: list[dict[str, float]] = []
 
-        async def one_abandoned() -> None:
-            if await client.leave_after(endless, 3) == 0:
-                failures.append("a stream brought nothing")
+    def look(self) -> dict[str, float]:
+        """Return the levels now, in all workers together."""
+        seen = samples(self._running)
+        return {
+            "second": round(time.monotonic() - self._began, 1),
+            "resident_mib": round(sum(map(resident_bytes, self._workers)) / MIB, 1),
+            "descriptors": sum(map(descriptors, self._workers)),
+            **{name: total(seen, name) for name in _LEVELS},
+        }
 
-        done = 0
+    async def sample(self, every_s: float) -> None:
+        """Look for ever."""
+        while True:
+            await asyncio.sleep(every_s)
+            self.curve.append(await asyncio.to_thread(self.look))
 
-        async def many(total_plain: int, total_streams: int) -> None:
-            nonlocal done
-            left = [total_plain, total_streams]
+    async def quiet(self, before: dict[str, float]) -> tuple[dict[str, float], list[str]]:
+        """Wait until all is as it was; return the last look, and what was not."""
+        until = time.monotonic() + _QUIET_S
+        while True:
+            now = await asyncio.to_thread(self.look)
+            names = ("descriptors", *_LEVELS)
+            left = [name for name in names if now[name] > before[name] + _SPARE.get(name, 0)]
+            if not left or time.monotonic() > until:
+                return now, [f"{name}: {before[name]:g} before, {now[name]:g} after" for name in left]
+            await asyncio.sleep(1)
 
-            async def runner() -> None:
-                nonlocal done
-                while left[0] > 0 or left[1] > 0:
-                    # Ten requests to each abandoned stream, as long as there are both.
-                    if left[1] > 0 and left[0] <= left[1] * (total_plain / max(1, total_streams)):
-                        left[1] -= 1
-                        await one_abandoned()
-                    elif left[0] > 0:
-                        left[0] -= 1
-                        await one_plain()
-                    else:
-                        left[1] -= 1
-                        await one_abandoned()
-                    done += 1
-                    if done % step == 0:
-                        curve.append((done, resident_bytes(worker)))
 
-            await asyncio.gather(*(runner() for _ in range(_CONNECTIONS)))
-
-        step = max(1, (requests + streams) // _SAMPLES)
-        await many(requests // 10, streams // 10)
-        warm = resident_bytes(worker)
-        warm_at = done
-        began = time.monotonic()
-        await many(requests, streams)
-        seconds = time.monotonic() - began
+async def soak(running: Running, minutes: float, ceiling_s: float) -> dict[str, Any]:
+    """Run the load; return the figures."""
+    levels = Levels(running)
+    async with pool(running.url, 1) as connections:
+        await Client(connections, running.key).answer(chat_body(_WORDS))
+    await asyncio.sleep(2)  # metrics are sent once a second
+    before = await asyncio.to_thread(levels.look)
+    async with pool(running.url, _CALLERS * 2) as connections:
+        load = Load(Client(connections, running.key, timeout_s=60))
+        done, took = await _ceiling(load.good, ceiling_s)
+        ceiling = done / took
+        load.outcomes.clear()
+        print(f"ceiling: {ceiling:.0f} requests/s of good ones; {minutes:g} minutes at half of it", file=sys.stderr)
+        sampler = asyncio.create_task(levels.sample(minutes * 60 / _SAMPLES))
+        try:
+            done, _ = await paced(load.any, ceiling / 2, _CALLERS, minutes * 60)
+        finally:
+            sampler.cancel()
+    after, leaks = await levels.quiet(before)
+    resident = [point["resident_mib"] for point in levels.curve]
+    quarter = max(1, len(resident) // 4)
+    early, late = statistics.median(resident[quarter : 2 * quarter] or resident), statistics.median(resident[-quarter:])
+    growth = late / early - 1
+    if growth > GROWTH_ALLOWED:
+        leaks.append(f"resident memory: {early:.1f} MiB in the second quarter, {late:.1f} MiB in the last")
     return {
-        "requests": requests,
-        "abandoned_streams": streams,
-        "seconds": round(seconds, 1),
-        "failures": len(failures),
-        "first_failures": failures[:5],
-        "warm_bytes": warm,
-        "end_bytes": resident_bytes(worker),
-        "growth": round(resident_bytes(worker) / warm - 1, 4),
-        "warm_after": warm_at,
-        "curve": curve,
+        "machine": machine(),
+        "minutes": minutes,
+        "ceiling_per_s": round(ceiling, 1),
+        "offered_per_s": round(done / minutes / 60, 1),
+        "requests": done,
+        "outcomes": dict(sorted(load.outcomes.items())),
+        "wrong": len(load.wrong),
+        "first_wrong": load.wrong[:5],
+        "leaks": leaks,
+        "growth": round(growth, 4),
+        "before": before,
+        "after": after,
+        "curve": {name: [point[name] for point in levels.curve] for name in before},
     }
+
+
+async def _ceiling(ask: Callable[[], Awaitable[None]], seconds: float) -> tuple[int, float]:
+    """Ask as fast as the answers come; return how many came in how many seconds."""
+    began, done = time.monotonic(), 0
+
+    async def caller() -> None:
+        nonlocal done
+        while time.monotonic() - began < seconds:
+            await ask()
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(_CEILING_CALLERS)))
+    return done, time.monotonic() - began
+
+
+def summary(figures: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
+    outcomes = figures["outcomes"]
+    faults = sum(count for name, count in outcomes.items() if name.startswith("fault"))
+    left = sum(count for name, count in outcomes.items() if name.startswith("left"))
+    before, after = figures["before"], figures["after"]
+    middle = {name: curve[len(curve) // 2] for name, curve in figures["curve"].items()}
+    share = 100 / figures["requests"]
+    story = (
+        f"{figures['minutes']:g} minutes, {figures['requests']:,} requests at {figures['offered_per_s']:.0f}/s, half "
+        f"of the {figures['ceiling_per_s']:.0f}/s that the client reached: {share * left:.1f} % left by their client, "
+        f"{share * faults:.1f} % to a faulty upstream. {figures['wrong']} wrong answers, {len(figures['leaks'])} leaks."
+    )
+    lines = [
+        story,
+        "",
+        "| level, all workers | before | half-way | after |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {before[key]:g} | {middle[key]:g} | {after[key]:g} |"
+            for name, key in (
+                ("resident memory, MiB", "resident_mib"),
+                ("open descriptors", "descriptors"),
+                ("tasks", "penstock_tasks"),
+                ("client connections", "penstock_connections"),
+                ("slots in use", "penstock_slots_in_use"),
+                ("exchanges in progress", "penstock_exchanges_in_progress"),
+            )
+        ),
+        "",
+        f"Memory, second quarter to last: {figures['growth']:+.1%}.",
+        "",
+        footer("make soak"),
+    ]
+    return "\n".join(lines)
 
 
 def main() -> int:
     """Entry of `python -m bench.soak`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=50_000)
-    parser.add_argument("--streams", type=int, default=5_000)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--ceiling", type=float, default=10.0, help="seconds of the measurement of the ceiling")
+    parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        lab = subprocess.Popen(
-            [sys.executable, "-m", "penstock.lab.upstream", "--listen", "127.0.0.1:0", "--json"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert lab.stdout is not None
-            address = json.loads(lab.stdout.readline())["url"]
-            with start(Path(directory), stack_text(address), environ={"PENSTOCK_LOG_LEVEL": "warning"}) as penstock:
-                figures = uvloop.run(soak(penstock, given.requests, given.streams))
-        finally:
-            lab.terminate()
-            lab.wait()
-            if lab.stdout is not None:
-                lab.stdout.close()
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "soak.json").write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps({name: value for name, value in figures.items() if name != "curve"}, indent=1))
-    if figures["failures"]:
-        print("FAILED: some requests were not answered")
-        return 1
-    if figures["growth"] > GROWTH_ALLOWED:
-        print(f"FAILED: the worker grew by {figures['growth']:.1%}, more than {GROWTH_ALLOWED:.0%}")
-        return 1
-    print(f"passed: the worker's memory changed by {figures['growth']:+.1%} after warm-up")
-    return 0
+    model = ", timeout: {first_token: 2s, total: 5s}"
+    with lab() as (upstream, _), penstock(stack_text(upstream, workers=given.workers, model=model)) as running:
+        figures = uvloop.run(soak(running, given.minutes, given.ceiling))
+    write("soak", figures, summary(figures))
+    for problem in (*figures["leaks"], *figures["first_wrong"]):
+        print(f"FAILED: {problem}")
+    return 1 if figures["leaks"] or figures["wrong"] else 0
 
 
 if __name__ == "__main__":

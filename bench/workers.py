@@ -30,9 +30,13 @@ async def offered(running: Running, rate: float, connections: int, seconds: floa
     pids = workers_of(running)
     async with pool(running.url, connections) as opened:
         client = Client(opened, running.key)
-        await paced(client, _BODY, rate, connections, 1.0)
+
+        async def ask() -> None:
+            await client.answer(_BODY)
+
+        await paced(ask, rate, connections, 1.0)
         before = sum(map(cpu_seconds, pids))
-        done, took = await paced(client, _BODY, rate, connections, seconds)
+        done, took = await paced(ask, rate, connections, seconds)
         used = sum(map(cpu_seconds, pids)) - before
     return {"rate": done / took, "cpu_us": used / done * 1e6}
 
@@ -49,12 +53,12 @@ async def spread(running: Running, connections: int, seconds: float, *, keep_ali
 
     async def stay(client: Client) -> None:
         while time.monotonic() < until:
-            await client.call(_BODY)
+            await client.answer(_BODY)
 
     async def come_and_go(_: Client) -> None:
         while time.monotonic() < until:
             async with pool(running.url, 1) as own:
-                await Client(own, running.key).call(_BODY)
+                await Client(own, running.key).answer(_BODY)
 
     caller: Callable[[Client], Awaitable[None]] = stay if keep_alive else come_and_go
     async with pool(running.url, connections) as opened:

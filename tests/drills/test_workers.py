@@ -199,9 +199,14 @@ def test_the_sums_survive_a_killed_worker_and_the_others_serve(begin: Start, lab
         "the sums agreeing with the ledger, but for the last second of the killed worker",
     )
     assert total(samples(running), "penstock_process_restarts_total") == 1
-    eventually(
-        lambda: not total(samples(running), "penstock_exchanges_in_progress"), "the sums having nothing in progress"
-    )
+    eventually(lambda: not any(_levels(running)), "the sums having nothing in progress")
+
+
+def _levels(running: Running) -> list[int]:
+    seen = samples(running)
+    names = ("penstock_exchanges_in_progress", "penstock_slots_in_use", "penstock_connections")
+    assert total(seen, "penstock_tasks") > 0
+    return [total(seen, name) for name in names]
 
 
 def _all_in(seen: Outcomes, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from penstock.snapshot.file import Reader, UnknownFormat
 from penstock.snapshot.fleet import Fleet
 from penstock.snapshot.principals import Principals
 from penstock.telemetry import log
-from penstock.telemetry.families import families
+from penstock.telemetry.families import Families, families, gauge
 from penstock.telemetry.link import CANNOT_START, Leaving, Link, Ready
 from penstock.telemetry.link import Metrics as MetricsMessage
 from penstock.telemetry.parent import OPTION
@@ -234,8 +234,18 @@ class Worker:
         began = time.monotonic()
         for part in families(self._metrics.registry):
             self._link.send(MetricsMessage(part))
+        self._link.send(MetricsMessage(self._levels()))
         now = time.monotonic()
         self._metrics_due = now + max(_METRICS_S, _METRICS_SHARE * (now - began))
+
+    def _levels(self) -> Families:
+        """What is to come back to where it was when all is quiet: what leaks shows here."""
+        server = self._server
+        return [
+            gauge("penstock_tasks", "Tasks of the event loop.", len(asyncio.all_tasks())),
+            gauge("penstock_connections", "Open connections of clients.", server.connections if server else 0),
+            gauge("penstock_slots_in_use", "Requests to deployments in progress.", self._endpoints.outstanding),
+        ]
 
 
 async def _run(arguments: Arguments, line: Callable[[log.Line], None] | None) -> None:

@@ -9,6 +9,11 @@ from prometheus_client import CollectorRegistry
 Families = list[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]
 
 
+def gauge(name: str, text: str, value: float) -> tuple[str, str, str, list[tuple[str, dict[str, str], float]]]:
+    """Return a family of one sample without labels, for what is counted where it is sent."""
+    return name, text, "gauge", [(name, {}, float(value))]
+
+
 _SAMPLES = 2_000  # in one message; some 300 KiB as JSON
 
 

@@ -93,6 +93,12 @@ class Endpoints:
                 del self._known[identity]
                 self._retired.append((until, endpoint))
 
+    @property
+    def outstanding(self) -> int:
+        """Exchanges in progress at all endpoints, retired ones included."""
+        everything = (*self._known.values(), *(endpoint for _, endpoint in self._retired))
+        return sum(endpoint.outstanding for endpoint in everything)
+
     def sweep(self) -> None:
         """Enforce the pools' deadlines and close what is retired and done. Called every 0.1 s by the worker."""
         for endpoint in self._known.values():
