@@ -4,17 +4,13 @@ import json
 import resource
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from penstock.journal.records import Opened
 from penstock.journal.segment import segments
-from penstock.types.address import Address
 from tests.gateway.test_serve import order
-from tests.gateway.test_streams import documents, stream, text
 from tests.processes import Front, Lab, eventually, front_with_lab, model, provider
 
 
@@ -38,94 +34,6 @@ def test_a_model_without_its_deployment_does_not_stop_the_rest(tmp_path: Path) -
         assert front.chat().status_code == 200
         assert httpx.get(f"{front.url}/readyz").status_code == 200
         assert front.chat(model="other").status_code == 503
-
-
-@contextmanager
-def counting_origin() -> Iterator[tuple[int, list[int]]]:
-    """An upstream that ends its streams a moment after `[DONE]`, as real ones do; gives its port and connections."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    opened: list[int] = []
-    pause = threading.Event()
-
-    def serve(connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
-            while head := lines.readline():
-                length = 0
-                while (line := lines.readline()) not in (b"\r\n", b""):
-                    if line.lower().startswith(b"content-length:"):
-                        length = int(line.split(b":")[1])
-                lines.read(length)
-                assert head.startswith(b"POST ")
-                event = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-                connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-                connection.sendall(b"%x\r\n%b\r\n" % (len(event), event))
-                pause.wait(0.005)  # the end of the stream comes in a segment of its own
-                connection.sendall(b"0\r\n\r\n")
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            opened.append(connection.fileno())
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    accepting = threading.Thread(target=accept)
-    accepting.start()
-    try:
-        yield listener.getsockname()[1], opened
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        accepting.join()
-
-
-def test_the_connection_of_a_finished_stream_is_kept(tmp_path: Path) -> None:
-    with counting_origin() as (port, opened), Front(tmp_path) as front:
-        front.publish([provider("origin", Address(host="127.0.0.1", port=port, path="/v1"))], [model("chat", "origin")])
-        for _ in range(10):
-            _, received = stream(front)
-            assert received.endswith(b"data: [DONE]\n\n")
-        assert len(opened) == 1
-
-
-def test_usage_told_before_a_failure_is_not_billed(front: Front) -> None:
-    response, _ = stream(front, order(usage_on="every", prompt_tokens=5000, cut_after=0))
-    assert response.status_code == 502
-    record = front.settled(response.headers["x-request-id"])
-    assert (record.usage.input_tokens, record.cost_nano) == (0, 0)
-
-
-def test_usage_beside_content_is_kept_back_too(front: Front) -> None:
-    for where in ("finish", "every"):
-        _, received = stream(front, order(content="a b c", usage_on=where))
-        assert text(received) == "a b c"
-        assert not any(document.get("usage") for document in documents(received))
-
-
-def test_comments_go_out_while_the_upstreams_head_is_awaited(tmp_path: Path) -> None:
-    with Lab() as lab, Front(tmp_path) as front:
-        front.publish([provider("lab", lab.address())], [model("chat", "lab")], commit_after_s=0.2)
-        response, received = stream(front, order(content="late words", delay="700ms"))
-        assert response.status_code == 200
-        assert received.startswith(b": keep-alive\n\n: keep-alive\n\n")
-        assert text(received) == "late words"
-
-
-def test_after_comments_another_deployment_may_still_answer(tmp_path: Path) -> None:
-    with Lab() as bad, Lab() as good, Front(tmp_path) as front:
-        rule = [{"order": {"delay": "500ms", "status": 500}}]
-        httpx.post(f"{bad.url}/lab/script", json=rule).raise_for_status()
-        front.publish(
-            [provider("bad", bad.address()), provider("good", good.address())],
-            [model("chat", "bad", fallback=("good",))],
-            commit_after_s=0.1,
-        )
-        response, received = stream(front, "one two")
-        assert received.startswith(b": keep-alive\n\n")
-        assert text(received) == "echo: one two"
-        assert front.settled(response.headers["x-request-id"]).deployment == "good"
 
 
 def test_a_deployment_replaced_while_a_body_is_uploaded(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """Kept connections that the upstream has meanwhile closed never fail a request that can be sent again."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.gateway.streams.client import Client
+from penstock.types.address import Address
+from tests.gateway.streams.client import Client, ask
 from tests.gateway.streams.conftest import Configured
-from tests.processes import Front, Lab
+from tests.processes import Front, Lab, model, provider
 
 IMPATIENT = [
     {"probability": 0.4, "order": {"close_idle": 0}},
@@ -54,7 +59,55 @@ def test_large_bodies(impatient: tuple[Front, Lab]) -> None:
         assert sum(threads.map(lambda _: many(impatient[0], 20, "word " * 100_000), range(4))) == 80
 
 
+@contextmanager
+def counting_origin() -> Iterator[tuple[int, list[int]]]:
+    """An upstream that ends its streams a moment after `[DONE]`, as real ones do; gives its port and connections."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    opened: list[int] = []
+    pause = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as lines:
+            while head := lines.readline():
+                length = 0
+                while (line := lines.readline()) not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                lines.read(length)
+                assert head.startswith(b"POST ")
+                event = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+                connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                connection.sendall(b"%x\r\n%b\r\n" % (len(event), event))
+                pause.wait(0.005)  # the end of the stream comes in a segment of its own
+                connection.sendall(b"0\r\n\r\n")
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            opened.append(connection.fileno())
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield listener.getsockname()[1], opened
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        accepting.join()
+
+
+def test_the_connection_of_a_stream_that_ends_behind_its_end_is_kept(tmp_path: Path) -> None:
+    with counting_origin() as (port, opened), Front(tmp_path) as front:
+        front.publish([provider("origin", Address(host="127.0.0.1", port=port, path="/v1"))], [model("chat", "origin")])
+        for _ in range(10):
+            assert ask(front).done
+        assert len(opened) == 1
+
+
 def test_connections_that_end_well_are_kept(front: Front, lab: Lab) -> None:
-    """Also those of streams whose last chunk comes a moment behind their end."""
     assert many(front, 20, "hello there") == 20
     assert lab.stats()["open_connections"] < 20

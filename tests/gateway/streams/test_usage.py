@@ -1,5 +1,6 @@
 """Usage is known of every stream, and told to those who asked."""
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,19 @@ EVENTS = 9  # content events that the lab makes of TEXT
 PROMPT, COMPLETION, CACHED = 1234, 56, 34
 FIGURES = {"prompt_tokens": PROMPT, "completion_tokens": COMPLETION, "cached_tokens": CACHED}
 WHERE = ["own", "finish", "every", "null_choices"]
+
+
+def test_a_stream_is_relayed_and_accounted(front: Front, lab: Lab) -> None:
+    """Usage is asked of the upstream, whatever else stands in the options."""
+    answer = ask(front, stream_options={"other": 1})
+    assert json.loads(lab.last()[0]["body"])["stream_options"] == {"other": 1, "include_usage": True}
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.text == "echo: one two three"
+    record = front.settled(answer.request_id)
+    assert (record.outcome, record.usage.source, record.stream) == ("answered", "upstream", True)
+    assert record.usage.output_tokens == 4
+    assert record.first_content_ms is not None
 
 
 @pytest.mark.parametrize("where", WHERE)
