@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from penstock.types.address import Address
-from tests.gateway.streams.client import Client, ask
+from tests.gateway.streams.client import Client
 from tests.gateway.streams.conftest import Configured
 from tests.processes import Front, Lab, model, provider
 
@@ -103,8 +103,9 @@ def counting_origin() -> Iterator[tuple[int, list[int]]]:
 def test_the_connection_of_a_stream_that_ends_behind_its_end_is_kept(tmp_path: Path) -> None:
     with counting_origin() as (port, opened), Front(tmp_path) as front:
         front.publish([provider("origin", Address(host="127.0.0.1", port=port, path="/v1"))], [model("chat", "origin")])
-        for _ in range(10):
-            assert ask(front).done
+        with Client(front) as client:
+            for _ in range(10):
+                assert client.ask().done
         assert len(opened) == 1
 
 
