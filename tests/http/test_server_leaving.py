@@ -91,6 +91,49 @@ def test_read_ahead_is_bounded() -> None:
     run(case)
 
 
+def test_requests_that_stay_held_back_are_dropped_so_that_the_clients_end_can_arrive() -> None:
+    """The end comes behind them, so as long as the kernel's buffers are full of them nobody could know of it."""
+
+    async def case() -> None:
+        waiting = Waiting()
+        async with serving(waiting) as served:
+            sock = await served.raw()
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(sock, GET)
+            await soon(waiting.begun.wait())
+            full = 0
+            while full < 20:
+                try:
+                    sock.send(GET * 1000)
+                    full = 0
+                except BlockingIOError:
+                    full += 1
+                    await asyncio.sleep(0.005)
+            sock.close()  # its end stays with the client's own kernel
+            await soon(waiting.cancelled.wait())
+            await until(lambda: served.server.connections == 0)
+
+    run(case)
+
+
+def test_what_is_dropped_was_not_served_and_the_client_knows() -> None:
+    async def case() -> None:
+        waiting = Waiting()
+        async with serving(waiting, limits=Limits(read_ahead=1000)) as served, served.client() as client:
+            await client.send(GET)
+            await soon(waiting.begun.wait())
+            await client.send(GET * 100)
+            await until(lambda: all(connection.blind for connection in served.server._connections))
+            for _ in range(2):
+                served.server.sweep()
+            waiting.release.set()
+            answer = await client.answer()
+            assert (answer.body, answer.headers["connection"]) == (b"done", "close")
+            assert await client.ended() == b""
+
+    run(case)
+
+
 def _leave(sock: socket.socket, how: str) -> None:
     if how == "half-close":
         sock.shutdown(socket.SHUT_WR)
@@ -219,6 +262,30 @@ def test_draining_cuts_what_does_not_end() -> None:
             assert await served.server.drain(0.05) == 1
             assert waiting.cancelled.is_set()
             assert (await idle.ended(), await busy.ended()) == (b"", b"")
+
+    run(case)
+
+
+def test_a_handler_that_is_cut_may_say_a_last_word() -> None:
+    begun = asyncio.Event()
+
+    async def talkative(request: Request, responder: Responder) -> None:
+        responder.start(200, b"")
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await responder.write(b"goodbye")
+            await responder.end()
+            raise
+
+    async def case() -> None:
+        async with serving(talkative) as served, served.client() as client:
+            await client.send(GET)
+            await soon(begun.wait())
+            assert await served.server.drain(0) == 1
+            assert (await client.answer()).body == b"goodbye"
+            assert await client.ended() == b""
 
     run(case)
 

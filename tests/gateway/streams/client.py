@@ -9,9 +9,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from tests.processes import PATIENCE_S, Front
+from tests.processes import PATIENCE_S
 
 Body = dict[str, Any]
 
@@ -154,10 +154,17 @@ class Answer:
             self._at = end
 
 
+class Door(Protocol):
+    """Where a gateway is, and what opens it."""
+
+    key: str
+    port: int
+
+
 class Client:
     """One connection to a gateway. Leave the block, or `close`, to go away."""
 
-    def __init__(self, front: Front, *, receive_buffer: int = 0) -> None:
+    def __init__(self, front: Door, *, receive_buffer: int = 0) -> None:
         self._key = front.key
         self._socket = socket.socket()
         if receive_buffer:
@@ -238,7 +245,7 @@ class Client:
         self.close()
 
 
-def ask(front: Front, prompt: str = "one two three", **fields: Any) -> Answer:
+def ask(front: Door, prompt: str = "one two three", **fields: Any) -> Answer:
     """Ask on a connection of its own."""
     with Client(front) as client:
         return client.ask(prompt, **fields)

@@ -1,15 +1,17 @@
 """However an upstream breaks: an honest status before content; behind it an error event, no `[DONE]`, a fair bill."""
 
 import json
+import socket
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
 
 from penstock.pricing.price import cost_nano
 from tests.gateway.streams.client import Client, ask, order
-from tests.processes import PRICE, Front, Lab, model, provider
+from tests.processes import PATIENCE_S, PRICE, Child, Front, Lab, front_with_lab, model, provider
 
 MIDDLE: list[dict[str, object]] = [
     {"cut_after": 2},
@@ -133,3 +135,48 @@ def test_what_a_failed_deployment_said_does_not_leak_into_the_next(tmp_path: Pat
         record = front.settled(answer.request_id)
         assert (record.deployment, record.usage.source, record.usage.output_tokens) == ("good", "counted", 3)
         assert record.usage.input_tokens < 100
+
+
+class Measured:
+    """A second worker of a gateway's data directory, which is told of its metrics as a node is."""
+
+    def __init__(self, front: Front) -> None:
+        self.key = front.key
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._here, self._there = socket.socketpair()
+        self._here.settimeout(PATIENCE_S)
+        self._home = front.home.root
+        self._counts: dict[str, float] = {}
+
+    def exchanges(self, outcome: str, count: int) -> None:
+        """Wait until so many exchanges have been counted with an outcome."""
+        while self._counts.get(outcome) != count:
+            for _, _, _, samples in json.loads(self._lines.readline()).get("families", ()):
+                for name, labels, value in samples:
+                    if name == "penstock_exchanges_total":
+                        self._counts[labels["outcome"]] = value
+
+    def __enter__(self) -> Self:
+        ends = (self._listener.fileno(), self._there.fileno())
+        options = ["--home", str(self._home), "--index", "1", "--listen", str(ends[0]), "--link", str(ends[1])]
+        command = [sys.executable, "-m", "penstock.gateway", *options]
+        self._child = Child(command, pass_fds=ends, log=self._home / "second.log")
+        self._there.close()
+        self._lines = self._here.makefile("rb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()
+        for each in (self._lines, self._here, self._listener):
+            each.close()
+
+
+def test_failures_in_band_are_counted_as_failures(tmp_path: Path) -> None:
+    """Although each of them has a status 200."""
+    with front_with_lab(tmp_path) as (front, _), Measured(front) as worker:
+        for fields in ({"cut_after": 1}, {"broken": "event", "broken_after": 1}, {"error_after": 1}):
+            assert ask(worker, order(content="a b", **fields)).status == 200
+        assert ask(worker).done
+        worker.exchanges("failed", 3)
+        worker.exchanges("answered", 1)
