@@ -130,6 +130,18 @@ def test_usage_is_taken_out_of_an_event(event: bytes, left: bytes) -> None:
     assert events.without_usage(event) == left
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("at", [b'"delta":', b"}}]}", b"[{"])
+def test_a_line_end_between_the_tokens_of_a_chunk_makes_it_malformed(end: bytes, at: bytes) -> None:
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}'
+    before, _, after = chunk.partition(at)
+    for event in (before + at[:-1] + end + at[-1:] + after + end * 2, before + at + end + after + b"x" + end * 2):
+        assert events.ordinary(event, True) == b""
+    assert events.malformed(before + at[:-1] + end + at[-1:] + after + end * 2)
+    assert events.ordinary(chunk + b"\n\n", True)
+    assert events.ordinary(chunk + b"\r\n\r\n", True)
+
+
 def test_usage_is_taken_out_of_data_in_several_lines_without_breaking_them() -> None:
     event = b'data: {"a":[1,\ndata: 2],"choices":[{"text":"x"}],\ndata: "usage" : {"prompt_tokens":1}}\n\n'
     assert events.without_usage(event) == b'data: {"a":[1, 2],"choices":[{"text":"x"}]}\n\n'

@@ -113,6 +113,7 @@ class _WithUsage(msgspec.Struct, gc=False):
 
 
 _glance = msgspec.json.Decoder(_Glanced).decode
+_LF, _CR = b"\n\r"  # as numbers, which are found in a fifth of the time
 _NULL_USAGE_END = b',"usage":null}\n\n'
 
 
@@ -125,8 +126,14 @@ def ordinary(whole: bytes, usage_wanted: bool) -> bytes:
     """
     if not whole.startswith(b"data: {") or not (whole.isascii() or is_utf8(whole)):
         return b""
+    text = whole[6:-2]
+    if _LF in text or _CR in text:
+        # To JSON, line ends are white space; in an event they would end the data.
+        text = text.removesuffix(b"\r\n")
+        if _LF in text or _CR in text:
+            return b""
     try:
-        seen = _glance(whole[6:])
+        seen = _glance(text)
     except (msgspec.DecodeError, RecursionError):  # several events, perhaps
         return b""
     if seen.error is not None or seen.choices[0].finish_reason is not None:
