@@ -16,6 +16,7 @@ REPLIES = {
     "no body where one is announced": [_NO_CONTENT % (0, b""), _NO_CONTENT % (5, b"hello")],
     "not modified": [b"HTTP/1.1 304 N\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 304 N\r\nContent-Length: 1\r\n\r\nx"],
     "interim": [_INTERIM + _OK % (0, b""), _INTERIM + _OK % (0, b"")],
+    "another behind it": [_OK % (2, b"ok") + b"HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc"],
     "interim, then none": [_INTERIM + _OK % (0, b""), b"HTTP/1.1 100 Continue\r\nContent-Length: 1\r\n\r\nx"],
 }
 

@@ -109,13 +109,12 @@ class Framing:
                         self._remember(data)
                 return
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade as error:
-            self._broken("it switches protocols", error)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.stage == DONE:
                 self.keep_alive = False  # what follows the reply is nobody's
             else:
-                self._broken(str(error), error)
+                switches = isinstance(error, httptools.HttpParserUpgrade)
+                self._broken("it switches protocols" if switches else str(error), error)
         if self.size != size:
             self._between = 0
             return
