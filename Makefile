@@ -18,7 +18,7 @@ SYSTEM := curl:curl
 
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup setup-system setup-bench up test test-unit check fmt bench bench-gateway soak wheel lock clean
+.PHONY: help setup setup-system setup-bench up test test-unit check fmt bench bench-gateway soak fuzz wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,9 @@ bench-gateway: $(VENV)/.dev setup-bench  ## gateways side by side; ARGS="--quick
 soak: $(VENV)/.dev  ## 20 minutes with clients that leave and an upstream that fails; ARGS="--minutes 2" to try
 	$(BIN)/python -m bench.soak $(ARGS)
 
+fuzz: $(VENV)/.fuzz  ## random input for what reads HTTP, events and JSON, 10 minutes; ARGS="--minutes 60", --only, --replay
+	$(BIN)/python -m tools.fuzz $(ARGS)
+
 wheel: $(VENV)/.dev  ## dist/*.whl and the source distribution
 	$(BIN)/python -m build --no-isolation
 
@@ -77,6 +80,7 @@ lock:  ## work out requirements/*.txt again from pyproject.toml (needs uv)
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml --extra dev -o requirements/dev.txt
 	$(LOCK) requirements/build.in --constraint requirements/dev.txt -o requirements/build.txt
+	$(LOCK) requirements/fuzz.in -o requirements/fuzz.txt
 
 clean:  ## remove what builds and checks leave behind, but not .venv
 	rm -rf dist build .ruff_cache .mypy_cache .hypothesis .import_linter_cache
@@ -98,4 +102,8 @@ $(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/build.txt pyproj
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing what the tests and checks need into $(VENV) ..."
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@$(PIP) install --require-hashes -r requirements/fuzz.txt
 	@touch $@
