@@ -68,10 +68,10 @@ def test_silences_after_the_first_content_are_told_too(configured: Configured, w
 
 def test_no_comments_among_events_that_flow(configured: Configured) -> None:
     """The time counts from what was sent last, whatever that was."""
-    with configured(commit_after_s=1.0) as (front, _), Client(front) as client:
-        answer = client.ask(order(events=14, delay_between="100ms"))
+    with configured(commit_after_s=1.5) as (front, _), Client(front) as client:
+        answer = client.ask(order(events=19, delay_between="100ms"))
         assert (answer.comments, answer.done) == (0, True)
-        pinged = client.ask(order(content="a b", delay_between="1400ms", ping_every="100ms"))
+        pinged = client.ask(order(content="a b", delay_between="1900ms", ping_every="100ms"))
         assert (pinged.comments, pinged.done) == (0, True), "the upstream's own comments do"
 
 
