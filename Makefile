@@ -18,7 +18,8 @@ SYSTEM := curl:curl
 
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup setup-system setup-bench up test test-unit check fmt bench bench-gateway soak fuzz wheel lock clean
+.PHONY: help setup setup-system setup-bench up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
+	soak fuzz wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +73,15 @@ soak: $(VENV)/.dev  ## 20 minutes with clients that leave and an upstream that f
 
 fuzz: $(VENV)/.fuzz  ## random input for what reads HTTP, events and JSON, 10 minutes; ARGS="--minutes 60", --only, --replay
 	$(BIN)/python -m tools.fuzz $(ARGS)
+
+bench-streams: $(VENV)/.dev  ## 10,000 open streams in one worker: lateness, memory, CPU; ARGS="--rates 1,5 --streams 1000"
+	$(BIN)/python -m bench.open_streams $(ARGS)
+
+bench-workers: $(VENV)/.dev  ## CPU per request with two workers against one, and how connections spread over workers
+	$(BIN)/python -m bench.workers $(ARGS)
+
+bench-memory: $(VENV)/.dev  ## memory of a worker with 1,000 keys over a million requests, and how fast one is ready
+	$(BIN)/python -m bench.memory $(ARGS)
 
 wheel: $(VENV)/.dev  ## dist/*.whl and the source distribution
 	$(BIN)/python -m build --no-isolation

@@ -57,9 +57,7 @@ class Client:
 
     async def call(self, body: bytes) -> tuple[int, str, bytes]:
         """Return status, request id and body of one chat completion."""
-        async with await self._pool.request(
-            b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts
-        ) as reply:
+        with await self._pool.request(b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts) as reply:
             content = await reply.read(64 * 1024 * 1024)
             return reply.status, reply.headers.get(b"x-request-id", b"").decode(), content
 
@@ -72,9 +70,7 @@ class Client:
 
     async def leave_after(self, body: bytes, chunks: int) -> int:
         """Begin a stream, read some chunks, go away; return how many bytes came."""
-        async with await self._pool.request(
-            b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts
-        ) as reply:
+        with await self._pool.request(b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts) as reply:
             size = 0
             for _ in range(chunks):
                 size += len(await reply.chunk())

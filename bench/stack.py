@@ -35,16 +35,18 @@ def lab(*arguments: str) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def child(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a process for the time of a block, its standard output at the end of a pipe."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def child(command: list[str], *, orders: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Run a process for the time of a block, its standard output at the end of a pipe; if `orders`, its input too."""
+    given = subprocess.PIPE if orders else subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
         process.terminate()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def stack_text(upstream: str, *, workers: int = 1, deployment: str = "", model: str = "") -> str:
@@ -102,6 +104,11 @@ def cpu_seconds(pid: int) -> float:
     """Return the CPU time that a process has used, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def waited_seconds(pid: int) -> float:
+    """Return how long a process's main thread had work but no core to do it on, since others were busy on all."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def descriptors(pid: int) -> int:
