@@ -71,6 +71,7 @@ def _guided(given: argparse.Namespace) -> None:
         f"-max_total_time={given.seconds}",
         f"-max_len={_LONGEST}",
         f"-timeout={_HANG_S}",
+        f"-report_slow_units={_HANG_S}",
         f"-rss_limit_mb={_MEMORY_MIB}",
         f"-artifact_prefix={given.findings}",
         f"-dict={words}",

@@ -92,11 +92,16 @@ def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def same(ours: dict[bytes, bytes], theirs: dict[bytes, bytes]) -> bool:
-    """Compare headers; h11 lowers the case of a transfer coding and makes one length out of several equal ones."""
+    """
+    Compare headers. h11 lowers the case of a transfer coding and makes one length out of several equal ones; where the
+    last of repeated headers is empty, white space is left over at the end.
+    """
     lowered = {name: value.lower() if name == b"transfer-encoding" else value for name, value in ours.items()}
     if b"content-length" in lowered:
         lowered[b"content-length"] = lowered[b"content-length"].split(b",")[0].strip()
-    return lowered == theirs
+    return {name: value.rstrip() for name, value in lowered.items()} == {
+        name: value.rstrip() for name, value in theirs.items()
+    }
 
 
 def _body(connection: h11.Connection) -> bytes | None:
