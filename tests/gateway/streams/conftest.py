@@ -21,31 +21,26 @@ Configured = Callable[..., AbstractContextManager[tuple[Front, Lab]]]
 
 
 @pytest.fixture(scope="package")
-def other_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Lab]]:
-    """A second pair, whose configuration changes from test to test."""
-    with Lab() as lab, Front(tmp_path_factory.mktemp("other")) as front:
-        yield front, lab
-
-
-@pytest.fixture
-def configured(other_pair: tuple[Front, Lab]) -> Configured:
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
     """
-    Return what configures the second pair: `with configured(commit_after_s=0.2, slots=1, first_token_s=1.0)`.
+    Yield what configures a second pair: `with configured(commit_after_s=0.2, slots=1, first_token_s=1.0)`.
 
     The model `chat` is the lab; what is said counts from the moment the block is entered.
     """
-    front, lab = other_pair
     numbers = itertools.count()
+    current: dict[str, object] = {"nothing": "yet"}
+    with Lab() as lab, Front(tmp_path_factory.mktemp("configured")) as front:
 
-    @contextmanager
-    def configure(*, slots: int = 64, first_token_s: float = 10.0, total_s: float = 30.0, **settings: Any) -> Any:
-        mark = f"mark-{next(numbers)}-{id(settings)}"
-        front.publish(
-            [provider("lab", lab.address(), slots=slots)],
-            [model("chat", "lab", first_token_s=first_token_s, total_s=total_s), model(mark, "lab")],
-            **settings,
-        )
-        eventually(lambda: mark in front.client.get("/v1/models").text, "the configuration")
-        yield front, lab
+        @contextmanager
+        def configure(*, slots: int = 64, first_token_s: float = 10.0, total_s: float = 30.0, **settings: Any) -> Any:
+            wanted = {"slots": slots, "first_token_s": first_token_s, "total_s": total_s, **settings}
+            if wanted != current:
+                mark = f"mark-{next(numbers)}"
+                chat = model("chat", "lab", first_token_s=first_token_s, total_s=total_s)
+                front.publish([provider("lab", lab.address(), slots=slots)], [chat, model(mark, "lab")], **settings)
+                eventually(lambda: mark in front.client.get("/v1/models").text, "the configuration")
+                current.clear()
+                current.update(wanted)
+            yield front, lab
 
-    return configure
+        yield configure
