@@ -13,6 +13,7 @@ import asyncio
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,8 +21,11 @@ import uvloop
 
 from bench.client import Client, chat_body, paced, pool
 from bench.stack import cpu_seconds, footer, lab, machine, penstock, stack_text, workers_of, write
+from penstock.journal.records import Settled
+from penstock.journal.segment import segments
 from penstock.lab.running import Running
 
+_BATCH = 10_000
 _BODY = chat_body("one two three four five six seven eight")
 
 
@@ -48,7 +52,7 @@ async def spread(running: Running, connections: int, seconds: float, *, keep_ali
     Args:
         keep_alive: each caller stays on its connection; otherwise each request has a new one.
     """
-    before = _journal(running)
+    before = _settled(running)
     until = time.monotonic() + seconds
 
     async def stay(client: Client) -> None:
@@ -64,17 +68,21 @@ async def spread(running: Running, connections: int, seconds: float, *, keep_ali
     async with pool(running.url, connections) as opened:
         client = Client(opened, running.key)
         await asyncio.gather(*(caller(client) for _ in range(connections)))
-    after = _journal(running)
-    return [after[worker] - before.get(worker, 0) for worker in sorted(after)]
+    after = _settled(running)
+    return [after[worker] - before[worker] for worker in sorted(after)]
 
 
-def _journal(running: Running) -> dict[str, int]:
-    """Return the size of each worker's journal, which grows alike with each of our requests."""
-    sizes: dict[str, int] = {}
-    for segment in running.home.journal.glob("gateway-*.journal"):
-        worker = "-".join(segment.name.split("-")[:2])
-        sizes[worker] = sizes.get(worker, 0) + segment.stat().st_size
-    return sizes
+def _settled(running: Running) -> Counter[str]:
+    """Return how many exchanges each worker has settled, as its journal says."""
+    found: Counter[str] = Counter()
+    for segment in segments(running.home.journal):
+        worker, offset = "-".join(segment.path.name.split("-")[:2]), 0
+        while True:
+            records, offset = segment.read(offset, _BATCH)
+            if not records:
+                break
+            found[worker] += sum(isinstance(record, Settled) for record in records)
+    return found
 
 
 def unevenness(counts: list[int]) -> float:
@@ -126,7 +134,7 @@ def summary(figures: dict[str, Any]) -> str:
 def main() -> int:
     """Entry of `python -m bench.workers`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rate", type=float, default=1500.0, help="requests per second offered")
+    parser.add_argument("--rate", type=float, default=2000.0, help="requests per second offered")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
     parser.add_argument("--turns", type=int, default=5, help="runs with one worker and with two")
     parser.add_argument("--workers", type=int, default=3, help="among which connections spread")
