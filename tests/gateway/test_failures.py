@@ -109,10 +109,19 @@ def test_an_exchange_that_cannot_be_settled_is_no_answer(tmp_path: Path) -> None
         reserved = segment.path.stat().st_size
         unlimited = resource.prlimit(front.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(front.pid, resource.RLIMIT_FSIZE, (reserved, unlimited[1]))
-        # Use up what is reserved but for room for one `opened`; a refused exchange has a `settled` alone.
-        while (left := reserved - segment.read(0, 10_000)[1]) >= exchange + 64:
-            front.chat(model="none" if left < 2 * exchange + opened else "chat")
-        assert left > opened + 16
+        # Use up what is reserved but for room for one `opened`. A refused exchange has a `settled` alone, with the name
+        # of the model in it, so that its size can be chosen.
+        front.chat(model="?")
+        refused = segment.read(0, 3)[1] - exchange
+
+        def left() -> int:
+            return reserved - segment.read(0, 10_000)[1]
+
+        wanted = (opened + exchange) // 2
+        while (too_much := left() - wanted) > refused + 200:
+            front.chat(model="?" if too_much < refused + 200 + exchange else "chat")
+        front.chat(model="?" * max(1, too_much - refused))
+        assert opened < left() < exchange - 50
         response = front.chat()
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "journal_unavailable"

@@ -99,7 +99,8 @@ class _Case:
             if not sending.result():
                 outcome.end = "stale"
                 return
-            outcome.status, outcome.headers = self.connection.status, dict(self.connection.headers)
+            outcome.status, headers = self.connection.head
+            outcome.headers = dict(headers)
             while data := self.connection.take():
                 outcome.body += data
         except seams.UpstreamError:

@@ -107,12 +107,6 @@ def connected(clock: Callable[[], float]) -> upstream.Connection:
 
 async def ask(connection: upstream.Connection, now: float, *, no_body: bool) -> bool:
     """Send a request and wait for the head of its reply."""
-    return await connection.send(
-        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"",
-        no_body=no_body,
-        first_byte_s=10.0,
-        idle_s=10.0,
-        head_until=now + 100.0,
-        total_until=now + 100.0,
-    )
+    until = now + 100.0
+    head = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    return connection.ask(head, b"", no_body, 10.0, 10.0, until, until) and await connection.answered(b"")

@@ -44,9 +44,24 @@ def key_id(key: bytes) -> bytes:
     return key[start : start + _ID_LENGTH]
 
 
+class Digester:
+    """Hashes keys under one pepper. For whoever does so often: the pepper is taken in once."""
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, pepper: bytes) -> None:
+        self._keyed = blake2b(key=pepper, digest_size=32)
+
+    def __call__(self, key: bytes) -> bytes:
+        """Return the keyed hash of a key: 32 bytes."""
+        hashed = self._keyed.copy()
+        hashed.update(key)
+        return hashed.digest()
+
+
 def digest(pepper: bytes, key: bytes) -> bytes:
     """Return the keyed hash of a key: 32 bytes."""
-    return blake2b(key, key=pepper, digest_size=32).digest()
+    return Digester(pepper)(key)
 
 
 def matches(expected: bytes, presented: bytes) -> bool:

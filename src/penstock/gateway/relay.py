@@ -21,7 +21,7 @@ from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import usage
 from penstock.http.pool import Reply
 from penstock.journal.records import Outcome
-from penstock.pricing.price import usd
+from penstock.pricing.price import NANO_PER_USD
 from penstock.types.errors import UpstreamError, UpstreamFailed, UpstreamTimeout, UpstreamUnusable
 from penstock.types.usage import Usage, UsageSource
 
@@ -79,7 +79,8 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
     found = _usage_of(body, call)
     account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     account.settle(Outcome.ANSWERED, _OK)
-    headers = _WHOLE_HEADERS % (exchange.id_line, exchange.answer_lines, usd(account.cost_nano).encode())
+    cost = b"%d.%09d" % divmod(account.cost_nano, NANO_PER_USD)
+    headers = _WHOLE_HEADERS % (exchange.id_line, exchange.answer_lines, cost)
     await exchange.responder.send(_OK, headers, body)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from penstock.auth import keys
 from penstock.gateway.dialects import errors, openai
 from penstock.gateway.exchange import Exchange, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
@@ -52,7 +53,7 @@ class Gateway:
     def __init__(self, books: Books, dispatcher: Dispatcher, pepper: bytes, clock: Callable[[], float]) -> None:
         self.books = books
         self.dispatcher = dispatcher
-        self.pepper = pepper
+        self.digest = keys.Digester(pepper)
         self.clock = clock
         self.view: View = EMPTY
         self.draining = False
@@ -75,10 +76,6 @@ class Gateway:
         self.books.metrics.responded(refusal.status)
         return refusal
 
-    async def handle(self, request: Request, responder: Responder) -> None:
-        """Serve one request of the HTTP server."""
-        await serve(self, request, responder)
-
 
 async def serve(gateway: Gateway, request: Request, responder: Responder) -> None:
     """Answer one request, whatever it is."""
@@ -91,18 +88,19 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         if request.method != "POST":
             raise MethodNotAllowed(f"{request.path} is called with POST, not {request.method}", allow="POST")
 
-        # identity
-        caller = _caller(gateway, view, request)
+        # identity; on the Unix socket, which only this machine's user can open, no key is needed
+        headers_in = request.headers
+        caller = LOCAL if request.local else authenticate(headers_in, view.callers, gateway.digest)
 
         # dialect
-        if request.headers.get(b"content-encoding", b"identity") != b"identity":
+        if b"content-encoding" in headers_in and headers_in[b"content-encoding"] != b"identity":
             raise InvalidRequest("the body is encoded; send it as it is", code="unsupported_encoding")
         call = openai.parse(operation, request.whole or await request.body())
         view = gateway.view  # a long upload may have outlived the one it began with
 
         # metering: from here on the exchange is settled exactly once, however it ends
         with Account(gateway.books, request_id, caller, call, request.received, [caller.explained]) as account:
-            account.trace_id, trace = trace_context(request.headers)
+            account.trace_id, trace = trace_context(headers_in) if b"traceparent" in headers_in else ("", b"")
 
             # routing
             route = _route(view, caller, call.model)
@@ -121,7 +119,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 else:
                     await gateway.dispatcher.run(exchange, plan, relay_whole)
             finally:
-                headers = exchange.headers()
+                headers = id_line + exchange.answer_lines
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
         await _refuse(gateway, responder, error, headers)
@@ -144,7 +142,7 @@ async def _serve_rest(gateway: Gateway, view: View, request: Request, responder:
         ready = view.ready and not gateway.draining
         verdict = b'{"status": "ready"}' if ready else b'{"status": "not ready"}'
         return await responder.send(_OK if ready else 503, _JSON + (b"" if ready else b"retry-after: 1\r\n"), verdict)
-    caller = _caller(gateway, view, request)
+    caller = LOCAL if request.local else authenticate(request.headers, view.callers, gateway.digest)
     if path == _MODELS:
         listing = [_described(route.model) for name, route in view.routes.items() if caller.may_use(name)]
         answer: object = {"object": "list", "data": listing}
@@ -152,11 +150,6 @@ async def _serve_rest(gateway: Gateway, view: View, request: Request, responder:
         answer = _described(_route(view, caller, unquote(path.removeprefix(_MODELS + "/"))).model)
     gateway.books.metrics.responded(_OK)
     return await responder.send(_OK, headers + _JSON, msgspec.json.encode(answer))
-
-
-def _caller(gateway: Gateway, view: View, request: Request) -> Caller:
-    """Return who asks; on the Unix socket, which only this machine's user can open, no key is needed."""
-    return LOCAL if request.local else authenticate(request.headers, view.callers, gateway.pepper)
 
 
 def _route(view: View, caller: Caller, name: str) -> Route:

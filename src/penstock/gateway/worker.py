@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,9 +21,9 @@ import uvloop
 
 from penstock.auth import pepper
 from penstock.gateway.identity.caller import Callers, compile_callers
-from penstock.gateway.metering.account import Books
+from penstock.gateway.metering.account import Books, TakesLines
 from penstock.gateway.metering.metrics import Metrics
-from penstock.gateway.serve import Gateway
+from penstock.gateway.serve import Gateway, serve
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.view import View, compile_view
@@ -104,7 +105,7 @@ class Worker:
         PenstockError: it cannot start: the secret, the certificate, the journal.
     """
 
-    def __init__(self, arguments: Arguments, link: Link | None, line: Callable[[log.Line], None] | None = None) -> None:
+    def __init__(self, arguments: Arguments, link: Link | None, line: TakesLines | None = None) -> None:
         secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
@@ -181,7 +182,7 @@ class Worker:
 
     async def _listen(self, config: Config) -> Server:
         settings = config.gateway
-        server = Server(self._gateway.handle, self._gateway.refuse, Limits(max_body=settings.max_body))
+        server = Server(partial(serve, self._gateway), self._gateway.refuse, Limits(max_body=settings.max_body))
         tls = ServerTls(Path(settings.tls.certificate), Path(settings.tls.key)) if settings.tls else None
         if self._arguments.listen >= 0:
             await server.listen(socket.socket(fileno=self._arguments.listen), tls=tls)
@@ -248,7 +249,7 @@ class Worker:
         ]
 
 
-async def _run(arguments: Arguments, line: Callable[[log.Line], None] | None) -> None:
+async def _run(arguments: Arguments, line: TakesLines | None) -> None:
     link = await Link.open(arguments.link, _node_gone) if arguments.link >= 0 else None
     with link.reporting() if link is not None else contextlib.nullcontext():
         await Worker(arguments, link, line).run()
@@ -275,7 +276,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = log.configure(f"gateway {arguments.index}")
 
     try:
-        uvloop.run(_run(arguments, handler.take if _log.isEnabledFor(logging.INFO) else None))
+        uvloop.run(
+            _run(arguments, handler.lines("penstock.exchange", "exchange") if _log.isEnabledFor(logging.INFO) else None)
+        )
     except PenstockError as error:
         _log.error("%s", error)
         return CANNOT_START

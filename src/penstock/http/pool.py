@@ -27,6 +27,8 @@ from penstock.http.upstream import NEVER, Connection
 from penstock.types.address import Address
 from penstock.types.errors import NoCapacity, UpstreamFailed, UpstreamUnreachable, UpstreamUnusable
 
+_MAX_STARTS = 16
+
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -60,8 +62,7 @@ class Reply:
     __slots__ = ("_connection", "_give_back", "_name", "headers", "reused", "status")
 
     def __init__(self, connection: Connection, give_back: Callable[[Connection], None], reused: bool) -> None:
-        self.status: int = connection.status
-        self.headers: dict[bytes, bytes] = connection.headers
+        self.status, self.headers = connection.head
         self.reused = reused
         self._name = connection.name
         self._connection: Connection | None = connection
@@ -126,7 +127,9 @@ class Reply:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._give_back(connection)
 
 
 class Pool:
@@ -168,6 +171,7 @@ class Pool:
         if by is not None and not address.tls:  # a plain upstream: the proxy forwards what is asked in absolute form
             self._prefix = b"http://%b%b" % (host, self._prefix)
             self._lines += by.authorization
+        self._starts: dict[tuple[bytes, bytes], bytes] = {}
         self._open: set[Connection] = set()
         self._idle: dict[Connection, float] = {}  # since when; the longest idle first
         self._busy = 0
@@ -208,7 +212,8 @@ class Pool:
             )
         no_body = method == b"HEAD"
         length = b"" if not body and (no_body or method == b"GET") else b"content-length: %d\r\n" % len(body)
-        head = b"%b %b%b HTTP/1.1\r\n%b%b%b\r\n" % (method, self._prefix, target, self._lines, headers, length)
+        head = self._starts.get((method, target)) or self._start(method, target)
+        head += b"%b%b\r\n" % (headers, length)
         now = self._clock()
         deadlines = (
             NEVER if timeouts.first_byte_s is None else timeouts.first_byte_s,
@@ -222,7 +227,7 @@ class Pool:
         try:
             if connection is None:
                 connection = await self._connect(timeouts)
-            while not await connection.send(head, body, no_body, *deadlines):
+            while not (connection.ask(head, body, no_body, *deadlines) and await connection.answered(body)):
                 if not reused:
                     raise connection.error()
                 reused = False
@@ -260,6 +265,13 @@ class Pool:
         if self._open:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
+
+    def _start(self, method: bytes, target: bytes) -> bytes:
+        """Return the beginning of a request's head; kept while there are few, as they are the same again and again."""
+        start = b"%b %b%b HTTP/1.1\r\n%b" % (method, self._prefix, target, self._lines)
+        if len(self._starts) < _MAX_STARTS:
+            self._starts[method, target] = start
+        return start
 
     def _take(self, now: float) -> Connection | None:
         """The kept connection that was used last, if there is a good one."""

@@ -6,6 +6,8 @@ import asyncio
 from http import HTTPStatus
 from typing import Protocol
 
+import msgspec
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _BODILESS = frozenset((204, 304))
 _ONE_WRITE = 64 * 1024  # larger bodies are written next to their head rather than copied behind it
@@ -37,7 +39,7 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
-class Responder:
+class Responder(msgspec.Struct):
     """
     Answers one request: `send`, or `start`, `write`... and `end`. For one task at a time.
 
@@ -46,31 +48,30 @@ class Responder:
     here and must not be among them.
 
     Attributes:
+        wire: the connection's side of it.
+        method: of the request; the answer to HEAD has no body.
+        chunks: the client understands chunked answers; for others the end of the connection ends the answer.
         started: a status line was written.
         ended: the answer is complete, or its connection was given away.
     """
 
-    __slots__ = ("_bodiless", "_chunks", "_wire", "ended", "started")
-
-    def __init__(self, wire: Wire, method: str, chunks: bool) -> None:
-        """`chunks`: the client understands chunked answers; for others the end of the connection ends the answer."""
-        self._wire = wire
-        self._chunks = chunks
-        self._bodiless = method == "HEAD"
-        self.started = False
-        self.ended = False
+    wire: Wire
+    method: str
+    chunks: bool
+    started: bool = False
+    ended: bool = False
 
     async def send(self, status: int, headers: bytes, body: bytes) -> None:
         """Send a complete answer. To a HEAD request its body is left out."""
         self._begin()
         self.ended = True
-        wire = self._wire
+        wire = self.wire
         line = _STATUS_LINES.get(status) or status_line(status)
         if status in _BODILESS:
             wire.write(b"%b%b%b\r\n" % (line, headers, wire.closing_lines()))
-        elif self._bodiless or len(body) > _ONE_WRITE:
+        elif self.method == "HEAD" or len(body) > _ONE_WRITE:
             wire.write(b"%b%bcontent-length: %d\r\n%b\r\n" % (line, headers, len(body), wire.closing_lines()))
-            if not self._bodiless:
+            if self.method != "HEAD":
                 wire.write(body)
         else:
             wire.write(b"%b%bcontent-length: %d\r\n%b\r\n%b" % (line, headers, len(body), wire.closing_lines(), body))
@@ -80,11 +81,11 @@ class Responder:
     def start(self, status: int, headers: bytes) -> None:
         """Begin an answer of unknown length: chunked, or for HTTP/1.0 up to the end of the connection."""
         self._begin()
-        wire = self._wire
+        wire = self.wire
         if status in _BODILESS:
-            self._bodiless = True
+            self.method = "HEAD"  # such an answer has no body either
             coding = b""
-        elif self._chunks:
+        elif self.chunks:
             coding = b"transfer-encoding: chunked\r\n"
         else:
             coding = b""  # of HTTP/1.0, whose connections end with the answer
@@ -93,30 +94,30 @@ class Responder:
     async def write(self, data: bytes) -> None:
         """Send a piece. Waits while the peer is slow; if it leaves meanwhile, the task is cancelled."""
         self.put(data)
-        if self._wire.paused:
-            await self._wire.writable()
+        if self.wire.paused:
+            await self.wire.writable()
 
     def put(self, data: bytes) -> None:
         """Send a piece without waiting; for the few bytes that a timer sends."""
         if not self.started or self.ended:
             raise RuntimeError("An answer is written between start and end.")
-        if data and not self._bodiless:
-            self._wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunks else data)
+        if data and self.method != "HEAD":
+            self.wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunks else data)
 
     async def end(self) -> None:
         """The answer is complete."""
         if not self.started or self.ended:
             raise RuntimeError("An answer ends once, after its start.")
         self.ended = True
-        if self._chunks and not self._bodiless:
-            self._wire.write(b"0\r\n\r\n")
-        if self._wire.paused:
-            await self._wire.writable()
+        if self.chunks and self.method != "HEAD":
+            self.wire.write(b"0\r\n\r\n")
+        if self.wire.paused:
+            await self.wire.writable()
 
     def abort(self) -> None:
         """Cut the connection, so that the peer cannot take what it has for a whole answer. The handler goes on."""
         self.started = self.ended = True
-        self._wire.cut(not self._chunks)
+        self.wire.cut(not self.chunks)
 
     def take_over(self) -> asyncio.Transport:
         """
@@ -129,7 +130,7 @@ class Responder:
         Raises:
             ConnectionResetError: the peer has left.
         """
-        transport = self._wire.take_over()
+        transport = self.wire.take_over()
         self.started = self.ended = True
         return transport
 

@@ -1,10 +1,10 @@
 """
 One HTTP/1.1 connection to an upstream, seen from our side.
 
-A connection is idle, or it carries one exchange: `send` writes the request and returns when the head of the reply is
-there; then `take` gives what has come of the body, and `more` is what to await when nothing has. No task belongs to a
-connection: the parser calls it back while bytes arrive, and it wakes the one task that waits. Deadlines are two
-numbers that `expire` looks at, which the pool's sweep calls, so each costs one assignment.
+A connection is idle, or it carries one exchange: `ask` writes the request, `answered` returns when the head of the
+reply is there; then `take` gives what has come of the body, and `more` is what to await when nothing has. No task
+belongs to a connection: the parser calls it back while bytes arrive, and it wakes the one task that waits. Deadlines
+are numbers that `expire` looks at, which the pool's sweep calls, so each costs one assignment.
 """
 
 from __future__ import annotations
@@ -83,14 +83,10 @@ class Connection(asyncio.Protocol):
         )
 
     @property
-    def status(self) -> int:
-        """Of the reply, once its head is there."""
-        return self._framing.status
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        """Of the reply, once its head is there: names in lower case, repeated ones joined by a comma."""
-        return self._framing.headers
+    def head(self) -> tuple[int, dict[bytes, bytes]]:
+        """Status and headers of the reply, once they are there: lower case, repeated ones joined by a comma."""
+        framing = self._framing
+        return framing.status, framing.headers
 
     @property
     def complete(self) -> bool:
@@ -102,7 +98,7 @@ class Connection(asyncio.Protocol):
         """Bytes of the body that wait to be taken."""
         return self._framing.size
 
-    async def send(
+    def ask(
         self,
         head: bytes,
         body: bytes,
@@ -113,9 +109,7 @@ class Connection(asyncio.Protocol):
         total_until: float,
     ) -> bool:
         """
-        Write a request and wait for the head of its reply.
-
-        When a reply comes before a large body is written, the rest of that body is not sent.
+        Write a request; of one with a large body only the head. What comes of it `answered` tells.
 
         Args:
             no_body: the reply has none whatever its headers say, as it answers HEAD.
@@ -124,10 +118,7 @@ class Connection(asyncio.Protocol):
             head_until: when the head of the reply must be here, on the clock.
             total_until: when all must be over, on the clock.
         Returns:
-            False when the connection was closed at once and without a byte of a reply, as happens with a kept one that
-            the upstream had given up meanwhile. `error` then gives the error for when this may not be helped.
-        Raises:
-            UpstreamFailed, UpstreamTimeout: and the connection is closed.
+            False when the connection was closed already.
         """
         transport = self._transport
         framing = self._framing
@@ -140,20 +131,34 @@ class Connection(asyncio.Protocol):
         self._total_until = total_until
         self._sent_at = now = self._clock()
         self._quiet_until = now + first_byte_s
-        if len(body) <= BUFFER_BYTES:
-            transport.write(head + body)
-        else:
-            await self._write_pieces(transport, head, body)
+        transport.write(head + body if len(body) <= BUFFER_BYTES else head)
+        return True
+
+    async def answered(self, body: bytes) -> bool:
+        """
+        Wait for the head of the reply, writing a large body meanwhile.
+
+        When a reply comes before a large body is written, the rest of that body is not sent.
+
+        Returns:
+            False when the connection was closed at once and without a byte of a reply, as happens with a kept one that
+            the upstream had given up meanwhile. `error` then gives the error for when this may not be helped.
+        Raises:
+            UpstreamFailed, UpstreamTimeout: and the connection is closed.
+        """
+        framing = self._framing
+        if len(body) > BUFFER_BYTES and self._transport is not None:
+            await self._write_pieces(self._transport, body)
         while framing.stage == HEAD:
-            await self._change()
+            self._waiter = waiter = self._loop.create_future()
+            await waiter
         if framing.status:  # whatever came after the head, a failure too, is the reader's to find
             return True
         if self._stale:
             return False
         raise self.error()
 
-    async def _write_pieces(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
-        transport.write(head)
+    async def _write_pieces(self, transport: asyncio.Transport, body: bytes) -> None:
         framing = self._framing
         view = memoryview(body)
         for start in range(0, len(body), BUFFER_BYTES):

@@ -14,6 +14,7 @@ from penstock.types.usage import Usage
 
 NANO_PER_USD = 1_000_000_000
 TOKENS_PER_PRICE = 1_000_000
+_HALF = TOKENS_PER_PRICE // 2
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -49,10 +50,10 @@ def cost_nano(price: Price, usage: Usage) -> int:
 
     Cached tokens are part of `usage.input_tokens`; they are charged at `price.cache_read` instead of `price.input`.
     """
-    cached = min(usage.cache_read_tokens, usage.input_tokens)
-    cache_price = price.input if price.cache_read is None else price.cache_read
-    total = (usage.input_tokens - cached) * price.input + cached * cache_price + usage.output_tokens * price.output
-    return (total + TOKENS_PER_PRICE // 2) // TOKENS_PER_PRICE
+    total = usage.input_tokens * price.input + usage.output_tokens * price.output
+    if usage.cache_read_tokens and price.cache_read is not None:
+        total += min(usage.cache_read_tokens, usage.input_tokens) * (price.cache_read - price.input)
+    return (total + _HALF) // TOKENS_PER_PRICE
 
 
 def usd(nano: int) -> str:

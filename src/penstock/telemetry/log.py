@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -23,21 +23,6 @@ import msgspec
 VARIABLE = "PENSTOCK_LOG_LEVEL"
 _QUEUE = 10_000  # lines
 _LOOK_S = 0.05
-
-
-class Line(msgspec.Struct, kw_only=True):
-    """
-    One line of the log. Kinds that come very often have their own subclass with their fields.
-
-    Attributes:
-        time, process: filled in when the line is written.
-    """
-
-    time: str = ""
-    level: str = "info"
-    process: str = ""
-    logger: str
-    message: str
 
 
 class JsonHandler(logging.Handler):
@@ -54,7 +39,7 @@ class JsonHandler(logging.Handler):
         self._lines: deque[bytes] = deque()
         self._encode = msgspec.json.Encoder(enc_hook=str).encode
         self._second = 0
-        self._day_and_time = ""
+        self._day_and_time = b""
         self.dropped = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
@@ -67,11 +52,20 @@ class JsonHandler(logging.Handler):
         except Exception:  # noqa: BLE001  # a bad record must not end what wanted to log it
             self.dropped += 1
 
-    def take(self, line: Line) -> None:
-        """Queue a line, whatever the level of the root logger, or count it as dropped."""
-        line.time = self._stamp(time.time())
-        line.process = self._process
-        self._put(self._encode(line))
+    def lines(self, logger: str, message: str) -> Callable[[msgspec.Struct], None]:
+        """
+        Return what writes a line of level `info` for each struct that it is given, with the fields of the struct.
+
+        For what happens very often: it goes past the loggers and their levels, and costs a tenth of a record.
+        """
+        known = {"level": "info", "process": self._process, "logger": logger, "message": message}
+        behind = b'+00:00",' + self._encode(known)[1:-1] + b","
+        put, encode, stamp = self._put, self._encode, self._stamp
+
+        def write(fields: msgspec.Struct) -> None:
+            put(b'{"time":"' + stamp(time.time()) + behind + encode(fields)[1:])
+
+        return write
 
     def close(self) -> None:
         """Write what is queued, waiting at most two seconds, and stop the thread."""
@@ -99,16 +93,17 @@ class JsonHandler(logging.Handler):
             except Exception:  # noqa: BLE001  # a closed standard error must not end all logging
                 self.dropped += len(lines) - 1
 
-    def _stamp(self, now: float) -> str:
+    def _stamp(self, now: float) -> bytes:
+        """Return date and time to the millisecond, without the zone, which is UTC."""
         second = int(now)
         if second != self._second:
-            self._day_and_time = datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:-6]
             self._second = second
-        return f"{self._day_and_time}.{int((now - second) * 1000):03d}+00:00"
+            self._day_and_time = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+        return b"%b.%03d" % (self._day_and_time, int((now - second) * 1000))
 
     def _described(self, record: logging.LogRecord) -> dict[str, object]:
         line: dict[str, object] = {
-            "time": self._stamp(record.created),
+            "time": f"{self._stamp(record.created).decode()}+00:00",
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,

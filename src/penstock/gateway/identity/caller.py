@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -53,10 +53,12 @@ def compile_callers(records: Mapping[str, KeyRecord]) -> Callers:
     }
 
 
-def authenticate(headers: Mapping[bytes, bytes], known: Callers, pepper: bytes) -> Caller:
+def authenticate(headers: Mapping[bytes, bytes], known: Callers, digest: Callable[[bytes], bytes]) -> Caller:
     """
     Find the caller from `Authorization: Bearer`, `x-api-key` or `api-key`.
 
+    Args:
+        digest: `auth.keys.Digester` of this installation.
     Raises:
         Unauthenticated: no key, or not a valid one; the message never repeats what was presented.
     """
@@ -64,7 +66,7 @@ def authenticate(headers: Mapping[bytes, bytes], known: Callers, pepper: bytes) 
     if not presented:
         raise Unauthenticated("You didn't provide an API key; send it as 'Authorization: Bearer KEY'.")
     entry = known.get(keys.key_id(presented)) if len(presented) <= keys.MAX_KEY_BYTES else None
-    if entry is None or not keys.matches(entry[0], keys.digest(pepper, presented)):
+    if entry is None or not keys.matches(entry[0], digest(presented)):
         raise Unauthenticated("Incorrect API key provided.")
     return entry[1]
 

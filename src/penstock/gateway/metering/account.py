@@ -19,7 +19,6 @@ from penstock.gateway.metering.metrics import Metrics
 from penstock.journal.records import Opened, Outcome, Settled
 from penstock.journal.segment import Writer
 from penstock.pricing.price import Price, cost_nano
-from penstock.telemetry.log import Line
 from penstock.types.errors import JournalError, PenstockError
 from penstock.types.usage import Usage
 
@@ -28,6 +27,25 @@ _CLIENT_LEFT = 499  # never sent; the usual mark for a client that went away fir
 _MAX_ERROR = 300
 _FREE, _NOTHING = Price(), Usage()
 _OUTPUT_BOUND = 4096  # tokens per choice assumed for the reservation where the client sets no cap
+
+
+class ExchangeLine(msgspec.Struct, omit_defaults=True):
+    """What the log says of an exchange."""
+
+    request_id: str
+    key: str
+    model: str
+    deployment: str
+    status: int
+    outcome: str
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    duration_ms: float
+    trace_id: str = ""
+
+
+TakesLines = Callable[[ExchangeLine], None]
 
 
 class Books:
@@ -44,28 +62,12 @@ class Books:
         journal: Writer,
         metrics: Metrics,
         clock: Callable[[], float],
-        log: Callable[[Line], None] | None = None,
+        log: TakesLines | None = None,
     ) -> None:
         self.journal = journal
         self.metrics = metrics
         self.clock = clock
         self.log = log
-
-
-class ExchangeLine(Line, kw_only=True, omit_defaults=True):
-    """What the log says of an exchange."""
-
-    request_id: str
-    key: str
-    model: str
-    deployment: str
-    status: int
-    outcome: str
-    input_tokens: int
-    output_tokens: int
-    cost_nano: int
-    duration_ms: float
-    trace_id: str = ""
 
 
 class Account(msgspec.Struct):
@@ -149,7 +151,7 @@ class Account(msgspec.Struct):
             books.metrics.in_progress -= 1
         self.cost_nano = cost = cost_nano(self.price, usage)
         duration = books.clock() - self.received
-        duration_ms = round(duration * 1000, 3)
+        duration_ms = int(duration * 1_000_000) / 1000
         first = None if self.first_content is None else self.first_content - self.received
         try:
             books.journal.append(
@@ -167,7 +169,7 @@ class Account(msgspec.Struct):
                     usage,
                     cost,
                     duration_ms,
-                    None if first is None else round(first * 1000, 3),
+                    None if first is None else int(first * 1_000_000) / 1000,
                     tuple(self.explanation),
                     self.trace_id,
                     error[:_MAX_ERROR],
@@ -184,19 +186,17 @@ class Account(msgspec.Struct):
         if books.log is not None:
             books.log(
                 ExchangeLine(
-                    logger="penstock.exchange",
-                    message="exchange",
-                    request_id=self.id,
-                    key=caller.key,
-                    model=call.model,
-                    deployment=deployment,
-                    status=status,
-                    outcome=outcome,
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
-                    cost_nano=cost,
-                    duration_ms=duration_ms,
-                    trace_id=self.trace_id,
+                    self.id,
+                    caller.key,
+                    call.model,
+                    deployment,
+                    status,
+                    outcome,
+                    usage.input_tokens,
+                    usage.output_tokens,
+                    cost,
+                    duration_ms,
+                    self.trace_id,
                 )
             )
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 
 from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.exchange import Exchange
+from penstock.gateway.metering.account import Account
 from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import Place, Plan, View
@@ -100,7 +101,13 @@ class Dispatcher:
             account.open(prices)
             try:
                 with endpoint:
-                    return await self._attempt(exchange, place, endpoint, relay)
+                    began = self._clock()
+                    with await endpoint.pool.request(b"POST", *self._asked(exchange, place, began)) as reply:
+                        if reply.status != _OK:
+                            raise await _rejection(account, endpoint.name, reply)
+                        waited_ms = int((self._clock() - began) * 1000)
+                        account.explain("upstream", f"{endpoint.name} answers after {waited_ms} ms")
+                        return await relay(exchange, reply)
             except UpstreamUnusable as error:
                 account.explain("upstream", f"{endpoint.name}: {error}")
                 raise
@@ -113,10 +120,11 @@ class Dispatcher:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _attempt(self, exchange: Exchange, place: Place, endpoint: Endpoint, relay: Relay) -> None:
-        call, account, provider, now = exchange.call, exchange.account, place.provider, self._clock()
+    def _asked(self, exchange: Exchange, place: Place, now: float) -> tuple[bytes, bytes, bytes, Timeouts]:
+        """Return what the upstream is asked: target, header lines, body, and how long it may take."""
+        call, provider = exchange.call, place.provider
         assert provider is not None, "a place without a provider has no endpoint"
-        account.provider = provider.name
+        exchange.account.provider = provider.name
         exchange.counts_first_choice = place.engine and call.choices > 1
         first_s = (exchange.first_token_deadline if call.stream else exchange.deadline) - now
         if first_s <= 0:
@@ -129,14 +137,7 @@ class Dispatcher:
             total_s=exchange.deadline - now,
         )
         headers = place.headers + exchange.id_line + exchange.trace
-        body = provider.body(call, place.model)
-        with await endpoint.pool.request(b"POST", provider.target(call.operation), headers, body, timeouts) as reply:
-            if reply.status != _OK:
-                rejection = await _rejection(endpoint.name, reply)
-                account.explain("upstream", f"{rejection}{kind_of(rejection.body)}")
-                raise rejection
-            account.explain("upstream", f"{endpoint.name} answers after {self._clock() - now:.3f} s")
-            await relay(exchange, reply)
+        return provider.target(call.operation), headers, provider.body(call, place.model), timeouts
 
     def _place(self, exchange: Exchange, name: str) -> Place:
         # A deployment that a reload has removed is still known to the exchange's own view.
@@ -198,16 +199,18 @@ class Dispatcher:
         return place is not None and any(endpoint not in failed for endpoint in place.endpoints)
 
 
-async def _rejection(name: str, reply: Reply) -> UpstreamRejected:
-    """Return the upstream's error status as an error, with as much of its body as may be passed on."""
+async def _rejection(account: Account, name: str, reply: Reply) -> UpstreamRejected:
+    """Explain the upstream's error status and return it as an error, with as much of its body as may be passed on."""
     body = b""  # where it does not come, the status says enough
     with contextlib.suppress(UpstreamError, TimeoutError):
         async with asyncio.timeout(_ERROR_BODY_S):
             body = await reply.read(_MAX_ERROR_BODY)
     after = reply.headers.get(b"retry-after", b"")
-    return UpstreamRejected(
+    rejection = UpstreamRejected(
         f"the upstream {name} answered with status {reply.status}",
         status=reply.status,
         body=body,
         retry_after=float(after) if after.isdigit() and len(after) < 6 else None,  # a date or a day is no hint
     )
+    account.explain("upstream", f"{rejection}{kind_of(body)}")
+    return rejection
