@@ -51,7 +51,7 @@ def requests(data: bytes) -> tuple[list[Request], bool]:
             return found, True
         if body is None:
             return found, False
-        keep_alive = connection.their_state is not h11.MUST_CLOSE
+        keep_alive = connection.their_state is not h11.MUST_CLOSE and not _closes(request)
         found.append(
             Request(request.method.decode(), request.target.decode(), joined(request.headers), body, keep_alive)
         )
@@ -102,6 +102,12 @@ def same(ours: dict[bytes, bytes], theirs: dict[bytes, bytes]) -> bool:
     return {name: value.rstrip() for name, value in lowered.items()} == {
         name: value.rstrip() for name, value in theirs.items()
     }
+
+
+def _closes(request: h11.Request) -> bool:
+    """What h11 does not yet say of a request that offers another protocol."""
+    options = joined(request.headers).get(b"connection", b"").lower().split(b",")
+    return request.http_version < b"1.1" or b"close" in [option.strip() for option in options]
 
 
 def _body(connection: h11.Connection) -> bytes | None:

@@ -205,6 +205,8 @@ def _seeds() -> list[bytes]:
         _POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n" + _CHUNKS,
         _POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: 1\r\nx: 2 \r\n\r\n" + _GET,
+        b"GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, close\r\nUpgrade: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n",
         b"GET / HTTP/1.1\nHost: h\n\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
