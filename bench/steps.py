@@ -175,9 +175,11 @@ class Bench:
         server = Server(handler, self.gateway.refuse)
         done: asyncio.Future[None] = loop.create_future()
         left = [count, count]  # to be sent, to be answered
+        connections: list[Connection] = []
 
         def open_connection() -> None:
             connection = Connection(server, loop, False)
+            connections.append(connection)
 
             def answered(_: bytes) -> None:
                 left[1] -= 1
@@ -196,7 +198,8 @@ class Bench:
         for _ in range(min(CONNECTIONS, count)):
             open_connection()
         await done
-        await server.drain(0)
+        for connection in connections:
+            connection.connection_lost(None)
 
     # The steps, each `count` times. The whole is `exchange`.
 

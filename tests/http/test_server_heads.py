@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.http.limits import Limits
+from penstock.http.request import Request
+from penstock.http.request_head import HeadParser
+from penstock.types.errors import ExchangeError
 from tests.http.serving import Client, run, serving
 
 H = b"GET / HTTP/1.1\r\nHost: h\r\n"
@@ -307,3 +310,41 @@ def test_random_bytes_never_harm_the_server(pieces: list[bytes]) -> None:
                 assert (await client.ask(H + b"\r\n")).status == 200
 
     run(case)
+
+
+_LINES = st.sampled_from(
+    [
+        b"traceparent: 00-%032x-%016x-01" % (1, 2), b"traceparent: 00-%032x-%016x-00" % (3, 4), b"traceparent: x",
+        b"Traceparent: 00-%032x-%016x-01" % (5, 6), b"content-length: 5", b"content-length: 17", b"Content-Length:  5 ",
+        b"content-length: 05", b"content-length: -5", b"content-length: 5, 5", b"content-length: ",
+        b"content-length: 99999999999999999999", b"authorization: Bearer a", b"authorization: Bearer b",
+        b"connection: close", b"expect: 100-continue", b"transfer-encoding: chunked", b"x-content-length: 5",
+        b"x: y\x00",
+    ]
+)  # fmt: skip
+_HEADS = st.builds(
+    lambda start, lines: b"\r\n".join([start, b"host: h", *lines, b"", b""]),
+    st.sampled_from([b"POST /a HTTP/1.1", b"POST /b?c HTTP/1.1", b"GET /a HTTP/1.1", b"POST /a HTTP/1.0"]),
+    st.lists(_LINES, max_size=4),
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(_HEADS, min_size=2, max_size=6).flatmap(lambda heads: st.permutations([*heads, *heads])))
+def test_a_head_says_the_same_whatever_came_before_it(heads: list[bytes]) -> None:
+    """Heads are compared with the one before them, which must not change what is understood, nor what is refused."""
+
+    def said(parser: HeadParser, head: bytes) -> object:
+        try:
+            return parser.parse(head, 1.0)
+        except ExchangeError as error:
+            return type(error), str(error)
+
+    kept = HeadParser(Limits())
+    for head in heads:
+        fresh = said(HeadParser(Limits()), head)
+        assert said(kept, head) == fresh
+        if not isinstance(fresh, Request) or not fresh.keep_alive:
+            return  # the last head of its connection
+        if fresh.length is not None:
+            kept.skip(b"x" * fresh.length)

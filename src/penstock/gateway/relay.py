@@ -163,28 +163,40 @@ class _Stream:
                 raise UpstreamUnusable("the upstream sent a megabyte of events without content")
 
     async def pass_on(self) -> None:
-        """Relay the rest. What happens here happens for every event."""
-        chunk, feed, write = self._reply.chunk, self._splitter.feed, self._exchange.responder.write
-        ordinary, usage_wanted = events.ordinary, self._usage_wanted
-        keep_alive, clock = self._keep_alive, self._clock
+        """Relay the rest: ordinary events as they arrive, and what `_pass` leaves in turns of this task."""
+        responder = self._exchange.responder
         while not (self._last or self._failed or self._malformed):
-            data = await chunk()
+            data = await self._reply.chunk(self._pass)
             if not data:
                 await self._upstream_ended()
                 break
-            whole = feed(data)
-            if not whole:
-                continue
-            out = ordinary(whole, usage_wanted)
+            out = self._examine(self._splitter.feed(data))
             if out:
-                self._delivered += 1
-            else:
-                out = self._examine(whole)
-            if out:
-                await write(out)
-                keep_alive.spoke = clock()
+                await responder.write(out)
+                self._keep_alive.spoke = self._clock()
         self._check_form()
         await self._end()
+
+    def _pass(self, data: bytes) -> bool:
+        """
+        Relay what has just arrived, if it is one ordinary event or several. This happens for nearly every event.
+
+        Returns:
+            False, and nothing has happened, when there is more to it, or the client is slow.
+        """
+        responder = self._exchange.responder
+        if responder.slow or not self._splitter.passes(data):
+            return False
+        out, count = events.ordinary(data, self._usage_wanted), 1
+        if not out:
+            outs = [events.ordinary(event, self._usage_wanted) for event in events.split(data)]
+            if not all(outs):
+                return False
+            out, count = b"".join(outs), len(outs)
+        self._delivered += count
+        responder.put(out)
+        self._keep_alive.spoke = self._clock()
+        return True
 
     async def fail(self, error: UpstreamError) -> None:
         """Tell a failure in-band: an error event, no `[DONE]`, and the end of the answer."""

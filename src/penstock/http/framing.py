@@ -177,6 +177,11 @@ class Framing:
         self.size = 0
         return data
 
+    def put_back(self, data: bytes) -> None:
+        """Undo a `take`."""
+        self._chunks.append(data)
+        self.size = len(data)
+
     def _broken(self, problem: str, cause: Exception | None = None) -> None:
         if self.stage != DEAD:
             self.stage = DEAD

@@ -23,7 +23,7 @@ import msgspec
 from penstock.http.dial import Dialer, authority_of, name_of
 from penstock.http.names import Resolve
 from penstock.http.proxy import parse_proxy
-from penstock.http.upstream import NEVER, Connection
+from penstock.http.upstream import NEVER, Connection, Taker
 from penstock.types.address import Address
 from penstock.types.errors import NoCapacity, UpstreamFailed, UpstreamUnreachable, UpstreamUnusable
 
@@ -68,10 +68,13 @@ class Reply:
         self._connection: Connection | None = connection
         self._give_back = give_back
 
-    async def chunk(self) -> bytes:
+    async def chunk(self, taker: Taker | None = None) -> bytes:
         """
         Wait for the next bytes of the body, as they arrived; what had been waiting comes joined.
 
+        Args:
+            taker: is called with bytes that come while this waits. What it takes is not returned, and costs no turn of
+                the task that waits.
         Returns:
             b"" at the end of the body.
         Raises:
@@ -82,7 +85,7 @@ class Reply:
             data = connection.take()
             if data is not None:
                 return data
-            await connection.more()
+            await connection.more(taker)
         raise UpstreamFailed(self._closed())
 
     async def read(self, limit: int) -> bytes:
@@ -102,7 +105,7 @@ class Reply:
         while connection := self._connection:
             data = connection.take()
             if data is None:
-                await connection.more()
+                await connection.more(None)
                 continue
             size += len(data)
             if size > limit:

@@ -6,8 +6,8 @@ lets through (checked against httptools 0.9) is refused here: loose request line
 missing Host, repeated headers that must be single, transfer codings other than `chunked`.
 
 The connection hands over whole heads, so nothing depends on how the bytes were split on the way. A client that keeps
-its connection sends the same head again and again but for the length of the body; a head that equals the last one
-byte for byte around the digits of its Content-Length says the same and is not taken apart again.
+its connection sends the same head again and again but for the length of the body and, where it is traced, a valid
+`traceparent`; a head that equals the last one byte for byte around those says the same and is not taken apart again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _SINGLE = frozenset(
 )
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+_TRACE = b"\r\ntraceparent: "
+_TRACE_LINE = re.compile(rb"\r\ntraceparent: ([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})(?=\r\n)")
 _DIGITS = 19  # more cannot be the length of anything
 _REMEMBERED = 4096  # bytes of a head that is kept for comparison with the next
 
@@ -122,8 +124,9 @@ class HeadParser:
             InvalidRequest, HeadersTooLarge, ExpectationFailed: it cannot be served.
             BodyTooLarge: it announces a body over the limit.
         """
-        if head.startswith(self._before) and head.endswith(self._after):
-            digits = head[len(self._before) : len(head) - len(self._after)]
+        same, trace = _without_trace(head) if _TRACE in head else (head, b"")
+        if same.startswith(self._before) and same.endswith(self._after):
+            digits = same[len(self._before) : len(same) - len(self._after)]
             if digits.isdigit() and len(digits) < _DIGITS and (size := int(digits)) <= self._max_body:
                 start, known, keep_alive = self._known
                 if not self._ready:  # llhttp waits for an earlier body, and must not take this one for it
@@ -131,10 +134,12 @@ class HeadParser:
                     self._ready = True
                 headers = known.copy()
                 headers[b"content-length"] = digits
+                if trace:
+                    headers[b"traceparent"] = trace
                 return Request(*start, headers, self._peer, self._local, now, size, keep_alive, False)
-        return self._parse_anew(head, now)
+        return self._parse_anew(head, now, same, trace)
 
-    def _parse_anew(self, head: bytes, now: float) -> Request:
+    def _parse_anew(self, head: bytes, now: float, same: bytes, trace: bytes) -> Request:
         if not head.startswith(self._line):
             line = head[: head.index(b"\r\n")]
             self._start = _parse_line(line)
@@ -159,9 +164,12 @@ class HeadParser:
             self._ready = False
         keep_alive = start[3] and (b"connection" not in headers or _keeps(headers[b"connection"]))
         expects = b"expect" in headers and _expects(headers[b"expect"], start[3])
-        if not expects and len(head) <= _REMEMBERED and (found := _CONTENT_LENGTH.search(head)):
-            self._before, self._after = head[: found.start(1)], head[found.end(1) :]
-            self._known = (start, headers, keep_alive)
+        if headers.get(b"traceparent", b"") == trace and not expects and len(same) <= _REMEMBERED:
+            found = _CONTENT_LENGTH.search(same)
+            if found is not None:
+                self._before, self._after = same[: found.start(1)], same[found.end(1) :]
+                known = {name: value for name, value in headers.items() if name != b"traceparent"}
+                self._known = (start, known, keep_alive)
         return Request(*start, headers, self._peer, self._local, now, length, keep_alive, expects)
 
     def skip(self, body: bytes) -> None:
@@ -210,6 +218,14 @@ class HeadParser:
         if length > self._limits.max_body:
             raise BodyTooLarge(f"The body is over {self._limits.max_body} bytes.")
         return length
+
+
+def _without_trace(head: bytes) -> tuple[bytes, bytes]:
+    """Return a head without the first `traceparent` that is as it should be, and its value; or the same head."""
+    found = _TRACE_LINE.search(head)
+    if found is None:
+        return head, b""
+    return head[: found.start()] + head[found.end() :], found[1]
 
 
 def _parse_line(line: bytes) -> tuple[str, str, str, bool]:

@@ -97,6 +97,11 @@ class Responder(msgspec.Struct):
         if self.wire.paused:
             await self.wire.writable()
 
+    @property
+    def slow(self) -> bool:
+        """The peer has much to take yet: `write` would wait."""
+        return self.wire.paused
+
     def put(self, data: bytes) -> None:
         """Send a piece without waiting; for the few bytes that a timer sends."""
         if not self.started or self.ended:

@@ -27,6 +27,9 @@ without an answer was closed over the request itself, which may have been proces
 
 NEVER: Final = float("inf")
 
+Taker = Callable[[bytes], bool]
+"""Takes a piece of a body and returns True, or leaves it to whoever waits for it. Must not raise."""
+
 
 class Connection(asyncio.Protocol):
     """
@@ -53,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._framing = Framing()
         self._waiter: asyncio.Future[None] | None = None
+        self._taker: Taker | None = None
         self._failure: tuple[type[UpstreamError], str, BaseException | None] | None = None
         self._stale = False
         self._read_paused = self._write_paused = False
@@ -194,10 +198,16 @@ class Connection(asyncio.Protocol):
             return b""
         raise self.error()
 
-    def more(self) -> asyncio.Future[None]:
-        """To await when `take` gave None; from now on the upstream's silence is measured. One task waits at a time."""
+    def more(self, taker: Taker | None) -> asyncio.Future[None]:
+        """
+        To await when `take` gave None; from now on the upstream's silence is measured. One task waits at a time.
+
+        Args:
+            taker: is offered what comes before anybody is woken for it. The end of the body it is not offered.
+        """
         if self._quiet_until == NEVER:  # else a wait was broken off, and the silence goes on
             self._quiet_until = self._clock() + self._idle_s
+        self._taker = taker
         return self._change()
 
     def rest(self) -> None:
@@ -265,6 +275,12 @@ class Connection(asyncio.Protocol):
                 if self._quiet_until != NEVER:
                     self._quiet_until = self._clock() + self._idle_s
                 return
+            if self._taker is not None:
+                data = framing.take()
+                if self._taker(data):
+                    self._quiet_until = self._clock() + self._idle_s
+                    return
+                framing.put_back(data)
             if framing.size >= BUFFER_BYTES and not self._read_paused and self._transport is not None:
                 self._read_paused = True
                 self._transport.pause_reading()
@@ -327,6 +343,7 @@ class Connection(asyncio.Protocol):
         return waiter
 
     def _wake(self) -> None:
+        self._taker = None
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

@@ -1,4 +1,8 @@
-"""The records of the journal."""
+"""
+The records of the journal.
+
+They are written as arrays, without the names of their fields: what is added later goes to the end and has a default.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ class Outcome(StrEnum):
     LOST = "lost"  # opened, and its worker died before it was settled; only control writes this
 
 
-class Opened(msgspec.Struct, frozen=True, tag="o"):
+class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """
     Written before an exchange is dispatched.
 
@@ -38,7 +42,7 @@ class Opened(msgspec.Struct, frozen=True, tag="o"):
     reserved_nano: int
 
 
-class Settled(msgspec.Struct, frozen=True, tag="s"):
+class Settled(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     """
     Written once, before the last byte of the answer leaves. Complete in itself.
 

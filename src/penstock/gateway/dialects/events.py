@@ -55,6 +55,10 @@ class Splitter:
             raise UpstreamFailed("the upstream sent an event of more than 8 MiB")
         return whole
 
+    def passes(self, data: bytes) -> bool:
+        """Tell whether `feed` would return these bytes as they are."""
+        return not self._pending and data.endswith(b"\n\n")
+
     def rest(self) -> bytes:
         """Return what is held at the end of the stream: an event without its blank line, or nothing."""
         rest = bytes(self._pending)
