@@ -18,7 +18,7 @@ SYSTEM := curl:curl
 
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup setup-system setup-bench up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
+.PHONY: help setup setup-system setup-bench bench-steps up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
 	soak fuzz wheel lock clean
 
 help:  ## list the targets
@@ -67,6 +67,9 @@ bench: $(VENV)/.dev  ## measure; writes the table that the README quotes
 
 bench-gateway: $(VENV)/.dev setup-bench  ## gateways side by side; ARGS="--quick" to try, --peers, --rounds, --seconds
 	$(BIN)/python -m bench.gateway $(ARGS)
+
+bench-steps: $(VENV)/.dev  ## what each step of the request path costs, without sockets
+	$(BIN)/python -m bench.steps $(ARGS)
 
 soak: $(VENV)/.dev  ## 20 minutes with clients that leave and an upstream that fails; ARGS="--minutes 2" to try
 	$(BIN)/python -m bench.soak $(ARGS)

@@ -128,6 +128,21 @@ class _Stream:
         content: whether any content has been seen, or an end that says there is none.
     """
 
+    __slots__ = (
+        "_clock",
+        "_delivered",
+        "_exchange",
+        "_failed",
+        "_finished",
+        "_keep_alive",
+        "_last",
+        "_malformed",
+        "_reply",
+        "_splitter",
+        "_usage_wanted",
+        "content",
+    )
+
     def __init__(self, exchange: Exchange, reply: Reply, keep_alive: KeepAlive, clock: Callable[[], float]) -> None:
         self.content = False
         self._exchange = exchange

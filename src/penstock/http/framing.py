@@ -42,6 +42,27 @@ class Framing:
         keep_alive: another reply may follow this one.
     """
 
+    __slots__ = (
+        "_after",
+        "_before",
+        "_between",
+        "_chunks",
+        "_fed",
+        "_known",
+        "_no_body",
+        "_parser",
+        "_repeated",
+        "_until_eof",
+        "began",
+        "cause",
+        "headers",
+        "keep_alive",
+        "problem",
+        "size",
+        "stage",
+        "status",
+    )
+
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.problem = ""

@@ -41,6 +41,29 @@ class Connection(asyncio.Protocol):
         retired: the address is no longer the upstream's, so do not keep the connection; set by the pool.
     """
 
+    __slots__ = (
+        "_clock",
+        "_failure",
+        "_first_byte_s",
+        "_framing",
+        "_head_until",
+        "_idle_s",
+        "_loop",
+        "_lost",
+        "_quiet_until",
+        "_read_paused",
+        "_sent_at",
+        "_stale",
+        "_taker",
+        "_total_until",
+        "_transport",
+        "_waiter",
+        "_write_paused",
+        "name",
+        "peer",
+        "retired",
+    )
+
     def __init__(self, name: str, clock: Callable[[], float], lost: Callable[[Connection], None]) -> None:
         """
         Args:
