@@ -245,7 +245,7 @@ class Pool:
     def sweep(self) -> None:
         """Enforce the deadlines of what is in progress, close what idled too long, look names up again."""
         now = self._clock()
-        for connection in list(self._open):
+        for connection in [connection for connection in self._open if connection.due <= now]:
             connection.expire(now)
         for connection, since in list(self._idle.items()):
             if connection.idle and now - since < self._idle_s:

@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         name: the upstream, for error sentences.
         peer: the IP address at the other end, "" where there is none; set by the dialer.
+        due: no deadline passes before this clock time; `expire` need not be called earlier.
         retired: the address is no longer the upstream's, so do not keep the connection; set by the pool.
     """
 
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_write_paused",
+        "due",
         "name",
         "peer",
         "retired",
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._head_until = self._total_until = NEVER
         self._quiet_until = NEVER  # how long the upstream may keep us waiting
         self._sent_at = 0.0
+        self.due = NEVER
 
     # What the pool and its reply call.
 
@@ -158,6 +161,7 @@ class Connection(asyncio.Protocol):
         self._total_until = total_until
         self._sent_at = now = self._clock()
         self._quiet_until = now + first_byte_s
+        self.due = min(self._quiet_until, head_until, total_until)
         transport.write(head + body if len(body) <= BUFFER_BYTES else head)
         return True
 
@@ -229,7 +233,8 @@ class Connection(asyncio.Protocol):
             taker: is offered what comes before anybody is woken for it. The end of the body it is not offered.
         """
         if self._quiet_until == NEVER:  # else a wait was broken off, and the silence goes on
-            self._quiet_until = self._clock() + self._idle_s
+            self._quiet_until = until = self._clock() + self._idle_s
+            self.due = min(self.due, until)
         self._taker = taker
         return self._change()
 
@@ -249,12 +254,13 @@ class Connection(asyncio.Protocol):
         self._fail(UpstreamFailed, f"The connection to the {self.name} was closed on our side.")
 
     def expire(self, now: float) -> None:
-        """Cut the exchange when one of its deadlines has passed."""
+        """Cut the exchange when one of its deadlines has passed; else find out when the next one may."""
         framing = self._framing
         if framing.stage == HEAD:
-            if now < self._quiet_until and now < self._head_until and now < self._total_until:
-                return
-        elif framing.stage != BODY or (now < self._quiet_until and now < self._total_until):
+            self.due = min(self._quiet_until, self._head_until, self._total_until)
+        else:
+            self.due = min(self._quiet_until, self._total_until) if framing.stage == BODY else NEVER
+        if now < self.due:
             return
         if now >= self._total_until:
             sentence = f"The {self.name} did not finish its answer in time."
@@ -291,7 +297,8 @@ class Connection(asyncio.Protocol):
         framing.feed(data)
         if framing.stage == HEAD:
             now = self._clock()
-            self._quiet_until = now + self._idle_s if framing.began else self._sent_at + self._first_byte_s
+            self._quiet_until = until = now + self._idle_s if framing.began else self._sent_at + self._first_byte_s
+            self.due = min(self.due, until)
             return
         if framing.stage == BODY:
             if stage == BODY and framing.size == size:  # bytes, but none of the body
