@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.http.limits import Limits
 from penstock.http.neighbours import Neighbours
 from penstock.http.server import Server
 from penstock.http.tls import ServerTls
@@ -28,7 +29,40 @@ async def left_alone(server: Server, tls: ServerTls | None = None) -> AsyncItera
         try:
             yield neighbours, kept.getsockname()[1]
         finally:
-            neighbours.close()
+            await neighbours.aclose()
+
+
+def test_a_full_worker_leaves_what_waits_to_others() -> None:
+    async def case() -> None:
+        async with serving(limits=Limits(max_connections=1)) as served, left_alone(served.server) as (neighbours, port):
+            left = Served(served.server, ("127.0.0.1", port), None)
+            async with left.client() as one, left.client() as another:
+                for client in (one, another):
+                    await client.send(GET)
+                neighbours.look()
+                assert (await one.answer()).body == b"GET /? "
+                neighbours.look()
+                one.writer.close()
+                await until(lambda: not served.server.connections)
+                neighbours.look()
+                assert (await another.answer()).status == 200
+
+    run(case)
+
+
+def test_what_was_taken_is_known_to_the_server_when_taking_ends() -> None:
+    async def case() -> None:
+        async with serving() as served, left_alone(served.server) as (neighbours, port):
+            left = Served(served.server, ("127.0.0.1", port), None)
+            async with left.client() as client:
+                await client.send(GET)
+                neighbours.look()
+                assert served.server.connections == 0
+                await neighbours.aclose()
+                assert served.server.connections == 1
+                assert (await client.answer()).status == 200
+
+    run(case)
 
 
 def test_what_waits_is_served_at_the_next_look() -> None:
@@ -83,7 +117,7 @@ def test_once_closed_it_takes_nothing_and_serves_on_what_it_has_taken() -> None:
                 await taken.send(GET)
                 neighbours.look()
                 await taken.answer()
-                neighbours.close()
+                await neighbours.aclose()
                 async with left.client() as waiting:
                     await waiting.send(GET)
                     neighbours.look()

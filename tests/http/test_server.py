@@ -247,6 +247,25 @@ def test_an_upgrade_is_served_as_a_plain_request(upgrade: bytes) -> None:
     run(case)
 
 
+@pytest.mark.parametrize("line", [b"x-user: admin\r\nx: ", b"Transfer-Encoding: chu"])
+def test_the_body_of_an_upgrade_is_no_part_of_the_next_head(line: bytes) -> None:
+    body = b"GET /x HTTP/1.1\r\n" + line
+    seen: list[dict[bytes, bytes]] = []
+
+    async def keep(request: Request, responder: Responder) -> None:
+        seen.append(request.headers)
+        await responder.send(200, b"", await request.body())
+
+    async def case() -> None:
+        async with serving(keep) as served, served.client() as client:
+            assert (await client.ask(post(body, b"Connection: Upgrade\r\nUpgrade: x\r\n"))).body == body
+            for _ in range(3):
+                assert (await client.ask(post(b"abc"))).body == b"abc"
+        assert {tuple(headers) for headers in seen[1:]} == {(b"host", b"content-length")}
+
+    run(case)
+
+
 def test_a_large_answer_is_whole() -> None:
     big = b"z" * 5_000_000
 

@@ -1,6 +1,7 @@
 import io
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -55,6 +56,42 @@ def test_the_level_comes_from_the_environment(environ: dict[str, str], seen: int
     logger.error("e")
     handler.close()
     assert len(lines(stream)) == seen
+
+
+class Happened(msgspec.Struct):
+    what: str
+    count: int = 0
+
+
+def test_frequent_lines_have_the_fields_of_their_struct() -> None:
+    stream = io.StringIO()
+    handler = log.configure("gateway 0", {}, stream)
+    write = handler.lines("penstock.x", "something")
+    write(Happened("one"))
+    write(Happened("two", 2))
+    handler.close()
+    first, second = lines(stream)
+    assert list(first.items())[1:] == [
+        ("level", "info"), ("process", "gateway 0"), ("logger", "penstock.x"), ("message", "something"),
+        ("what", "one"), ("count", 0),
+    ]  # fmt: skip
+    assert (second["what"], second["count"]) == ("two", 2)
+    written = datetime.fromisoformat(str(first["time"]))
+    assert abs((datetime.now(UTC) - written).total_seconds()) < 60
+
+
+def test_what_is_dropped_is_told_whoever_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_QUEUE", 2)
+    monkeypatch.setattr(log, "_LOOK_S", 3600)
+    stream = io.StringIO()
+    handler = log.configure("x", {}, stream)
+    write = handler.lines("penstock.x", "something")
+    for _ in range(5):
+        write(Happened("one"))
+    handler.close()
+    *kept, told = lines(stream)
+    assert (len(kept), handler.dropped) == (2, 3)
+    assert (told["level"], told["message"]) == ("warning", "3 lines were dropped in all")
 
 
 def test_a_closed_stream_does_not_stop_the_process() -> None:

@@ -99,6 +99,8 @@ class Keys:
     async def authenticate(self, presented: str) -> Key | None:
         """Return the valid key whose text this is, or None."""
         given = presented.encode()
+        if len(given) > auth.MAX_KEY_BYTES:
+            return None
         key = await self.get(auth.key_id(given).decode("latin-1"))
         if key is None or key.revoked_at_ns is not None:
             return None

@@ -219,7 +219,7 @@ class _Stream:
         self.count()
         exchange.account.explain("upstream", f"broke off after {self._delivered} events with content: {error}")
         exchange.account.settle(Outcome.FAILED, _OK, str(error))
-        await exchange.responder.write(errors.event(error))
+        exchange.responder.put(errors.event(error))  # nothing waits between the last word and the end
         await exchange.responder.end()
 
     def count(self) -> None:
@@ -306,7 +306,7 @@ class _Stream:
             account.settle(Outcome.FAILED, _OK, "the upstream told an error in its stream")
         else:
             account.settle(Outcome.ANSWERED, _OK)
-            await responder.write(self._last or events.DONE)
+            responder.put(self._last or events.DONE)  # nothing waits between the last word and the end
         await responder.end()
         with contextlib.suppress(UpstreamError):  # everything is settled; this is only for the connection
             while await self._chunk_until(self._clock() + _END_S):

@@ -124,7 +124,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
     except PenstockError as error:
         await _refuse(gateway, responder, error, headers)
     except asyncio.CancelledError:
-        if gateway.draining:  # else the client has left
+        if gateway.draining and not responder.gone:
             await _refuse(gateway, responder, NoCapacity("the gateway is shutting down", retry_after=1), headers)
         raise
 
@@ -172,7 +172,7 @@ async def _refuse(gateway: Gateway, responder: Responder, error: PenstockError, 
         return
     if responder.started:
         gateway.books.metrics.responded(_OK)
-        await responder.write(errors.event(error))
+        responder.put(errors.event(error))
         await responder.end()
     else:
         refusal = errors.refusal(error, headers)

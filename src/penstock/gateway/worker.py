@@ -142,7 +142,7 @@ class Worker:
                 self._link.send(Leaving())
             self._gateway.draining = True
             if self._neighbours is not None:
-                self._neighbours.close()
+                await self._neighbours.aclose()
             cut = await self._drain(server)
             if cut:
                 _log.warning("exchanges cut by the drain limit", extra={"fields": {"count": cut}})

@@ -112,6 +112,11 @@ class Channel(asyncio.Protocol):
         return -1 if self.transport is None else cast("int", self.transport.get_extra_info("socket").fileno())
 
     @property
+    def gone(self) -> bool:
+        """The connection is lost."""
+        return self.transport is None
+
+    @property
     def waiting(self) -> int:
         """How many bytes the peer has still to take."""
         return 0 if self.transport is None else self.transport.get_write_buffer_size()

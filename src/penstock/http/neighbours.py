@@ -14,6 +14,7 @@ from penstock.http.connection import Connection
 from penstock.http.server import Server
 from penstock.http.tls import ServerTls
 
+_BEGINNING_S = 0.5  # for handshakes that are under way when this ends
 _MOST = 256  # connections that are taken from one listener at one look
 
 
@@ -36,10 +37,15 @@ class Neighbours:
         self._beginning: set[asyncio.Task[Any]] = set()
 
     def look(self) -> None:
-        """Take what waits. Never blocks; where nothing waits, it costs one system call for each listener."""
+        """
+        Take what waits, as far as there is room; a full worker would only refuse it.
+
+        Never blocks; where nothing waits, it costs one system call for each listener.
+        """
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            for _ in range(_MOST):
+            room = self._server.limits.max_connections - self._server.connections - len(self._beginning)
+            for _ in range(min(_MOST, room)):
                 try:
                     connection, _ = listener.accept()
                 except OSError:  # nothing waits; or no descriptor is left, and then it waits on
@@ -53,11 +59,13 @@ class Neighbours:
                 self._beginning.add(beginning)
                 beginning.add_done_callback(self._begun)
 
-    def close(self) -> None:
-        """Take nothing more; what was taken is served on."""
+    async def aclose(self) -> None:
+        """Take nothing more, and wait until the server knows of what was taken, which is served on."""
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        if self._beginning:
+            await asyncio.wait(self._beginning, timeout=_BEGINNING_S)
 
     def _begun(self, task: asyncio.Task[Any]) -> None:
         self._beginning.discard(task)

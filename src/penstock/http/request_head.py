@@ -174,9 +174,8 @@ class HeadParser:
 
     def skip(self, body: bytes) -> None:
         """Show llhttp the whole body of the last head, if it saw that; else the next head costs a new parser."""
-        if self._ready:
+        if self._ready or self._parser is None:
             return
-        assert self._parser is not None, "a head was parsed before"
         try:
             self._parser.feed_data(body)
         except httptools.HttpParserError:
@@ -191,7 +190,8 @@ class HeadParser:
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            return  # served as a plain request; llhttp would not go on from here, so the next head gets a new one
+            self._parser = None  # served as a plain request; to llhttp what follows it is no body of this one
+            return
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, ExchangeError):
                 raise error.__context__ from None

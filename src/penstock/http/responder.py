@@ -18,6 +18,10 @@ class Wire(Protocol):
 
     paused: bool  # the peer is slow; wait for `writable` before writing more
 
+    @property
+    def gone(self) -> bool:
+        """The peer has left."""
+
     def write(self, data: bytes) -> None:
         """Queue bytes for the peer."""
 
@@ -96,6 +100,11 @@ class Responder(msgspec.Struct):
         self.put(data)
         if self.wire.paused:
             await self.wire.writable()
+
+    @property
+    def gone(self) -> bool:
+        """The peer has left: nothing that is written reaches it."""
+        return self.wire.gone
 
     @property
     def slow(self) -> bool:

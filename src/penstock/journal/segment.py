@@ -4,8 +4,8 @@ Segments: the files of the journal.
 A record is a little-endian header (length and CRC-32 of the payload, 4 bytes each) and a MessagePack payload. The
 writer copies it into the file's pages, the header last, so that a record is there whole or not at all for whoever reads
 the file after a `kill -9`; a system call per record would cost more than all the rest of writing it. Space is reserved
-before it is mapped, so a full disk is an error here and never a fault in the copy. What is reserved and not used yet is
-zeros; a header of zeros is the end.
+before it is mapped, so on file systems that reserve space (ext4, xfs, tmpfs) a full disk is an error here and never a
+fault in the copy. What is reserved and not used yet is zeros; a header of zeros is the end.
 
 The writer holds an exclusive `flock` on its segment for as long as it may append; whoever can take the lock knows that
 nothing more will come.
@@ -52,7 +52,7 @@ class Writer:
         self._number = 0
         self._segment_bytes = segment_bytes
         self._encode = msgspec.msgpack.Encoder().encode
-        self._put_header = _HEADER.pack_into
+        self._header = _HEADER.pack
         self._size = 0
         self._start = 0  # where in the file the window begins
         self._end = 0  # where it ends
@@ -76,14 +76,15 @@ class Writer:
         window = self._window
         assert window is not None, "sliding makes one"
         window[at + 8 : at + 8 + length] = payload
-        self._put_header(window, at, length, crc32(payload))
+        window[at : at + 8] = self._header(length, crc32(payload))  # one store: whole or not at all
         self._size = behind
         if behind >= self._segment_bytes:
             self._rotate()
 
     def close(self) -> None:
-        """Give back the space that was not used, and let go of the segment."""
+        """Give back the space that was not used, and let go of the segment. What is appended later is refused."""
         self._release()
+        self._descriptor, self._end = -1, 0
 
     def _slide(self, size: int, length: int) -> None:
         """Reserve and map the space from `size` on, enough for a record of `length` bytes."""
@@ -182,14 +183,22 @@ class Segment:
 
     def waiting(self, offset: int) -> int:
         """
-        Return how many bytes stand behind `offset`, where reading ended before; 0 where no record has been begun.
+        Return how many bytes of records stand behind `offset`, where reading ended before.
 
-        Of a segment that is still written, the space that it has reserved is counted with them.
+        Where they are many, the space that an open segment has reserved behind them is counted too.
         """
+        end = offset
         with self.path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(offset)
-            return size - offset if any(file.read(_HEADER.size)) else 0
+            while True:
+                if size - end > 2 * WINDOW:
+                    return size - offset
+                file.seek(end)
+                header = file.read(_HEADER.size)
+                length = _HEADER.unpack(header)[0] if len(header) == _HEADER.size else 0
+                if not 0 < length <= MAX_RECORD:
+                    return end - offset
+                end += _HEADER.size + length
 
     def damaged(self, offset: int) -> bool:
         """

@@ -38,8 +38,7 @@ class JsonHandler(logging.Handler):
         self._stream = stream
         self._lines: deque[bytes] = deque()
         self._encode = msgspec.json.Encoder(enc_hook=str).encode
-        self._second = 0
-        self._day_and_time = b""
+        self._second = (0, b"")
         self.dropped = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
@@ -80,10 +79,13 @@ class JsonHandler(logging.Handler):
             self._lines.append(line)
 
     def _write(self) -> None:
-        stopping = False
+        stopping, told = False, 0
         while not stopping:
             stopping = self._stop.wait(_LOOK_S)
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if lines and self.dropped > told:
+                told = self.dropped
+                lines.append(self._encode(self._described(_record(f"{told} lines were dropped in all"))))
             if not lines:
                 continue
             lines.append(b"")
@@ -96,10 +98,11 @@ class JsonHandler(logging.Handler):
     def _stamp(self, now: float) -> bytes:
         """Return date and time to the millisecond, without the zone, which is UTC."""
         second = int(now)
-        if second != self._second:
-            self._second = second
-            self._day_and_time = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
-        return b"%b.%03d" % (self._day_and_time, int((now - second) * 1000))
+        known, written = self._second
+        if second != known:
+            written = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+            self._second = second, written  # together, as other threads log too
+        return b"%b.%03d" % (written, int((now - second) * 1000))
 
     def _described(self, record: logging.LogRecord) -> dict[str, object]:
         line: dict[str, object] = {
@@ -114,9 +117,11 @@ class JsonHandler(logging.Handler):
             line.update(fields)
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        if self.dropped:
-            line["dropped"] = self.dropped
         return line
+
+
+def _record(message: str) -> logging.LogRecord:
+    return logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None)
 
 
 def configure(process: str, environ: Mapping[str, str] = os.environ, stream: TextIO = sys.stderr) -> JsonHandler:

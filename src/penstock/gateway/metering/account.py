@@ -26,6 +26,7 @@ _log = logging.getLogger("penstock.exchange")
 _CLIENT_LEFT = 499  # never sent; the usual mark for a client that went away first
 _MAX_ERROR = 300
 _FREE, _NOTHING = Price(), Usage()
+_MAX_NANO = 2**63 - 1  # what a row can hold; nine billion dollars
 _OUTPUT_BOUND = 4096  # tokens per choice assumed for the reservation where the client sets no cap
 
 
@@ -130,7 +131,7 @@ class Account(msgspec.Struct):
         ceiling = Usage(len(call.document.body), (call.max_output or _OUTPUT_BOUND) * call.choices)
         reserved = 0
         for price in prices:
-            reserved = max(reserved, cost_nano(price, ceiling))
+            reserved = min(max(reserved, cost_nano(price, ceiling)), _MAX_NANO)
         self.at_ns = at_ns = time.time_ns() - int((books.clock() - self.received) * 1e9)
         books.journal.append(Opened(self.id, at_ns, caller.key, caller.tenant, call.model, call.operation, reserved))
         self.opened = True

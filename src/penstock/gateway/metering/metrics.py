@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from penstock.pricing.price import NANO_PER_USD
 from penstock.types.usage import Usage
@@ -48,7 +49,7 @@ class Distribution:
         buckets, seen = [], 0
         for bound, count in zip((*self._bounds, math.inf), self._counts, strict=True):
             seen += count
-            buckets.append((_upper(bound), float(seen)))
+            buckets.append((floatToGoString(bound), float(seen)))  # type: ignore[no-untyped-call]  # it has no types
         family.add_metric(labels, buckets, self._sum)
 
 
@@ -158,8 +159,3 @@ class Metrics(Collector):
 
 def _labels(operation: str, provider: str, model: str, deployment: str) -> tuple[str, ...]:
     return (operation, provider or _OTHER, model, deployment or _OTHER)
-
-
-def _upper(bound: float) -> str:
-    """Write a boundary as the value of a `le` label, as prometheus-client does."""
-    return "+Inf" if bound == math.inf else str(bound)
