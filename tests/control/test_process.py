@@ -22,7 +22,7 @@ from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader
 from penstock.snapshot.fleet import Desired
 from penstock.snapshot.principals import Principals
-from penstock.telemetry.link import CANNOT_START, Message, Notice, Ready, receive
+from penstock.telemetry.link import CANNOT_START, Alive, Message, Notice, Ready, receive
 from tests.records.exchanges import opened, settled
 
 DEADLINE_S = 60.0
@@ -33,7 +33,7 @@ class Control:
     A running control process.
 
     Attributes:
-        told: what it sent on its link, the last being `Ready`.
+        told: what it sent on its link but that it lives, the last being `Ready`.
     """
 
     def __init__(self, home: Path, process: subprocess.Popen[bytes], tcp: socket.socket, node: socket.socket) -> None:
@@ -48,6 +48,8 @@ class Control:
             end = asyncio.Event()
 
             def handle(message: Message) -> None:
+                if isinstance(message, Alive):
+                    return
                 self.told.append(message)
                 if isinstance(message, Ready):
                     end.set()
