@@ -28,7 +28,6 @@ from penstock.types.usage import Usage, UsageSource
 _OK = 200
 _MAX_REPLY = 64 * 1024 * 1024
 _MAX_HELD = 1024 * 1024  # bytes of content-free events held before the status line
-_WHOLE_HEADERS = b"%b%bcontent-type: application/json\r\nx-penstock-cost-usd: %b\r\n"
 _END_S = 0.1  # how long the last bytes of a stream's framing are waited for, so that its connection can be kept
 
 
@@ -80,7 +79,7 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
     account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     account.settle(Outcome.ANSWERED, _OK)
     cost = b"%d.%09d" % divmod(account.cost_nano, NANO_PER_USD)
-    headers = _WHOLE_HEADERS % (exchange.id_line, exchange.answer_lines, cost)
+    headers = b"%bcontent-type: application/json\r\nx-penstock-cost-usd: %b\r\n" % (exchange.headers(), cost)
     await exchange.responder.send(_OK, headers, body)
 
 

@@ -119,7 +119,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 else:
                     await gateway.dispatcher.run(exchange, plan, relay_whole)
             finally:
-                headers = id_line + exchange.answer_lines
+                headers = exchange.headers()
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
         await _refuse(gateway, responder, error, headers)

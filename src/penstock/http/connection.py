@@ -186,7 +186,7 @@ class Connection(Intake):
                     self._wake = self.loop.create_future()
                     await self._wake
                     continue
-                responder = Responder(self, request.method, request.chunks)
+                responder = Responder(self, request.method == "HEAD", request.chunks)
                 try:
                     await self._host.handler(request, responder)
                     if not responder.ended and self.transport is not None:

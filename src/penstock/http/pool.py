@@ -27,8 +27,6 @@ from penstock.http.upstream import NEVER, Connection, Taker
 from penstock.types.address import Address
 from penstock.types.errors import NoCapacity, UpstreamFailed, UpstreamUnreachable, UpstreamUnusable
 
-_MAX_STARTS = 16
-
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -97,9 +95,6 @@ class Reply:
             UpstreamUnusable: the body is over `limit` bytes.
             UpstreamTimeout: as `chunk`.
         """
-        connection = self._connection
-        if connection is not None and connection.complete and connection.size <= limit:
-            return connection.take() or b""
         chunks: list[bytes] = []
         size = 0
         while connection := self._connection:
@@ -130,9 +125,7 @@ class Reply:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._give_back(connection)
+        self.close()
 
 
 class Pool:
@@ -174,7 +167,6 @@ class Pool:
         if by is not None and not address.tls:  # a plain upstream: the proxy forwards what is asked in absolute form
             self._prefix = b"http://%b%b" % (host, self._prefix)
             self._lines += by.authorization
-        self._starts: dict[tuple[bytes, bytes], bytes] = {}
         self._open: set[Connection] = set()
         self._idle: dict[Connection, float] = {}  # since when; the longest idle first
         self._busy = 0
@@ -215,8 +207,7 @@ class Pool:
             )
         no_body = method == b"HEAD"
         length = b"" if not body and (no_body or method == b"GET") else b"content-length: %d\r\n" % len(body)
-        head = self._starts.get((method, target)) or self._start(method, target)
-        head += b"%b%b\r\n" % (headers, length)
+        head = b"%b %b%b HTTP/1.1\r\n%b%b%b\r\n" % (method, self._prefix, target, self._lines, headers, length)
         now = self._clock()
         deadlines = (
             NEVER if timeouts.first_byte_s is None else timeouts.first_byte_s,
@@ -268,13 +259,6 @@ class Pool:
         if self._open:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied
-
-    def _start(self, method: bytes, target: bytes) -> bytes:
-        """Return the beginning of a request's head; kept while there are few, as they are the same again and again."""
-        start = b"%b %b%b HTTP/1.1\r\n%b" % (method, self._prefix, target, self._lines)
-        if len(self._starts) < _MAX_STARTS:
-            self._starts[method, target] = start
-        return start
 
     def _take(self, now: float) -> Connection | None:
         """The kept connection that was used last, if there is a good one."""

@@ -63,17 +63,14 @@ class HeadParser:
         "_after",
         "_before",
         "_headers",
-        "_host",
         "_known",
         "_limits",
-        "_line",
         "_local",
         "_max_body",
         "_parser",
         "_peer",
         "_ready",
         "_repeated",
-        "_start",
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -84,14 +81,10 @@ class HeadParser:
         self._ready = True  # llhttp expects a head next, not a body
         self._headers: dict[bytes, bytes] = {}
         self._repeated = 0  # header lines beyond the first of their name
-        # Clients repeat themselves: the last request line (with its end) and host that were found valid.
-        self._line = b"\x00"
-        self._start = ("", "", "", True)
-        self._host = b""
-        # And the last whole head that was found valid, around the digits of its Content-Length.
+        # Clients repeat themselves: the last head that was found valid, around the digits of its Content-Length.
         self._before = b"\x00"
         self._after = b""
-        self._known: tuple[tuple[str, str, str, bool], dict[bytes, bytes], bool] = (self._start, {}, True)
+        self._known: tuple[tuple[str, str, str, bool], dict[bytes, bytes], bool] = (("", "", "", True), {}, True)
         self._max_body = limits.max_body
 
     def origin(self, name: object, local: bool) -> None:
@@ -140,25 +133,19 @@ class HeadParser:
         return self._parse_anew(head, now, same, trace)
 
     def _parse_anew(self, head: bytes, now: float, same: bytes, trace: bytes) -> Request:
-        if not head.startswith(self._line):
-            line = head[: head.index(b"\r\n")]
-            self._start = _parse_line(line)
-            self._line = line + b"\r\n"
+        start = _parse_line(head[: head.index(b"\r\n")])
         headers: dict[bytes, bytes] = {}
         self._headers = headers
         self._repeated = 0
         self._split(head)
         if len(headers) + self._repeated > self._limits.header_count:
             raise HeadersTooLarge(f"The request has more than {self._limits.header_count} headers.")
-        start = self._start
         host = headers.get(b"host")
         if host is None:
             if start[3]:
                 raise InvalidRequest("The Host header is missing.")
-        elif host != self._host:
-            if not _HOST.fullmatch(host):
-                raise InvalidRequest("The Host header is malformed.")
-            self._host = host
+        elif not _HOST.fullmatch(host):
+            raise InvalidRequest("The Host header is malformed.")
         length = self._length(headers, start[3])
         if length != 0:
             self._ready = False

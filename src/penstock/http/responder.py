@@ -53,14 +53,14 @@ class Responder(msgspec.Struct):
 
     Attributes:
         wire: the connection's side of it.
-        method: of the request; the answer to HEAD has no body.
+        bodiless: the answer has no body, as that to HEAD.
         chunks: the client understands chunked answers; for others the end of the connection ends the answer.
         started: a status line was written.
         ended: the answer is complete, or its connection was given away.
     """
 
     wire: Wire
-    method: str
+    bodiless: bool
     chunks: bool
     started: bool = False
     ended: bool = False
@@ -73,9 +73,9 @@ class Responder(msgspec.Struct):
         line = _STATUS_LINES.get(status) or status_line(status)
         if status in _BODILESS:
             wire.write(b"%b%b%b\r\n" % (line, headers, wire.closing_lines()))
-        elif self.method == "HEAD" or len(body) > _ONE_WRITE:
+        elif self.bodiless or len(body) > _ONE_WRITE:
             wire.write(b"%b%bcontent-length: %d\r\n%b\r\n" % (line, headers, len(body), wire.closing_lines()))
-            if self.method != "HEAD":
+            if not self.bodiless:
                 wire.write(body)
         else:
             wire.write(b"%b%bcontent-length: %d\r\n%b\r\n%b" % (line, headers, len(body), wire.closing_lines(), body))
@@ -87,7 +87,7 @@ class Responder(msgspec.Struct):
         self._begin()
         wire = self.wire
         if status in _BODILESS:
-            self.method = "HEAD"  # such an answer has no body either
+            self.bodiless = True
             coding = b""
         elif self.chunks:
             coding = b"transfer-encoding: chunked\r\n"
@@ -115,7 +115,7 @@ class Responder(msgspec.Struct):
         """Send a piece without waiting; for the few bytes that a timer sends."""
         if not self.started or self.ended:
             raise RuntimeError("An answer is written between start and end.")
-        if data and self.method != "HEAD":
+        if data and not self.bodiless:
             self.wire.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunks else data)
 
     async def end(self) -> None:
@@ -123,7 +123,7 @@ class Responder(msgspec.Struct):
         if not self.started or self.ended:
             raise RuntimeError("An answer ends once, after its start.")
         self.ended = True
-        if self.chunks and self.method != "HEAD":
+        if self.chunks and not self.bodiless:
             self.wire.write(b"0\r\n\r\n")
         if self.wire.paused:
             await self.wire.writable()

@@ -118,16 +118,6 @@ class Connection(asyncio.Protocol):
         framing = self._framing
         return framing.status, framing.headers
 
-    @property
-    def complete(self) -> bool:
-        """The reply is whole, and what has not been taken of it waits here."""
-        return self._framing.stage == DONE
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body that wait to be taken."""
-        return self._framing.size
-
     def ask(
         self,
         head: bytes,

@@ -39,9 +39,9 @@ class Splitter:
         Raises:
             UpstreamFailed: an event is longer than 8 MiB.
         """
-        pending = self._pending
-        if not pending and data.endswith(b"\n\n"):
+        if self.passes(data):
             return data
+        pending = self._pending
         start = max(0, len(pending) - _LONGEST_BLANK + 1)
         pending += data
         end = 0
