@@ -12,7 +12,9 @@ import re
 from penstock.types.errors import BodyTooLarge, InvalidRequest
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t -~\x80-\xff]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t -~\x80-\xff]*")
+# What says where a message ends or goes has no place behind it (RFC 9110, 6.5.1): whoever else reads it may believe it.
+_NO_TRAILERS = frozenset({b"content-length", b"host", b"transfer-encoding"})
 
 _LINE_BYTES = 512  # a chunk size with its extensions
 _EXTENSION_BYTES = 16 * 1024  # all extensions of a body together; nobody needs one, they only make work
@@ -91,8 +93,9 @@ class ChunkedDecoder:
             self._start_chunk(text, decoded)
         elif text:
             self._trailers += len(line)
-            if not _TRAILER.fullmatch(text):
-                raise InvalidRequest("The chunked body has a malformed trailer.")
+            match = _TRAILER.fullmatch(text)
+            if match is None or match[1].lower() in _NO_TRAILERS:
+                raise InvalidRequest("The chunked body has a trailer that is malformed or not allowed.")
         else:
             self._stage = _DONE
             self.done = True
