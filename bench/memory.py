@@ -66,7 +66,7 @@ def start_s(running: Running) -> float:
             return now - _started(found[0])
         if time.monotonic() > until:
             raise RuntimeError("no new worker")
-        time.sleep(0.002)
+        time.sleep(0.002)  # the metric that says so can only be asked for
 
 
 def _started(pid: int) -> float:

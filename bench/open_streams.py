@@ -108,7 +108,7 @@ def _run(rate: float, seconds: float, streams: int, worker: int, upstream: End, 
     """Measure one rate."""
     pids = {"worker": worker, "upstream": upstream.pid, "client": client.pid}
     upstream.order(str(rate))
-    time.sleep(_SETTLE_S)
+    time.sleep(_SETTLE_S)  # the first events at a new rate come in a bunch
     upstream.order(str(rate))
     used = {name: cpu_seconds(pid) for name, pid in pids.items()}
     waited = waited_seconds(worker)

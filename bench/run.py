@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,13 +22,11 @@ import uvloop
 import xllamacpp
 
 from bench.client import Client, chat_body, pool
-from penstock import __version__
+from bench.stack import MIB, machine, write
 from penstock.lab.running import Running, free_port, resident_bytes, start
 
-RESULTS = Path(__file__).parent / "results"
 _QUESTIONS = [f"What is {a} + {b}?" for a, b in ((27, 45), (12, 34), (56, 17), (80, 11), (23, 39), (64, 18))]
 _TOPIC = "Topic of this message: my parcel has not arrived and the tracking page shows nothing new since Monday."
-_MIB = 1024 * 1024
 
 
 def stack_text() -> str:
@@ -101,17 +97,11 @@ def measure(starts: int, seconds: float) -> dict[str, Any]:
                     for streams in (1, 8)
                 }
                 figures["memory_mib"] = {
-                    "penstock node": resident_bytes(penstock.process.pid) / _MIB,
-                    **{child.title: resident_bytes(child.pid) / _MIB for child in penstock.processes()},
+                    "penstock node": resident_bytes(penstock.process.pid) / MIB,
+                    **{child.title: resident_bytes(child.pid) / MIB for child in penstock.processes()},
                 }
     figures["start_s"] = start_s
-    figures["machine"] = {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "penstock": __version__,
-        "xllamacpp": xllamacpp.__version__,
-    }
+    figures["machine"] = {**machine(), "xllamacpp": xllamacpp.__version__}
     return figures
 
 
@@ -141,13 +131,6 @@ def _spread(values: list[float], unit: str) -> str:
     return f"{median:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f})".replace("  ", " ")
 
 
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
 def main() -> int:
     """Entry of `python -m bench.run`."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -155,11 +138,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each decoding run")
     given = parser.parse_args()
     figures = measure(given.starts, given.seconds)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "readme.json").write_text(json.dumps(figures, indent=1) + "\n")
-    text = table(figures)
-    (RESULTS / "readme.md").write_text(text + "\n")
-    print(text)
+    write("readme", figures, table(figures))
     return 0
 
 

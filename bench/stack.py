@@ -54,7 +54,7 @@ def stack_text(upstream: str, *, workers: int = 1, deployment: str = "", model: 
     Return a stack whose model `chat` is one hosted deployment.
 
     Args:
-        upstream: its URL, without a path.
+        upstream: its URL, without a path; it is asked for a model `chat` too.
         deployment, model: further fields in YAML's flow style, beginning with a comma.
     """
     ports = [free_port() for _ in range(3)]
@@ -63,7 +63,7 @@ version: 1
 gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}, workers: {workers}}}
 admin: {{listen: 127.0.0.1:{ports[2]}}}
 deployments:
-  lab: {{provider: openai, base_url: "{upstream}/v1", model: lab, price: {{input: 1, output: 2}}{deployment}}}
+  lab: {{provider: openai, base_url: "{upstream}/v1", model: chat, price: {{input: 1, output: 2}}{deployment}}}
 models:
   chat: {{targets: [lab]{model}}}
 """

@@ -1,5 +1,5 @@
 """
-`make bench-workers`: what a second worker costs, and how connections spread over workers that share a listener.
+`make bench-workers`: what a second worker costs, and how connections spread over workers that share a port.
 
 The same load is offered at a fixed rate to one worker and to two, in turns; CPU per request is that of all workers.
 The spread is the busiest worker's share of requests, relative to an even one: 1.0 is even, N means that one of N

@@ -1,4 +1,4 @@
-"""Penstock as a user runs it, and Penstock with everything taken away but HTTP."""
+"""Penstock as a user runs it, with everything taken away but HTTP, and with that taken away too."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bench.gateway import process, traffic
 from bench.gateway.errors import Unavailable
 from bench.gateway.probe import ask
 from bench.gateway.serving import Launch, Place, Serving, launched
+from bench.stack import stack_text
 from penstock import __version__
 from penstock.lab.running import free_port, start
 from penstock.types.errors import StartError
@@ -21,31 +22,13 @@ _WORKER = "penstock gateway"
 _DIRECT = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # no proxy between gateway and upstream
 
 
-def stack_text(upstream_port: int) -> str:
-    """Return a stack with one provider's deployment, with its price, and everything else as it is by default."""
-    ports = [free_port() for _ in range(3)]
-    return f"""
-version: 1
-gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}}}
-admin: {{listen: 127.0.0.1:{ports[2]}}}
-deployments:
-  instant:
-    provider: openai
-    base_url: "http://127.0.0.1:{upstream_port}/v1"
-    model: chat
-    price: {{input: 1, output: 2}}
-models:
-  chat: {{targets: [instant]}}
-"""
-
-
 class Everything:
     """`penstock up`: its gateway worker on the gateway's core, node and control beside it on another."""
 
     name = "penstock"
     title = "**Penstock, everything on**"
     about = (
-        f"{__version__}: one worker of `penstock up`; node and control on the load's core, behind the load (nice 19)"
+        f"{__version__}: one worker of `penstock up`; node and control on the load's core, behind the load (SCHED_IDLE)"
     )
     rust = False
 
@@ -58,7 +41,8 @@ class Everything:
         began = time.monotonic()
         try:
             with process.pinned(place.core):
-                running = start(place.directory / "home", stack_text(place.upstream_port), environ=_DIRECT)
+                stack = stack_text(f"http://127.0.0.1:{place.upstream_port}")
+                running = start(place.directory / "home", stack, environ=_DIRECT)
         except StartError as error:
             raise Unavailable(str(error)) from error
         with running:
@@ -77,13 +61,21 @@ class Everything:
             yield Serving(port, "chat", headers, workers, ready_s, beside, _age_s(workers[0]))
 
 
-class Bare:
-    """The HTTP server and pool alone, in a process of their own."""
+class Part:
+    """
+    Less than a gateway: a module of this package that takes a port and the upstream's port, in a process of its own.
 
-    name = "penstock-bare"
-    title = "Penstock, bare"
-    about = f"{__version__}: `penstock.http` server and pool with JSON decoding between them; no keys, no metering"
+    Attributes:
+        module: its name in `bench.gateway`.
+    """
+
     rust = False
+
+    def __init__(self, name: str, title: str, module: str, about: str) -> None:
+        self.name = name
+        self.title = title
+        self.module = module
+        self.about = about
 
     def install(self) -> None:
         """It is here."""
@@ -92,9 +84,25 @@ class Bare:
     def serve(self, place: Place) -> Iterator[Serving]:
         """Run it for the time of a block. Raises Unavailable."""
         port = free_port()
-        command = [sys.executable, "-m", "bench.gateway.bare", str(port), str(place.upstream_port)]
+        command = [sys.executable, "-m", f"bench.gateway.{self.module}", str(port), str(place.upstream_port)]
         with launched(Launch(command, port, environ={"PYTHONPATH": str(process.ROOT)}), place) as serving:
             yield serving
+
+
+PARTS = (
+    Part(
+        "copying",
+        "uvloop, bytes copied",
+        "copying",
+        "a connection to the upstream for each of a client, nothing of it read",
+    ),
+    Part(
+        "penstock-bare",
+        "Penstock, bare",
+        "bare",
+        f"{__version__}: `penstock.http` server and pool with JSON decoding between them; no keys, no metering",
+    ),
+)
 
 
 def _age_s(pid: int) -> float:

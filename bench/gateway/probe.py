@@ -33,7 +33,7 @@ def await_answer(
         try:
             last = ask(port, request.whole(number))
         except OSError:
-            time.sleep(_EVERY_S)
+            time.sleep(_EVERY_S)  # nothing tells that somebody else's program has begun to listen
             continue
         if last.startswith(b"HTTP/1.1 200") and b"chat.completion" in last:
             return

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from bench import stack
 from bench.gateway.quantiles import median, ratio
-from penstock import __version__
 
 _NONE = "–"
 _MORE_IS_BETTER = ("rps_", "events_per_s")
@@ -20,7 +18,7 @@ Each gateway ran alone on one core, against an upstream that answers at once, wi
 core. Rounds: {rounds}, each in another order, every load for {seconds} s; figures are medians over the rounds. No two
 requests were the same: 64 prepared chats of different lengths, with a number written into each. *× nginx* is the ratio
 to nginx as a plain proxy, *× Rust* to the better of the Rust routers, both in this run. Penstock {penstock}, Python
-{python}, {system}, {cpus} cores of {cpu}. The run took {minutes} min; the load average
+{python}, {system}, {cores} cores of {cpu}. The run took {minutes} min; the load average
 before it was {load_average}. Repeat it with `{command}`.
 """
 _AFTERWORD = """\
@@ -41,15 +39,7 @@ Medians = dict[str, float | None]
 
 def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {
-        "cpu": cpu,
-        "cpus": os.cpu_count(),
-        "system": f"Linux {platform.release().split('-')[0]}",
-        "python": platform.python_version(),
-        "penstock": __version__,
-    }
+    return {**stack.machine(), "system": f"Linux {platform.release().split('-')[0]}"}
 
 
 def medians(rounds: Sequence[Medians]) -> Medians:

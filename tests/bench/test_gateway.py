@@ -44,7 +44,7 @@ RESULTS: dict[str, object] = {
         "took_s": 125,
         "load_average": 0.1,
         "cpu": "a CPU",
-        "cpus": 2,
+        "cores": 2,
         "system": "Linux",
         "python": "3.11",
         "penstock": "0",
