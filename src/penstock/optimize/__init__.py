@@ -1,0 +1,1 @@
+"""Offline tools: what measures and changes models. The data plane never imports this."""

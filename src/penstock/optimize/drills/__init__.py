@@ -1,0 +1,28 @@
+"""Short chat tasks with exactly one right answer, drawn from a seed; see `drill` for what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penstock.optimize.drills import (
+    arithmetic,
+    dates,
+    extraction,
+    followups,
+    labels,
+    limits,
+    ordering,
+    passages,
+    records,
+    smalltalk,
+    strings,
+    units,
+)
+from penstock.optimize.drills.drill import Family
+
+_MODULES = (
+    arithmetic, units, extraction, labels, ordering, dates, records, passages, strings, followups, smalltalk, limits,
+)  # fmt: skip
+FAMILIES: Mapping[str, Family] = {
+    module.__name__.rpartition(".")[2]: Family(module.easy, module.hard) for module in _MODULES
+}
