@@ -19,13 +19,11 @@ from typing import Any
 
 import uvloop
 
-from bench.client import Client, chat_body, paced, pool
+from bench.client import OK, Client, chat_body, paced, pool
 from bench.stack import cpu_seconds, footer, lab, machine, penstock, stack_text, workers_of, write
-from penstock.journal.records import Settled
-from penstock.journal.segment import segments
 from penstock.lab.running import Running
 
-_BATCH = 10_000
+_NUMBER = 8  # hexadecimal digits behind what the ids of all requests of a worker begin with
 _BODY = chat_body("one two three four five six seven eight")
 
 
@@ -52,37 +50,30 @@ async def spread(running: Running, connections: int, seconds: float, *, keep_ali
     Args:
         keep_alive: each caller stays on its connection; otherwise each request has a new one.
     """
-    before = _settled(running)
+    found: Counter[str] = Counter()
     until = time.monotonic() + seconds
+
+    async def ask(client: Client) -> None:
+        status, request_id, content = await client.call(_BODY)
+        if status != OK:
+            raise RuntimeError(f"status {status}: {content[:200]!r}")
+        found[request_id[:-_NUMBER]] += 1
 
     async def stay(client: Client) -> None:
         while time.monotonic() < until:
-            await client.answer(_BODY)
+            await ask(client)
 
     async def come_and_go(_: Client) -> None:
         while time.monotonic() < until:
             async with pool(running.url, 1) as own:
-                await Client(own, running.key).answer(_BODY)
+                await ask(Client(own, running.key))
 
     caller: Callable[[Client], Awaitable[None]] = stay if keep_alive else come_and_go
     async with pool(running.url, connections) as opened:
         client = Client(opened, running.key)
         await asyncio.gather(*(caller(client) for _ in range(connections)))
-    after = _settled(running)
-    return [after[worker] - before[worker] for worker in sorted(after)]
-
-
-def _settled(running: Running) -> Counter[str]:
-    """Return how many exchanges each worker has settled, as its journal says."""
-    found: Counter[str] = Counter()
-    for segment in segments(running.home.journal):
-        worker, offset = "-".join(segment.path.name.split("-")[:2]), 0
-        while True:
-            records, offset = segment.read(offset, _BATCH)
-            if not records:
-                break
-            found[worker] += sum(isinstance(record, Settled) for record in records)
-    return found
+    idle = [0] * (len(workers_of(running)) - len(found))
+    return [found[worker] for worker in sorted(found)] + idle
 
 
 def unevenness(counts: list[int]) -> float:
