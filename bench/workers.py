@@ -72,8 +72,10 @@ async def spread(running: Running, connections: int, seconds: float, *, keep_ali
     async with pool(running.url, connections) as opened:
         client = Client(opened, running.key)
         await asyncio.gather(*(caller(client) for _ in range(connections)))
-    idle = [0] * (len(workers_of(running)) - len(found))
-    return [found[worker] for worker in sorted(found)] + idle
+    idle = len(workers_of(running)) - len(found)
+    if idle < 0:
+        raise RuntimeError("a worker was started anew meanwhile")
+    return [found[worker] for worker in sorted(found)] + [0] * idle
 
 
 def unevenness(counts: list[int]) -> float:

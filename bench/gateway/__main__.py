@@ -70,7 +70,7 @@ def main() -> int:
         "rounds": len(results["direct"]),
         "load_average": round(load_average, 2),
         "seconds": seconds,
-        "cores": {"gateway": cores[0], "load": cores[1]},
+        "pinned": {"gateway": cores[0], "load": cores[1]},
         "took_s": round(time.monotonic() - began),
         **report.machine(),
     }

@@ -51,6 +51,9 @@ class _Client(_Side):
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         upstream, back = await loop.create_connection(_Side, "127.0.0.1", self._upstream_port)
+        if self.transport.is_closing():
+            upstream.close()
+            return
         back.other, self.other = self.transport, upstream
         for data in self.early:
             upstream.write(data)

@@ -42,6 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
     pieces: Iterable[bytes] | None = None
     status: int = 200
     torn: bool = False
+    headers: dict[str, str] = {}
 
 
 class Fake:
@@ -70,6 +71,8 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
             answer = fake.answer(call)
             self.send_response(answer.status)
             self.send_header("Connection", "close")
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
             self.close_connection = True
             if answer.pieces is None:
                 content = b"" if answer.value is None else json.dumps(answer.value).encode()
@@ -99,6 +102,7 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
 
 class _Server(socketserver.ThreadingMixIn, socketserver.BaseServer):
     daemon_threads = False  # so that closing the server waits for them
+    request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Report what went wrong, unless it is only that the client has left."""

@@ -70,7 +70,7 @@ def test_trailers_are_limited() -> None:
     assert decoder.done
 
 
-@pytest.mark.parametrize("line", [b"Transfer-Encoding: bhunked", b"content-length: 5", b"HOST: elsewhere"])
+@pytest.mark.parametrize("line", [b"Transfer-Encoding: chunked", b"content-length: 5", b"HOST: elsewhere"])
 def test_a_trailer_that_would_frame_or_route_is_refused(line: bytes) -> None:
     with pytest.raises(InvalidRequest):
         ChunkedDecoder(9, 100).feed(b"0\r\n" + line + b"\r\n\r\n", bytearray())

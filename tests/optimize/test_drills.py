@@ -1,4 +1,4 @@
-"""Every drill has one right answer, which a second reckoning finds too; splits never share a chat."""
+"""Drills are chats with one answer, which for five families a second reckoning finds too; splits share no chat."""
 
 import json
 import re
@@ -10,7 +10,8 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from penstock.optimize.drills import FAMILIES
-from penstock.optimize.drills.drill import LEVELS, Drill, Level, Split, draw, source, split_of
+from penstock.optimize.drills.drill import LEVELS, Drill, Level, Split, ask, draw, source, split_of
+from penstock.optimize.drills.words import NAMES
 
 EVERY = [(family, level) for family in FAMILIES for level in LEVELS]
 
@@ -66,6 +67,19 @@ def test_a_family_without_a_drill_of_a_split_says_so() -> None:
     assert split_of(only) == "exam"
     with pytest.raises(LookupError):
         draw(lambda _: only, "train", source("train", 1))
+
+
+def test_a_chat_stays_in_its_split() -> None:
+    splits = [split_of(ask(f"What is {number} + 1?", str(number + 1))) for number in range(100)]
+    assert [number for number, split in enumerate(splits) if split == "exam"] == [27, 43, 53, 54, 75]
+    assert [number for number, split in enumerate(splits) if split == "validation"] == [1, 10, 64, 74, 92]
+
+
+def test_no_chat_has_two_answers() -> None:
+    answers: dict[object, str] = {}
+    for family, level in EVERY:
+        for drill in drawn(family, level, 3000, "train"):
+            assert answers.setdefault(drill.messages, drill.answer) == drill.answer
 
 
 def numbers(text: str) -> list[int]:
@@ -134,7 +148,11 @@ def check_units(question: str, answer: str) -> None:
     }
     factors |= {"dozen": 12, "weeks": 604800, "days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
     given = re.findall(r"(\d+(?:\.\d+)?) ([a-z]+)", question)
-    value, unit = answer.split()
+    wanted = re.search(r"(?:to|in|many) ([a-z]+)", question)
+    assert wanted is not None
+    value, unit = answer.split() if " " in answer else (answer, wanted[1])
+    assert unit == wanted[1]
+    assert (" " in answer) == ("many" not in question)
     assert sum(float(number) * factors[name] for number, name in given) == pytest.approx(int(value) * factors[unit])
 
 
@@ -142,11 +160,17 @@ def check_records(question: str, answer: str) -> None:
     if "{" not in question:
         document = json.loads(answer)
         sentence = question.split(": ", 1)[1]
-        assert all(str(value) in sentence for value in document.values() if not isinstance(value, bool))
         assert document.get("paid") in (None, "not paid" not in sentence)
+        numbers_in = [value for value in document.values() if isinstance(value, int) and not isinstance(value, bool)]
+        assert numbers_in == numbers(sentence)
+        assert document["name"] in NAMES
+        assert re.search(rf"\b{document['name']}\b", sentence)
+        assert "product" not in document or re.search(rf"\b{document['product']}\b", sentence)
+        if listed := re.match("As JSON with the keys ([^:]+):", question):
+            assert ", ".join(document) == listed[1]
         return
     document = json.loads(question[question.index("{") :])
-    key = re.search(r"What is the (.+?) in \{|Value of (.+?): \{|Read the (.+?) from", question)
+    key = re.search(r"What is the (.+?) in|Find the (.+?): \{|Read the (.+?) from", question)
     assert key is not None
     for name in reversed((key[1] or key[2] or key[3]).split(" of the ")):
         document = document[name]

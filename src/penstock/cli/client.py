@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,14 +116,24 @@ def call(endpoint: Endpoint, method: str, path: str, body: object = None) -> Any
         Unreachable: there is no connection, or no answer in time.
         Refused: the answer is an error, or no JSON.
     """
-    with _exchange(endpoint, method, path, body, _TIMEOUT_S) as response:
-        with _translated(endpoint, _TIMEOUT_S):
+    return _answered(endpoint, method, path, body, _TIMEOUT_S)[0]
+
+
+def complete(endpoint: Endpoint, body: object) -> tuple[Any, Message]:
+    """Make one chat completion, which may take minutes; return its JSON and its headers. Raises as `call`."""
+    return _answered(endpoint, "POST", "/v1/chat/completions", body, _STREAM_TIMEOUT_S)
+
+
+def _answered(endpoint: Endpoint, method: str, path: str, body: object, timeout: float) -> tuple[Any, Message]:
+    """Make one request; return its decoded JSON answer and its headers. Raises as `call`."""
+    with _exchange(endpoint, method, path, body, timeout) as response:
+        with _translated(endpoint, timeout):
             content = response.read(MAX_ANSWER)
-        status = response.status
+        status, headers = response.status, response.headers
     if not content:
-        return None
+        return None, headers
     try:
-        return json.loads(content)
+        return json.loads(content), headers
     except (ValueError, RecursionError) as error:
         raise Refused(f"{endpoint.name} did not answer with JSON", status) from error
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock import __version__
-from penstock.cli import chat, keys, lab, models, serve, stackfile, status, usage
+from penstock.cli import chat, evaluate, keys, lab, models, serve, stackfile, status, usage
 from penstock.cli.output import discard, text
 from penstock.types.errors import PenstockError
 
@@ -78,6 +78,7 @@ app.command()(stackfile.schema)
 app.command()(status.status)
 app.command()(models.models)
 app.command()(chat.chat)
+app.command()(evaluate.evaluate)
 app.command()(usage.usage)
 app.command()(usage.explain)
 app.add_typer(keys.app, name="keys")

@@ -26,7 +26,7 @@ def easy(chance: random.Random) -> Drill:
 
 
 def hard(chance: random.Random) -> Drill:
-    """Draw a sum or difference of three-digit numbers, a sum of three numbers, or a product with one digit."""
+    """Draw a sum or difference of three-digit numbers, three numbers, or a product with one digit."""
     kind = chance.randrange(3)
     if kind == 0:
         return _two(chance, 100, 999)

@@ -8,6 +8,7 @@ from typing import Final
 from penstock.optimize.drills import words
 from penstock.optimize.drills.drill import Drill, ask
 
+_FEBRUARY = 1  # its place among the months
 _LATER: Final = (
     "Which day is {count} days after {day}?", "Today is {day}. Which day is it in {count} days?",
     "{day} plus {count} days is which day?", "If today is {day}, what day comes {count} days later?",
@@ -26,8 +27,9 @@ _DATES: Final = (
     "Which date is {count} days after {month} {day}?", "Today is {month} {day}. Which date is it in {count} days?",
 )  # fmt: skip
 _MINUTES: Final = (
-    "How long is it from {start} to {end}?", "A train leaves at {start} and arrives at {end}. How long does it take?",
-    "A meeting goes from {start} to {end}. How long is it?",
+    "How many h and min is it from {start} to {end}?",
+    "A meeting goes from {start} to {end}. How many h and min is that?",
+    "A train leaves at {start} and arrives at {end}. How many h and min does it take?",
 )  # fmt: skip
 
 
@@ -45,18 +47,19 @@ def easy(chance: random.Random) -> Drill:
 
 
 def hard(chance: random.Random) -> Drill:
-    """Draw a date up to 27 days later in the same year (no leap year), or a duration to the minute."""
+    """Draw a date up to 27 days later in the same year, or a duration of hours and minutes."""
     if chance.random() < 0.5:
         month, count = chance.randrange(11), chance.randint(5, 27)
-        day = chance.randint(1, words.MONTH_DAYS[month])
+        # Where February ends depends on the year.
+        day = chance.randint(1, words.MONTH_DAYS[month] if month != _FEBRUARY else 28 - count)
         later, rest = month, day + count
         if rest > words.MONTH_DAYS[later]:
             later, rest = later + 1, rest - words.MONTH_DAYS[later]
         question = chance.choice(_DATES).format(count=count, month=words.MONTHS[month], day=day)
         return ask(question, f"{words.MONTHS[later]} {rest}")
     start = chance.randrange(0, 20 * 60, 5)
-    end = chance.randrange(start + 5, min(start + 12 * 60, 24 * 60), 5)
-    hours, minutes = divmod(end - start, 60)
+    hours, minutes = chance.randint(1, 3), chance.randrange(5, 60, 5)
+    end = start + 60 * hours + minutes
     return ask(chance.choice(_MINUTES).format(start=_time(start), end=_time(end)), f"{hours} h {minutes} min")
 
 

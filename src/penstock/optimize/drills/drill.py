@@ -71,7 +71,7 @@ def split_of(drill: Drill) -> Split:
 
 
 def source(split: Split, seed: int, *names: str | int) -> random.Random:
-    """Return a generator for one part of one split; no two names share a seed."""
+    """Return a generator for one part of one split."""
     return random.Random("/".join(map(str, ("penstock-drills", split, seed, *names))))  # noqa: S311  no secret
 
 

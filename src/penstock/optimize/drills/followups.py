@@ -1,4 +1,4 @@
-"""Questions that need an earlier turn; easy: the last one; hard: one before others, or two of them."""
+"""Questions that need an earlier turn; easy: the last one; hard: one of several, or two of them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def easy(chance: random.Random) -> Drill:
         (
             (f"My name is {name}.", "What is my name?", name),
             (f"I live in {city}.", "Where do I live?", city),
-            (f"I am {name} from {city}.", "What is my name?", name),
-            (f"I am {name} from {city}.", "Where do I live?", city),
+            (f"I am {name} and live in {city}.", "What is my name?", name),
+            (f"I am {name} and live in {city}.", "Where do I live?", city),
         )
     )
     return _chat(first, "Nice to meet you.", question, answer=answer)
 
 
 def hard(chance: random.Random) -> Drill:
-    """Draw a chat of three turns whose last needs the first, or the results of two."""
+    """Draw a chat whose last question needs one of three things said before, or the results of two turns."""
     if chance.random() < 0.5:
         a, b, c, d = (chance.randint(10, 99) for _ in range(4))
         last = chance.choice(("Add both results.", "What is the sum of both results?"))

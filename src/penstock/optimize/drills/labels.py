@@ -8,27 +8,48 @@ from typing import Final
 from penstock.optimize.drills import words
 from penstock.optimize.drills.drill import Drill, ask
 
-_TOPICS: Final[dict[str, tuple[str, ...]]] = {
+# Nothing in these says whether the writer is content.
+_FACTS: Final[dict[str, tuple[str, ...]]] = {
+    "billing": (
+        "The invoice for the {product} came on {day}", "I paid {amount} by card on {day}",
+        "My receipt over {amount} is dated {day}", "The price of the {product} on my invoice is {amount}",
+    ),
+    "shipping": (
+        "The parcel to {city} arrived on {day}", "The courier brought the {product} on {day}",
+        "The {product} was dispatched to {city} on {day}", "The delivery to {city} took {count} days",
+    ),
+    "returns": (
+        "I sent the {color} {product} back on {day}", "I exchanged the {product} for a {color} one on {day}",
+        "The return label for the {color} {product} came on {day}", "I returned the {product} after {count} days",
+    ),
+    "account": (
+        "I changed my password on {day}", "I changed the user name of my profile to {name}",
+        "I added {name} as a second user of our account", "I signed in to my account from {city} on {day}",
+    ),
+    "technical": (
+        "I installed the update of the app on {day}", "The new version of the app has run for {count} days",
+        "I set up the software of the {product} on {day}", "I restarted the {product} {count} times on {day}",
+    ),
+}  # fmt: skip
+_PROBLEMS: Final[dict[str, tuple[str, ...]]] = {
     "billing": (
         "I was charged {amount} twice for the {product}", "There is a fee of {amount} on my invoice",
-        "My card was charged {amount} on {day}", "The invoice for the {product} says {amount}",
-        "My payment of {amount} failed on {day}", "The discount for the {product} was not taken off the price",
+        "My card was charged {amount} on {day} and I do not know why",
+        "The discount for the {product} was not taken off the price",
         "The bill of {day} is {amount} higher than I expected",
     ),
     "shipping": (
         "My parcel to {city} was due on {day}", "The {product} was sent {count} days ago and is not here",
-        "The delivery to {city} takes {count} days", "The tracking page has not changed for {count} days",
-        "The courier left the {product} in {city}", "The {product} was delivered on {day} to the wrong house",
+        "The courier left the {product} with a neighbour in {city}",
+        "The {product} was delivered on {day} to the wrong house",
     ),
     "returns": (
-        "I sent the {color} {product} back on {day}", "I want to exchange the {product} for a {color} one",
+        "I want to send the {color} {product} back", "I want to exchange the {product} for a {color} one",
         "The {product} does not fit and I would like to swap it", "I need a return label for the {color} {product}",
-        "I returned the {product} {count} days ago and wait for the refund",
     ),
     "account": (
-        "My login has been locked since {day}", "The password for the account of {name} was reset on {day}",
-        "I changed the user name of my profile to {name}", "Someone signed in to my account from {city}",
-        "I added {name} as second user of our account",
+        "My login has been locked since {day}", "I forgot the password of my profile on {day}",
+        "Someone signed in to my account from {city}", "Please delete the account of {name}",
     ),
     "technical": (
         "The app shows error {code} since {day}", "The {product} freezes after {count} seconds",
@@ -51,27 +72,31 @@ _SENTIMENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 _TOPIC_PROMPTS: Final = (
-    "Topic of this message: {message}", "What is the topic of this message? {message}",
-    "Which topic is this? {message}",
+    "Topic (billing, shipping, returns, account or technical): {message}",
+    "Is this about billing, shipping, returns, account or technical? {message}",
     "Billing, shipping, returns, account or technical? {message}",
-)  # fmt: skip
+)
 _SENTIMENT_PROMPTS: Final = (
-    "Sentiment of this message: {message}", "What is the sentiment of this message? {message}",
+    "Sentiment (positive, negative or neutral): {message}", "Is this positive, negative or neutral? {message}",
     "Positive, negative or neutral? {message}",
 )  # fmt: skip
-_BOTH_PROMPTS: Final = ("Topic and sentiment of this message: {message}", "Name topic and sentiment: {message}")
+_BOTH_PROMPTS: Final = (
+    "Topic (billing, shipping, returns, account or technical), sentiment (positive, negative or neutral): {message}",
+)
 _PART_PROMPTS: Final = (
-    "How does the writer feel about the {thing}? {message}",
-    "Sentiment about the {thing} in this message: {message}",
+    "Positive or negative: how does the writer feel about the {thing}? {message}",
+    "Sentiment about the {thing}, positive or negative: {message}",
 )
 _THINGS: Final = ("price", "delivery", "support", "quality", "website")
 
 
 def easy(chance: random.Random) -> Drill:
     """Draw a message and ask for its topic or for its sentiment."""
-    message, topic, sentiment = _message(chance)
     if chance.random() < 0.5:
-        return ask(chance.choice(_TOPIC_PROMPTS).format(message=message), topic)
+        topic = chance.choice(tuple(_PROBLEMS))
+        problem = _filled(chance, chance.choice(_PROBLEMS[topic] + _FACTS[topic]))
+        return ask(chance.choice(_TOPIC_PROMPTS).format(message=words.dressed(chance, problem + ".")), topic)
+    message, _, sentiment = _message(chance)
     return ask(chance.choice(_SENTIMENT_PROMPTS).format(message=message), sentiment)
 
 
@@ -88,14 +113,21 @@ def hard(chance: random.Random) -> Drill:
 
 
 def _feeling(chance: random.Random, thing: str, feeling: str) -> str:
-    good = ("The {} is great", "I really like the {}", "The {} is better than expected", "No complaints about the {}")
+    good = ("The {} is great", "I really like the {}", "The {} is better than expected", "The {} is very good")
     bad = ("The {} is awful", "I do not like the {}", "The {} is worse than expected", "The {} is not good at all")
     return chance.choice(good if feeling == "positive" else bad).format(thing)
 
 
 def _message(chance: random.Random) -> tuple[str, str, str]:
-    topic, sentiment = chance.choice(tuple(_TOPICS)), chance.choice(tuple(_SENTIMENTS))
-    fact = chance.choice(_TOPICS[topic]).format(
+    topic, sentiment = chance.choice(tuple(_FACTS)), chance.choice(tuple(_SENTIMENTS))
+    parts = [_filled(chance, chance.choice(_FACTS[topic])), chance.choice(_SENTIMENTS[sentiment])]
+    if chance.random() < 0.3:
+        parts.reverse()
+    return words.dressed(chance, ". ".join(parts) + "."), topic, sentiment
+
+
+def _filled(chance: random.Random, template: str) -> str:
+    return template.format(
         amount=f"${chance.randrange(1, 1000)}",
         product=chance.choice(words.PRODUCTS),
         color=chance.choice(words.COLORS),
@@ -105,7 +137,3 @@ def _message(chance: random.Random) -> tuple[str, str, str]:
         code=chance.randrange(100, 1000),
         name=chance.choice(words.NAMES),
     )
-    parts = [fact, chance.choice(_SENTIMENTS[sentiment])]
-    if chance.random() < 0.3:
-        parts.reverse()
-    return words.dressed(chance, ". ".join(parts) + "."), topic, sentiment

@@ -1,4 +1,4 @@
-"""Questions about a passage; easy: two facts; hard: five facts, and an answer that takes two of them."""
+"""Questions about a passage; easy: two facts; hard: seven sentences, most questions about two of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def easy(chance: random.Random) -> Drill:
 
 
 def hard(chance: random.Random) -> Drill:
-    """Draw a passage about three people, their homes and animals, and ask for what only two facts together say."""
+    """Draw a passage about three people, their homes and animals; most questions need two of its facts."""
     people = words.names(chance, 3)
     homes, animals = chance.sample(words.CITIES, 3), chance.sample(words.ANIMALS, 3)
     colors = chance.sample(words.COLORS, 3)

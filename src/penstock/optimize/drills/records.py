@@ -13,7 +13,8 @@ _TO_JSON: Final = (
     "Write this as JSON: {facts}", "Turn this into JSON: {facts}", "As JSON with the keys {keys}: {facts}",
 )  # fmt: skip
 _FROM_JSON: Final = (
-    "What is the {key} in {document}", "Value of {key}: {document}", "Read the {key} from this JSON: {document}",
+    "What is the {key} in this JSON? {document}", "Find the {key}: {document}",
+    "Read the {key} from this JSON: {document}",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ _SELF: Final = ("", "", " I am {name}.", " My name is {name}.", " This is {name}
 _EASY: Final[dict[str, tuple[str, ...]]] = {
     GREETING: (
         "Hello", "Hello!", "Hi", "Hi!", "Hey", "Hey!", "Hello there!", "Hi there!", "Good morning!", "Good evening!",
-        "Good afternoon!", "Greetings!", "Good day!",
+        "Good afternoon!", "Greetings!",
     ),
     IDENTITY: (
         "who are you?", "what are you?", "what is your name?", "which model are you?", "what model is this?",
@@ -43,7 +43,7 @@ _HARD: Final[dict[str, tuple[str, ...]]] = {
     GREETING: ("I only wanted to say hello.", "So: good morning to you!", "Just a friendly greeting from me."),
     IDENTITY: ("With whom do I have the pleasure?", "Is there a name I can call you by?", "Whom am I writing to here?"),
     ABILITY: ("For what can I use you?", "In which matters are you of use?", "Name what you are good at."),
-    THANKS: ("That was all, I am grateful.", "You have helped me a lot.", "I owe you one."),
+    THANKS: ("I am grateful for that.", "You have helped me a lot.", "I owe you one."),
     FAREWELL: ("I have to go now.", "That is it for today, take care.", "I am off then."),
 }
 
@@ -55,7 +55,9 @@ def easy(chance: random.Random) -> Drill:
     if text[0].islower():
         text = chance.choice(_OPENINGS) + text
         text = text[0].upper() + text[1:]
-    return ask(text + _filled(chance, chance.choice(_SELF)), answer)
+    if text[-1] in ".!?":
+        text += _filled(chance, chance.choice(_SELF))
+    return ask(text, answer)
 
 
 def hard(chance: random.Random) -> Drill:

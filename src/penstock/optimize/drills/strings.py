@@ -14,8 +14,8 @@ _EASY: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ("{word} in capitals?", str.upper),
     ("What is the first letter of {word}?", lambda word: word[0]),
     ("What is the last letter of {word}?", lambda word: word[-1]),
-    ("Repeat this word twice: {word}", lambda word: f"{word} {word}"),
-    ("Spell the word {word}.", "-".join),
+    ("Write this word two times: {word}", lambda word: f"{word} {word}"),
+    ("Spell the word {word} with hyphens between the letters.", "-".join),
 )
 _HARD: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ("Write {word} backwards.", lambda word: word[::-1]),
@@ -25,7 +25,8 @@ _HARD: Final[tuple[tuple[str, Callable[[str], str]], ...]] = (
     ("How many letters has {word}?", lambda word: str(len(word))),
     ("Write the letters of {word} in alphabetical order.", lambda word: "".join(sorted(word))),
 )
-_VOWELS, _CONSONANTS = "aeiou", "bcdfghklmnprstvwz"
+_VOWELS: Final = "aeiou"
+_CONSONANTS: Final = "bcdfghklmnprstvwz"
 
 
 def easy(chance: random.Random) -> Drill:

@@ -30,17 +30,12 @@ WORDS: Final = (
     "music", "night", "ocean", "paper", "queen", "river", "stone", "table", "uncle", "voice", "water", "young",
     "zebra", "bridge", "candle", "dragon", "engine", "forest", "garden", "hammer", "insect", "jacket", "kitten",
     "ladder", "market", "needle", "orange", "pencil", "rocket", "silver", "tunnel", "velvet", "window", "yellow",
-    "button", "castle", "desert", "finger",
+    "button", "cactus", "desert", "finger",
 )  # fmt: skip
 """Words of five or six letters, no two with the same first two letters and the same length."""
 
-OPENERS: Final = ("", "", "", "", "Hi, ", "Hello, ", "Hi there. ", "Good morning. ", "Dear team, ", "Please help. ")
-CLOSERS: Final = ("", "", "", "", " Thanks.", " Thank you!", " Please help.", " Best wishes")
-
-
-def pick(chance: random.Random, *choices: str) -> str:
-    """Return one of these."""
-    return chance.choice(choices)
+OPENERS: Final = ("", "", "", "", "Hi. ", "Hello. ", "Hi there. ", "Good morning. ", "Dear team. ")
+CLOSERS: Final = ("", "", "", "", " Thanks.", " Thank you!", " Best wishes")
 
 
 def names(chance: random.Random, count: int) -> list[str]:
