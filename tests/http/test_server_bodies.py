@@ -126,9 +126,20 @@ def test_broken_chunks_are_refused(name: str) -> None:
 def test_trailers_are_dropped() -> None:
     async def case() -> None:
         async with serving() as served, served.client() as client:
-            answer = await client.ask(C + b'1;ext\r\na\r\n0;ext="x"\r\nContent-Length: 7\r\nHost: evil\r\n\r\n' + GET)
+            answer = await client.ask(C + b'1;ext\r\na\r\n0;ext="x"\r\nX-Sum: 7\r\nAuthorization: evil\r\n\r\n' + GET)
             assert answer.body == b"POST /? a"
             assert (await client.answer()).body == b"GET /? "
+
+    run(case)
+
+
+@pytest.mark.parametrize("trailer", [b"Content-Length: 7", b"Host: evil", b"Transfer-Encoding: chunked"])
+def test_a_trailer_that_would_frame_or_route_is_refused(trailer: bytes) -> None:
+    async def case() -> None:
+        async with serving() as served, served.client() as client:
+            answer = await client.ask(C + b"1\r\na\r\n0\r\n" + trailer + b"\r\n\r\n" + GET)
+            assert answer.status == 400
+            assert await client.ended() == b""  # the request behind it is not served
 
     run(case)
 
