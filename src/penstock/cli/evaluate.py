@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -75,7 +75,8 @@ def evaluate(
     Any OpenAI-compatible endpoint can sit the exam: --url and --key. The same seed asks the same questions.
     """
     families = _known("family", family or list(FAMILIES), FAMILIES)
-    levels: Sequence[Level] = [each for each in LEVELS if each in _known("level", [level or each], LEVELS)]
+    wanted = _known("level", [level] if level else LEVELS, LEVELS)
+    levels: list[Level] = [each for each in LEVELS if each in wanted]
     endpoint = data(home, url, key)
     asked = questions(families, levels, seed, count)
     with _progress(len(asked)) as step:
@@ -86,11 +87,10 @@ def evaluate(
         _print(marks)
 
 
-def _known(what: str, given: Sequence[str], known: Iterable[str]) -> Sequence[str]:
-    names = list(known)
+def _known(what: str, given: Sequence[str], known: Collection[str]) -> Sequence[str]:
     for each in given:
-        if each not in names:
-            raise typer.BadParameter(f"there is no {what} {each!r}; there are: {', '.join(names)}")
+        if each not in known:
+            raise typer.BadParameter(f"there is no {what} {each!r}; there are: {', '.join(known)}")
     return list(dict.fromkeys(given))
 
 
@@ -120,7 +120,7 @@ def _ask(endpoint: Endpoint, model: str, question: Question) -> _Mark:
         except Refused as error:
             if error.status not in _BUSY or not left:
                 raise
-            time.sleep(_FIRST_WAIT_S * 2 ** (_TRIES - 1 - left))
+            time.sleep(_FIRST_WAIT_S * 2 ** (_TRIES - 1 - left))  # this thread has nothing else to ask
     completion = read(endpoint, answer, _Completion)
     reply = (completion.choices[0].message.content or "") if completion.choices else ""
     cost = headers.get("x-penstock-cost-usd")

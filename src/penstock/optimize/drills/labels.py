@@ -1,4 +1,4 @@
-"""Labels for a message; easy: its topic or its sentiment; hard: both, or the sentiment of two parts that disagree."""
+"""Labels for a message; easy: its topic or its sentiment; hard: both, or the sentiment of one of three parts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def easy(chance: random.Random) -> Drill:
     """Draw a message and ask for its topic or for its sentiment."""
     if chance.random() < 0.5:
         topic = chance.choice(tuple(_PROBLEMS))
-        problem = _filled(chance, chance.choice(_PROBLEMS[topic] + _FACTS[topic]))
+        problem = words.filled(chance, chance.choice(_PROBLEMS[topic] + _FACTS[topic]))
         return ask(chance.choice(_TOPIC_PROMPTS).format(message=words.dressed(chance, problem + ".")), topic)
     message, _, sentiment = _message(chance)
     return ask(chance.choice(_SENTIMENT_PROMPTS).format(message=message), sentiment)
@@ -120,20 +120,7 @@ def _feeling(chance: random.Random, thing: str, feeling: str) -> str:
 
 def _message(chance: random.Random) -> tuple[str, str, str]:
     topic, sentiment = chance.choice(tuple(_FACTS)), chance.choice(tuple(_SENTIMENTS))
-    parts = [_filled(chance, chance.choice(_FACTS[topic])), chance.choice(_SENTIMENTS[sentiment])]
+    parts = [words.filled(chance, chance.choice(_FACTS[topic])), chance.choice(_SENTIMENTS[sentiment])]
     if chance.random() < 0.3:
         parts.reverse()
     return words.dressed(chance, ". ".join(parts) + "."), topic, sentiment
-
-
-def _filled(chance: random.Random, template: str) -> str:
-    return template.format(
-        amount=f"${chance.randrange(1, 1000)}",
-        product=chance.choice(words.PRODUCTS),
-        color=chance.choice(words.COLORS),
-        day=chance.choice(words.DAYS),
-        city=chance.choice(words.CITIES),
-        count=chance.randrange(2, 60),
-        code=chance.randrange(100, 1000),
-        name=chance.choice(words.NAMES),
-    )

@@ -40,15 +40,14 @@ _KNOWN: Final = (
 def easy(chance: random.Random) -> Drill:
     """Draw a harmful wish, or a question that nobody could answer from inside."""
     if chance.random() < 0.5:
-        return ask(_filled(chance, _wish(chance)), REFUSAL)
-    return ask(_filled(chance, chance.choice(_OUT_OF_REACH)), UNKNOWN)
+        return ask(words.filled(chance, _wish(chance)), REFUSAL)
+    return ask(words.filled(chance, chance.choice(_OUT_OF_REACH)), UNKNOWN)
 
 
 def hard(chance: random.Random) -> Drill:
     """Draw a harmful wish under a cover, or a question whose answer the message before it has, or has not."""
     if chance.random() < 0.4:
-        cover = _filled(chance, chance.choice(_COVERS).replace("{asked}", "{{asked}}"))
-        return ask(cover.format(asked=_filled(chance, _wish(chance))), REFUSAL)
+        return ask(words.filled(chance, chance.choice(_COVERS).replace("{asked}", _wish(chance))), REFUSAL)
     name, other = words.names(chance, 2)
     day, city = chance.choice(words.DAYS), chance.choice(words.CITIES)
     asked, product = name if chance.random() < 0.5 else other, chance.choice(words.PRODUCTS)
@@ -58,13 +57,3 @@ def hard(chance: random.Random) -> Drill:
 
 def _wish(chance: random.Random) -> str:
     return chance.choice(_ASKED).replace("{deed}", chance.choice(_HARMFUL))
-
-
-def _filled(chance: random.Random, template: str) -> str:
-    return template.format(
-        name=chance.choice(words.NAMES),
-        city=chance.choice(words.CITIES),
-        day=chance.choice(words.DAYS),
-        product=chance.choice(words.PRODUCTS),
-        amount=f"${chance.randrange(10, 1000)}",
-    )

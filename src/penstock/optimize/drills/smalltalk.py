@@ -56,20 +56,11 @@ def easy(chance: random.Random) -> Drill:
         text = chance.choice(_OPENINGS) + text
         text = text[0].upper() + text[1:]
     if text[-1] in ".!?":
-        text += _filled(chance, chance.choice(_SELF))
+        text += words.filled(chance, chance.choice(_SELF))
     return ask(text, answer)
 
 
 def hard(chance: random.Random) -> Drill:
     """Draw the same after something about the writer, said in other words."""
     answer = chance.choice(tuple(_HARD))
-    return ask(f"{_filled(chance, chance.choice(_SITUATIONS))} {chance.choice(_HARD[answer])}", answer)
-
-
-def _filled(chance: random.Random, template: str) -> str:
-    return template.format(
-        name=chance.choice(words.NAMES),
-        city=chance.choice(words.CITIES),
-        day=chance.choice(words.DAYS),
-        product=chance.choice(words.PRODUCTS),
-    )
+    return ask(f"{words.filled(chance, chance.choice(_SITUATIONS))} {chance.choice(_HARD[answer])}", answer)

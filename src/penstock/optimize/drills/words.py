@@ -46,3 +46,17 @@ def names(chance: random.Random, count: int) -> list[str]:
 def dressed(chance: random.Random, message: str) -> str:
     """Return a message as people begin and end theirs."""
     return chance.choice(OPENERS) + message + chance.choice(CLOSERS)
+
+
+def filled(chance: random.Random, template: str) -> str:
+    """Return a sentence with what is drawn for its slots; of the same name there is one value."""
+    return template.format(
+        amount=f"${chance.randrange(10, 1000)}",
+        product=chance.choice(PRODUCTS),
+        color=chance.choice(COLORS),
+        day=chance.choice(DAYS),
+        city=chance.choice(CITIES),
+        count=chance.randrange(2, 60),
+        code=chance.randrange(100, 1000),
+        name=chance.choice(NAMES),
+    )
