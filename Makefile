@@ -8,6 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# What `make train` needs and makes: an environment of its own, checkpoints, exported files.
+TRAIN := .train
+MODEL ?= mini
 # New releases are left to age for a week before a lock file may name them.
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header \
@@ -19,7 +22,7 @@ SYSTEM := curl:curl
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: help setup setup-system setup-bench bench-steps up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
-	soak fuzz wheel lock clean
+	bench-exam soak fuzz train test-train wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +89,17 @@ bench-workers: $(VENV)/.dev  ## CPU per request with two workers against one, an
 bench-memory: $(VENV)/.dev  ## memory of a worker with 1,000 keys over a million requests, and how fast one is ready
 	$(BIN)/python -m bench.memory $(ARGS)
 
+bench-exam: $(VENV)/.dev  ## the bundled models sit the exam, and what an answer costs; ARGS="--count 50" to try
+	$(BIN)/python -m bench.exam $(ARGS)
+
+train: $(TRAIN)/.ready  ## train a bundled model, or go on with it: MODEL=mini (default) or base; ARGS="--threads 4"
+	$(TRAIN)/venv/bin/python -m tools.reference_models.train $(MODEL) --out $(TRAIN)/$(MODEL) $(ARGS)
+	$(TRAIN)/venv/bin/python -m tools.reference_models.export $(TRAIN)/$(MODEL)
+	$(TRAIN)/venv/bin/python -m tools.reference_models.curve $(TRAIN)/$(MODEL) $(TRAIN)/$(MODEL)/curve.svg
+
+test-train: $(TRAIN)/.ready  ## the tests of training and export, which need PyTorch
+	$(TRAIN)/venv/bin/python -m pytest tests/tools/test_training.py -o filterwarnings=default $(ARGS)
+
 wheel: $(VENV)/.dev  ## dist/*.whl and the source distribution
 	$(BIN)/python -m build --no-isolation
 
@@ -115,6 +129,13 @@ $(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/build.txt pyproj
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@echo "Installing what the tests and checks need into $(VENV) ..."
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(TRAIN)/.ready: requirements/run.txt tools/reference_models/requirements.txt pyproject.toml
+	@echo "Installing what training needs into $(TRAIN)/venv ..."
+	@$(PYTHON) -m venv $(TRAIN)/venv
+	@$(TRAIN)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tools/reference_models/requirements.txt \
+		--editable .
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt

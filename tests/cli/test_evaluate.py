@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from itertools import count
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_the_table_has_shares_with_intervals(gateway: Fake, run: Run) -> None:
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0][:4] == ["FAMILY", "LEVEL", "RIGHT", "SHARE"]
-    assert lines[1] == ["dates", "easy", "3/3", "100.0", "%", "43.9", "to", "100.0", "%", "21+6", "0.000001"]
+    assert lines[1] == ["dates", "easy", "3/3", "100.0", "%", "43.9", "to", "100.0", "%", "21+6", "0.000000750"]
     assert [line[0] for line in lines[1:]] == ["dates", "all"]
 
 
@@ -68,6 +69,14 @@ def test_a_server_that_names_no_cost_has_none(remote: Remote, run: Run) -> None:
     rows = json.loads(run(*arguments).stdout)["results"]
     assert {(row["cost_usd"], row["input_tokens"]) for row in rows} == {(None, 0)}
     assert {call.headers["Authorization"] for call in remote.fake.calls} == {"Bearer sk-1"}
+
+
+@pytest.mark.parametrize("written", ["free", "", "-1", "nan", "inf"])
+def test_a_cost_that_is_no_amount_is_none(remote: Remote, run: Run, written: str) -> None:
+    body = {"choices": [{"message": {"content": "x"}}]}
+    remote.fake.routes[PATH] = Answer(body, headers={"x-penstock-cost-usd": written})
+    result = run("evaluate", "m", "--family", "dates", "--count", "1", "--url", remote.url, "--key", "sk-1", "--json")
+    assert {row["cost_usd"] for row in json.loads(result.stdout)["results"]} == {None}
 
 
 def test_a_busy_server_is_asked_again(gateway: Fake, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +95,22 @@ def test_one_that_stays_busy_ends_the_exam(gateway: Fake, run: Run, monkeypatch:
     result = run("evaluate", "mini", "--family", "dates", "--parallel", "1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: the deployment mini is full\n"
-    assert len(gateway.calls) < 20
+    assert len(gateway.calls) == 6
+
+
+def test_a_failure_ends_the_exam_for_those_who_wait_too(
+    gateway: Fake, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_FIRST_WAIT_S", 60.0)
+    turns = count()
+    busy, gone = (Answer({"error": {"message": f"{status}"}}, status=status) for status in (503, 404))
+    gateway.routes[PATH] = lambda _: gone if next(turns) == 7 else busy
+    result = run("evaluate", "mini", "--parallel", "8")
+    assert (result.exit_code, result.stderr) == (1, "Error: 404\n")
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 def test_an_unknown_model_ends_the_exam_at_once(gateway: Fake, run: Run) -> None:
@@ -94,7 +118,7 @@ def test_an_unknown_model_ends_the_exam_at_once(gateway: Fake, run: Run) -> None
     result = run("evaluate", "nothing", "--parallel", "2")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "does not exist" in result.stderr
-    assert len(gateway.calls) < 20
+    assert len(gateway.calls) <= 2
 
 
 def test_questions_are_asked_in_parallel(gateway: Fake, run: Run) -> None:

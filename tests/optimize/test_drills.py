@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from penstock.optimize.drills import FAMILIES
-from penstock.optimize.drills.drill import LEVELS, Drill, Level, Split, ask, draw, source, split_of
+from penstock.optimize.drills.drill import LEVELS, Drill, Level, Split, ask, draw, earlier, source, split_of
 from penstock.optimize.drills.words import NAMES
 
 EVERY = [(family, level) for family in FAMILIES for level in LEVELS]
@@ -191,3 +191,13 @@ def check_records(question: str, answer: str) -> None:
 def test_answers_are_right(family: str, check: Callable[[str, str], None], level: Level) -> None:
     for drill in drawn(family, level, 1000):
         check(drill.messages[-1].content, drill.answer)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_answer_in_a_training_drill_is_that_of_a_chat_of_another_split(level: Level) -> None:
+    chance = source("train", 1, "earlier", level)
+    drills = [draw(FAMILIES["followups"].at(level), "train", chance) for _ in range(500)]
+    answered = [each for drill in drills for each in earlier(drill)]
+    assert len(answered) >= 500
+    assert {split_of(each) for each in answered} == {"train"}
+    assert all(each.messages[-1].role == "user" for each in answered)

@@ -93,5 +93,5 @@ def test_directories_and_pipes_are_no_files(site: Path) -> None:
 
 def test_the_bundled_model_is_one(site: Path) -> None:
     (site / "model.gguf").unlink()
-    (site / "model.gguf").symlink_to(bundled.path("mini"))
+    (site / "model.gguf").symlink_to(bundled.model("mini").path)
     assert warned(site) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import bundled
 from penstock.snapshot.config import SecretRef
 from penstock.stack.listen import Listen
 from penstock.stack.load import load, parse
@@ -104,16 +105,37 @@ def test_a_key_without_a_value_counts_as_not_written() -> None:
     assert str(stack.origin["admin.listen"]) == "default"
 
 
-def test_without_a_file_the_bundled_model_is_served_as_chat(tmp_path: Path) -> None:
+def test_without_a_file_the_bundled_models_are_served(tmp_path: Path) -> None:
     stack = load(None, {}, tmp_path)
     assert stack.path is None
-    mini = stack.deployments["mini"]
-    assert isinstance(mini, Engine)
-    assert str(mini.weights) == "bundled:mini"
-    assert Path(mini.weights.path).name == "mini.gguf"
-    assert stack.models["chat"].weights == {"mini": 1}
+    assert set(stack.deployments) == set(bundled.MODELS)
+    for name, deployment in stack.deployments.items():
+        assert isinstance(deployment, Engine)
+        assert str(deployment.weights) == f"bundled:{name}"
+        assert Path(deployment.weights.path).read_bytes()[:4] == b"GGUF"
+    served = {name: model.weights for name, model in stack.models.items()}
+    assert served == {"chat": {"mini": 1}, **{name: {name: 1} for name in bundled.MODELS}}
     assert {str(origin) for origin in stack.origin.values()} == {"default"}
     assert stack.warnings == ()
+
+
+def test_bundled_weights_have_the_price_of_what_they_cost_unless_another_is_written() -> None:
+    stack = read(
+        """
+        version: 1
+        deployments:
+          ours: {engine: llama.cpp, weights: bundled:mini}
+          dear: {engine: llama.cpp, weights: bundled:mini, price: {input: 1}}
+          free: {engine: llama.cpp, weights: bundled:mini, price: {}}
+          other: {engine: llama.cpp, weights: other.gguf}
+        models: {chat: ours}
+        """
+    )
+    known = bundled.model("mini")
+    prices = {name: (item.price.input, item.price.output) for name, item in stack.deployments.items()}
+    assert prices == {"ours": (known.input_usd, known.output_usd), "dear": (1, 0), "free": (0, 0), "other": (0, 0)}
+    assert known.output_usd > known.input_usd > 0
+    assert str(stack.origin["deployments.ours.price.output"]) == "default"
 
 
 def test_a_file_is_found_from_the_directory_given_and_named_as_given(tmp_path: Path) -> None:

@@ -1,23 +1,37 @@
-"""The generator and tokenizer behind `bundled:mini`; neither torch nor the engine is needed."""
+"""What the bundled models are trained on, and how it is cut into tokens; neither torch nor an engine is needed."""
 
-import re
+from __future__ import annotations
+
+import random
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from tools.reference_models import phrases, tasks, tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+from tools.reference_models import chats, exercises, tokenizer
+from tools.reference_models.recipes import RECIPES
 
-from penstock import bundled
+from penstock.optimize.drills import FAMILIES
+from penstock.optimize.drills.drill import LEVELS, Draw, Drill, Message, Split, draw, source, split_of
 
 ROOT = Path(__file__).parents[2]
+EVENLY = chats.weights(dict.fromkeys(chats.kinds(LEVELS), 0.0))
 
 
-def test_same_seed_gives_the_same_conversations_in_any_process() -> None:
+def texts(row: chats.Row) -> list[str]:
+    """Each chat of a row, as text."""
+    ids = {each: [i for i, chat in zip(row.ids, row.chat, strict=True) if chat == each] for each in sorted({*row.chat})}
+    return [tokenizer.decode(found) for chat, found in ids.items() if chat >= 0]
+
+
+def test_the_same_seed_and_step_give_the_same_rows_in_any_process() -> None:
     script = (
-        "from tools.reference_models import tasks\n"
-        "print(tasks.training_samples(3, 5, 20), [tasks.evaluation_samples(t, 3, 20) for t in tasks.TASKS])"
+        "from tools.reference_models import chats\n"
+        "weights = chats.weights(dict.fromkeys(chats.kinds(['easy', 'hard']), 0.0))\n"
+        "print([chats.rows(weights, 3, step, 16) for step in (5, 19)])"
     )
     elsewhere = subprocess.run(
         [sys.executable, "-c", script],
@@ -27,100 +41,108 @@ def test_same_seed_gives_the_same_conversations_in_any_process() -> None:
         check=True,
         env={"PYTHONHASHSEED": "99"},
     ).stdout
-    here = f"{tasks.training_samples(3, 5, 20)} {[tasks.evaluation_samples(t, 3, 20) for t in tasks.TASKS]}\n"
-    assert elsewhere == here
+    assert elsewhere == f"{[chats.rows(EVENLY, 3, step, 16) for step in (5, 19)]}\n"
 
 
-def test_seeds_steps_and_splits_draw_different_conversations() -> None:
-    drawn = [
-        tasks.training_samples(1, 0, 20),
-        tasks.training_samples(1, 1, 20),
-        tasks.training_samples(2, 0, 20),
-        tasks.evaluation_samples("arithmetic", 1, 20),
-        tasks.evaluation_samples("arithmetic", 2, 20),
-    ]
+def test_other_seeds_and_steps_give_other_rows() -> None:
+    drawn = [chats.rows(EVENLY, seed, step, 16) for seed in (1, 2) for step in (0, 1)]
     assert all(a != b for index, a in enumerate(drawn) for b in drawn[:index])
-    assert tasks.stream("train", 1, 0).getstate() != tasks.stream("eval", 1, 0).getstate()
 
 
-def test_training_never_sees_a_held_out_pair_and_evaluation_can_ask_for_them_alone() -> None:
-    def pair(question: str) -> tuple[str, int, int]:
-        a, b = map(int, re.findall(r"\d+", question))
-        swapped = question.startswith("Subtract")
-        return (
-            "-" if "-" in question or re.search("minus|Subtract", question) else "+",
-            *((b, a) if swapped else (a, b)),
-        )
+def test_a_step_reads_training_drills_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Drill] = []
 
-    sums = {*phrases.ADDITION, *phrases.SUBTRACTION}
-    shapes = {re.sub(r"\{[ab]\}", "N", phrasing) for phrasing in sums}
-    seen = 0
-    for conversation in tasks.training_samples(1, 2, 5000):
-        for question in (conversation.question, *(turn.user for turn in conversation.earlier)):
-            if re.sub(r"\d+", "N", question) in shapes:
-                assert not tasks.held_out(*pair(question)), question
-                seen += 1
-    assert seen > 2000
-    assert all(tasks.held_out(*pair(c.question)) for c in tasks.evaluation_samples("arithmetic", 1, 300, "held_out"))
-    share = sum(tasks.held_out("+", a, b) for a in range(10, 100) for b in range(10, 100)) / 90**2
-    assert 0.08 < share < 0.12
+    def noting(family: Draw, split: Split, chance: random.Random) -> Drill:
+        seen.append(draw(family, split, chance))
+        return seen[-1]
+
+    monkeypatch.setattr(chats, "draw", noting)
+    rows = [*chats.rows(EVENLY, 1, 0, 64), *chats.rows(EVENLY, 1, chats.LONG_EVERY - 1, 64)]
+    assert rows
+    assert len(seen) > 64
+    assert {split_of(drill) for drill in seen} == {"train"}
 
 
-def test_arithmetic_answers_are_right() -> None:
-    for conversation in tasks.evaluation_samples("arithmetic", 4, 2000):
-        question = conversation.question
-        a, b = map(int, re.findall(r"\d+", question))
-        if question.startswith("Subtract"):
-            a, b = b, a
-        minus = bool(re.search(r"-|minus|Subtract", question))
-        assert conversation.answer == str(a - b if minus else a + b), question
+@pytest.mark.parametrize(("step", "length"), [(0, chats.ROW), (chats.LONG_EVERY - 1, chats.LONG_ROW)])
+def test_rows_are_whole_and_learn_every_answer_and_nothing_else(step: int, length: int) -> None:
+    rows = chats.rows(EVENLY, 1, step, 64)
+    assert {len(each) for row in rows for each in (row.ids, row.learned, row.chat)} == {length}
+    for row in rows:
+        for text, learned in zip(
+            texts(row),
+            ([i for i, chat, learn in zip(row.ids, row.chat, row.learned, strict=True) if chat == each and learn]
+             for each in sorted({*row.chat} - {-1})),
+            strict=True,
+        ):  # fmt: skip
+            answers = [part.partition("<|end|>")[0] for part in text.split("<|assistant|>")[1:]]
+            assert answers
+            assert tokenizer.decode(learned) == "".join(f"{answer}<|end|>" for answer in answers)
+            assert text.endswith("<|end|>")
 
 
-def test_every_arithmetic_phrasing_names_its_sign() -> None:
-    assert all(re.search(r"\+|plus|sum|Add", phrasing) for phrasing in phrases.ADDITION)
-    assert all(re.search(r"-|minus|Subtract", phrasing) for phrasing in phrases.SUBTRACTION)
-    assert not set(phrases.ADDITION) & set(phrases.SUBTRACTION)
+def test_some_chats_have_system_prompts_or_earlier_turns_and_long_steps_are_long_chats() -> None:
+    found = [text for step in range(10) for row in chats.rows(EVENLY, 1, step, 64) for text in texts(row)]
+    assert 0.05 < sum(text.startswith("<|system|>") for text in found) / len(found) < 0.2
+    assert 0.5 < sum(text.count("<|assistant|>") == 1 for text in found) / len(found) < 0.9
+    (long, *_) = chats.rows(EVENLY, 1, chats.LONG_EVERY - 1, 64)
+    assert [text.count("<|user|>") > 5 for text in texts(long)] == [True]
 
 
-def test_a_support_message_stands_under_one_topic() -> None:
-    owners = Counter(message for messages in phrases.TOPIC_MESSAGES.values() for message in set(messages))
-    assert set(owners.values()) == {1}
+def test_a_kind_that_is_known_is_drawn_less_often_but_still() -> None:
+    known: chats.Kind = ("smalltalk", "easy")
+    weights = chats.weights({kind: float(kind == known) for kind in EVENLY})
+    assert weights["dates", "easy"] == 1
+    assert weights[known] == pytest.approx(0.1)
 
 
-def test_the_order_number_is_the_only_long_number() -> None:
-    for conversation in tasks.evaluation_samples("order", 4, 2000):
-        assert re.findall(r"\d{5,}", conversation.question) == [conversation.answer]
-    distracted = sum(len(re.findall(r"\d+", c.question)) > 1 for c in tasks.evaluation_samples("order", 4, 500))
-    assert distracted > 200
+def test_exercises_are_drawn_from_the_seed_and_can_be_solved_from_what_stands_before() -> None:
+    assert exercises.rows(3, 7, 100) == exercises.rows(3, 7, 100)
+    assert exercises.rows(3, 7, 100) != exercises.rows(3, 8, 100)
+    assert all(len(row.ids) == chats.ROW for row in exercises.rows(3, 99, 100))
+    for seed in range(50):
+        chance = random.Random(seed)
+        ids, learned = exercises.copy(chance)
+        half = len(ids) // 2
+        assert ids[:half] == ids[half:]
+        assert learned == [False] * (half + 1) + [True] * (half - 1)
+        ids, learned = exercises.look_up(chance)
+        facts, questions = ids[:32], ids[32:]
+        values: dict[int, int] = {}
+        for one, _, other, _ in zip(*[iter(facts)] * 4, strict=True):
+            values |= {one: other, other: one}
+        for _, key, _, value in zip(*[iter(questions)] * 4, strict=True):
+            assert values[key] == value
+        assert [i for i, learn in enumerate(learned) if learn] == list(range(35, 64, 4))
 
 
-def test_a_greeting_has_one_reply() -> None:
-    owners = Counter(question for questions in phrases.GREETINGS.values() for question in set(questions))
-    assert set(owners.values()) == {1}
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_packing_keeps_every_chat_whole(lengths: list[int]) -> None:
+    given_chats = [([300 + index] * length, [index % 2 == 0] * length) for index, length in enumerate(lengths)]
+    rows = chats.pack(given_chats, 40)
+    assert Counter(token for row in rows for token in row.ids if token) == Counter(
+        {300 + index: length for index, length in enumerate(lengths)}
+    )
+    for row in rows:
+        assert len(row.ids) == len(row.learned) == len(row.chat) == 40
+        for token, learn, chat in zip(row.ids, row.learned, row.chat, strict=True):
+            assert (token == 0) == (chat == -1)
+            assert learn == (token != 0 and token % 2 == 0)
+        owners = {(chat, token) for token, chat in zip(row.ids, row.chat, strict=True) if chat >= 0}
+        assert len(owners) == len({chat for chat, _ in owners})
+    # First fit leaves at most one row that is less than half full.
+    assert sum(2 * sum(chat >= 0 for chat in row.chat) < 40 for row in rows) <= 1
 
 
-def test_no_question_has_two_answers_across_tasks() -> None:
-    answers: dict[str, str] = {}
-    for task in tasks.TASKS:
-        for conversation in tasks.evaluation_samples(task, 5, 1500):
-            assert answers.setdefault(conversation.question, conversation.answer) == conversation.answer
-
-
-def test_training_holds_every_task_by_its_weight_with_system_prompts_and_earlier_turns() -> None:
-    drawn = tasks.training_samples(6, 0, 5000)
-    counts = Counter(conversation.task for conversation in drawn)
-    for task, weight in tasks.WEIGHTS.items():
-        assert abs(counts[task] / len(drawn) - weight / sum(tasks.WEIGHTS.values())) < 0.03
-    assert 0.15 < sum(c.system is not None for c in drawn) / len(drawn) < 0.3
-    assert 0.2 < sum(bool(c.earlier) for c in drawn) / len(drawn) < 0.4
-    assert not any(c.answer.startswith("-") for c in drawn)
-    assert all(c.system is None and not c.earlier for c in tasks.training_samples(6, 0, 500, bare=True))
-
-
-def test_messages_have_the_shape_of_the_chat_api() -> None:
-    conversation = tasks.Conversation("order", "Be brief.", (tasks.Turn("Hi", "Hello!"),), "2+2", "4")
-    assert [m["role"] for m in conversation.messages()] == ["system", "user", "assistant", "user"]
-    assert conversation.messages()[-1]["content"] == "2+2"
+def test_recipes_fit_what_they_teach() -> None:
+    longest = 0
+    for recipe in RECIPES.values():
+        assert recipe.shape.width % (2 * recipe.shape.heads) == 0
+        assert recipe.shape.context >= chats.LONG_ROW
+        for name, level in chats.kinds(recipe.levels):
+            chance = source("train", 1, name, level)
+            drawn = [draw(FAMILIES[name].at(level), "train", chance) for _ in range(200)]
+            longest = max(longest, *(len(tokenizer.encode_chat(each.messages, each.answer)[0]) for each in drawn))
+    assert longest < chats.ROW
 
 
 @pytest.mark.parametrize(
@@ -132,6 +154,7 @@ def test_any_text_survives_the_tokenizer(text: str) -> None:
 
 def test_every_digit_is_one_token() -> None:
     assert [tokenizer.decode([token]) for token in tokenizer.encode("x 48213")] == ["x", " ", "4", "8", "2", "1", "3"]
+    assert not [text for text in tokenizer.tokens()[256:] if any(mark.isdigit() for mark in text)]
 
 
 def test_the_vocabulary_is_whole() -> None:
@@ -139,21 +162,11 @@ def test_the_vocabulary_is_whole() -> None:
 
 
 def test_a_chat_learns_only_replies() -> None:
-    messages = [
-        {"role": "user", "content": "Hi"},
-        {"role": "assistant", "content": "Hello!"},
-        {"role": "user", "content": "2+2"},
-    ]
+    messages = [Message("user", "Hi"), Message("assistant", "Hello!"), Message("user", "2+2")]
     ids, learned = tokenizer.encode_chat(messages, "4")
     assert tokenizer.decode(ids) == (
-        "<|begin|><|user|>Hi<|end|><|assistant|>Hello!<|end|><|user|>2+2<|end|><|assistant|>4<|end|>"
+        "<|user|>Hi<|end|><|assistant|>Hello!<|end|><|user|>2+2<|end|><|assistant|>4<|end|>"
     )
     assert tokenizer.decode([i for i, learn in zip(ids, learned, strict=True) if learn]) == "Hello!<|end|>4<|end|>"
     opened, _ = tokenizer.encode_chat(messages)
     assert ids[: len(opened)] == opened
-
-
-def test_bundled_models_are_found_by_name() -> None:
-    assert bundled.path("mini").read_bytes()[:4] == b"GGUF"
-    with pytest.raises(LookupError, match="no bundled model 'maxi'; there is: mini"):
-        bundled.path("maxi")

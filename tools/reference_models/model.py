@@ -1,29 +1,11 @@
 # mypy: disable-error-code="misc, untyped-decorator"
-"""A llama-architecture transformer, small enough to train on one core: RMSNorm, RoPE, SwiGLU, tied embeddings."""
-
-from dataclasses import dataclass
+"""A Llama-architecture decoder, small enough to train on two cores: RMSNorm, RoPE, SwiGLU, tied embeddings."""
 
 import torch
 from tools.reference_models import tokenizer
+from tools.reference_models.recipes import Shape
 from torch import Tensor, nn
 from torch.nn import functional
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of the model; widths in features, `context` in tokens."""
-
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    hidden: int = 320
-    context: int = 2048
-    rope_base: float = 10_000.0
-    norm_epsilon: float = 1e-5
-
-    @property
-    def head_width(self) -> int:
-        return self.width // self.heads
 
 
 class Norm(nn.Module):
@@ -37,6 +19,19 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(batch, tokens, width)` to the same shape."""
         return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+
+
+def visible(chat: Tensor) -> Tensor:
+    """
+    What may be attended to: earlier tokens of the same chat, and oneself.
+
+    Args:
+        chat: `(rows, tokens)`, the number of the chat that each token belongs to.
+    Returns:
+        What is added to the scores, `(rows, 1, tokens, tokens)`: 0, or minus infinity.
+    """
+    same = chat[:, None, :, None] == chat[:, None, None, :]
+    return torch.zeros_like(same, dtype=torch.float32).masked_fill_(~same.tril(), -torch.inf)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -70,8 +65,8 @@ class Block(nn.Module):
         self.up = nn.Linear(shape.width, shape.hidden, bias=False)
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """`(batch, tokens, width)` to the same shape."""
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, tokens, width)` to the same shape; `mask` as `visible` makes it."""
         batch, count, width = x.shape
         y = self.attention_norm(x)
         query, key, value = (
@@ -79,7 +74,7 @@ class Block(nn.Module):
             for part in (self.query, self.key, self.value)
         )
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         x = x + self.output(mixed.transpose(1, 2).reshape(batch, count, width))
         y = self.hidden_norm(x)
         return x + self.down(functional.silu(self.gate(y)) * self.up(y))
@@ -107,12 +102,20 @@ class Model(nn.Module):
                 scale = (2 * shape.layers) ** -0.5 if name.endswith(("output.weight", "down.weight")) else 1.0
                 nn.init.normal_(weight, std=0.02 if name.startswith("embedding") else scale * weight.shape[1] ** -0.5)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Ids `(batch, tokens)` to features `(batch, tokens, width)`; `logits` turns those it is given into scores."""
+    def forward(self, ids: Tensor, chat: Tensor) -> Tensor:
+        """
+        Features `(rows, tokens, width)`; `logits` turns those it is given into scores.
+
+        Places are counted from the beginning of the row, not of the chat: only distances matter to RoPE.
+
+        Args:
+            ids: `(rows, tokens)`.
+            chat: `(rows, tokens)`, which chat each token belongs to.
+        """
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
-        x = self.embedding(ids)
+        x, mask = self.embedding(ids), visible(chat)
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, mask)
         return self.norm(x)
 
     def logits(self, features: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Optimizer:
         self.adam = torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)
         # Matrices of one shape are worked on as one batch.
         self.groups = [[w for w in matrices if w.shape == shape] for shape in sorted({w.shape for w in matrices})]
-        self.momenta = [torch.zeros(len(group), *group[0].shape) for group in self.groups]
+        self.momenta = [group[0].new_zeros(len(group), *group[0].shape) for group in self.groups]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:

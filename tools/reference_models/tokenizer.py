@@ -1,30 +1,31 @@
 """
 A small byte-pair vocabulary in the form of GPT-2's, which llama.cpp reads and applies itself.
 
-Ids: 0..255 are bytes, then come the merges of `merges.txt` in order, then the control tokens. Only letters (and the
-space before a word) are merged, so every digit and sign is one token of its own. Any text can be encoded; there is no
-unknown token. The merges are learned once, from the words of the tasks: `python -m tools.reference_models.tokenizer`
-writes them anew.
+Ids: 0..255 are bytes, then come the merges of `merges.txt` in order, then the control tokens. Digits are never merged,
+so each is one token of its own. Any text can be encoded; there is no unknown token. The merges are learned once, from
+training drills: `python -m tools.reference_models.tokenizer` writes them anew.
 """
 
 import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from tools.reference_models import phrases, tasks
+from penstock.optimize.drills import FAMILIES
+from penstock.optimize.drills.drill import LEVELS, Message, draw, source
 
 MERGES_FILE: Final = Path(__file__).with_name("merges.txt")
-MERGES_COUNT: Final = 440
+MERGES_COUNT: Final = 508
 
-BEGIN: Final = "<|begin|>"
 END: Final = "<|end|>"
 SYSTEM: Final = "<|system|>"
 USER: Final = "<|user|>"
 ASSISTANT: Final = "<|assistant|>"
-CONTROL: Final = (BEGIN, END, SYSTEM, USER, ASSISTANT)
+CONTROL: Final = (END, SYSTEM, USER, ASSISTANT)
 CONTROL_IDS: Final = {text: 256 + MERGES_COUNT + index for index, text in enumerate(CONTROL)}
 SIZE: Final = 256 + MERGES_COUNT + len(CONTROL)
 
@@ -72,6 +73,11 @@ def merges() -> tuple[tuple[str, str], ...]:
     return tuple((left, right) for left, right in (line.split(" ") for line in lines))
 
 
+def digest() -> str:
+    """Return what tells this vocabulary from another one, whose models do not fit."""
+    return blake2b("\n".join(tokens()).encode(), digest_size=8).hexdigest()
+
+
 @functools.cache
 def tokens() -> tuple[str, ...]:
     """The spelled text of each id."""
@@ -115,22 +121,23 @@ def decode(ids: list[int]) -> str:
     return found.decode(errors="replace")
 
 
-def encode_chat(messages: list[dict[str, str]], answer: str | None = None) -> tuple[list[int], list[bool]]:
+def encode_chat(messages: Sequence[Message], answer: str | None = None) -> tuple[list[int], list[bool]]:
     """
-    Ids of a chat as `CHAT_TEMPLATE` renders it and the engine tokenizes it, `BEGIN` first.
+    Ids of a chat as `CHAT_TEMPLATE` renders it and the engine tokenizes it.
 
     Args:
-        messages: turns with `role` and a `content` that is a string.
+        messages: the turns.
         answer: the reply that follows; None leaves the chat open for the model to answer.
     Returns:
         Ids, and for each whether it is part of a reply (its `END` included), that is, to be learned.
     """
-    turns = messages if answer is None else [*messages, {"role": "assistant", "content": answer}]
-    ids, learned = [CONTROL_IDS[BEGIN]], [False]
+    turns = messages if answer is None else [*messages, Message("assistant", answer)]
+    ids: list[int] = []
+    learned: list[bool] = []
     for turn in turns:
-        body = [*encode(turn["content"].strip()), CONTROL_IDS[END]]
-        ids += [CONTROL_IDS[f"<|{turn['role']}|>"], *body]
-        learned += [False, *[turn["role"] == "assistant"] * len(body)]
+        body = [*encode(turn.content.strip()), CONTROL_IDS[END]]
+        ids += [CONTROL_IDS[f"<|{turn.role}|>"], *body]
+        learned += [False, *[turn.role == "assistant"] * len(body)]
     if answer is None:
         ids.append(CONTROL_IDS[ASSISTANT])
         learned.append(False)
@@ -158,14 +165,20 @@ def learn(words: Counter[str], count: int) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Learn the merges from the words of 5,000 turns of each task and of the system prompts, and write them."""
-    rng = tasks.stream("train", 0, "words")
-    turns = [task(rng, "train") for task in tasks.TASKS.values() for _ in range(5_000)]
-    texts = [text for turn in turns for text in (turn.user, turn.answer)] + list(phrases.SYSTEM_PROMPTS) * 50
-    words = Counter(piece for text in texts for piece in PIECES.findall(text) if piece.strip().isalpha())
-    lines = [f"{left} {right}\n" for left, right in learn(words, MERGES_COUNT)]
+    """Learn the merges from training drills of all families but one, and write them."""
+    texts: list[str] = []
+    for name, family in FAMILIES.items():
+        if name == "strings":
+            continue  # its made-up words stay in short pieces: what is spelled letter by letter is best read so
+        for level in LEVELS:
+            chance = source("train", 0, "words", name, level)
+            for _ in range(4_000):
+                drill = draw(family.at(level), "train", chance)
+                texts += [*(message.content for message in drill.messages), drill.answer]
+    pieces = Counter(piece for text in texts for piece in PIECES.findall(text) if not re.search(r"\d", piece))
+    lines = [f"{left} {right}\n" for left, right in learn(pieces, MERGES_COUNT)]
     MERGES_FILE.write_text("".join(lines), encoding="utf-8")
-    print(f"{len(lines)} merges learned from {len(words)} words")
+    print(f"{len(lines)} merges learned from {len(pieces)} different pieces")
 
 
 if __name__ == "__main__":

@@ -1,159 +1,276 @@
 # mypy: disable-error-code="misc, untyped-decorator"
 """
-Train `bundled:mini` from scratch: `python -m tools.reference_models.train --out RUN`.
+Train a model from scratch: `python -m tools.reference_models.train mini --out RUN`.
 
-Every step draws its own samples from the seed and its number, so a resumed run sees what an unbroken one would have
-seen. Only the replies are learned. `RUN/checkpoint.pt` is replaced whole, so a run that is ended at any moment can be
-resumed.
+Every step draws its own chats from the seed, its number and what the last look at validation drills found, all of
+which the checkpoint keeps: a run that was ended at any moment comes to the same weights. Only answers are learned.
 """
 
 import argparse
 import dataclasses
+import itertools
+import json
 import math
+import signal
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
-from tools.reference_models import tasks, tokenizer
-from tools.reference_models.model import Model, Shape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from tools.reference_models import chats, exercises, tokenizer
+from tools.reference_models.chats import Kind, Row
+from tools.reference_models.model import Model
 from tools.reference_models.optimizer import Optimizer
+from tools.reference_models.recipes import RECIPES, Recipe
 from torch import Tensor, nn
 from torch.nn import functional
 
-MICRO_BATCH_TOKENS = 1024
-"""Padded tokens that go through the model at once; a step is as many of these as its samples need."""
+from penstock.optimize.drills.drill import Drill
+from penstock.optimize.exam import questions
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+LOG_EVERY = 50
+LOOK_EVERY = 250
+"""Steps between two looks at validation drills, each followed by a checkpoint."""
+LOOKED_AT = 50
+"""Validation drills of each kind."""
+_PART_TOKENS = 1536  # through the model at once; more need more memory and are no faster on a processor
 
 
-def batches(samples: list[tasks.Conversation], context: int) -> list[tuple[Tensor, Tensor]]:
-    """
-    Samples of like length together, so that little padding is computed.
+class Run:
+    """A model on its way: weights, optimizer, and all that its next step depends on."""
 
-    Returns:
-        Pairs of ids `(batch, tokens)` and targets of the same shape; a target of -100 is not learned.
-    """
-    rows = sorted((tokenizer.encode_chat(s.messages(), s.answer) for s in samples), key=lambda row: len(row[0]))
-    groups: list[list[tuple[list[int], list[bool]]]] = [[]]
-    for row in rows:
-        if len(row[0]) > context:
-            continue
-        if groups[-1] and (len(groups[-1]) + 1) * len(row[0]) > MICRO_BATCH_TOKENS:
-            groups.append([])
-        groups[-1].append(row)
-    made = []
-    for group in groups:
+    def __init__(self, name: str, recipe: Recipe, seed: int, device: torch.device) -> None:
+        torch.manual_seed(seed)
+        self.name, self.recipe, self.seed, self.device = name, recipe, seed, device
+        self.model = Model(recipe.shape).to(device)
+        self.optimizer = Optimizer(self.model)
+        self.accuracies: dict[Kind, float] = dict.fromkeys(chats.kinds(recipe.levels), 0.0)
+        self.step = self.tokens = 0
+        self.seconds = 0.0
+
+    def advance(self) -> float:
+        """Take one step; returns its loss per learned token."""
+        began = time.monotonic()
+        rows = self._rows()
+        learned = sum(sum(row.learned) for row in rows)
+        total = 0.0
+        for ids, targets, chat in parts(rows, self.device):
+            loss = self._loss(ids, targets, chat) / learned
+            loss.backward()
+            total += float(loss.detach())
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step(rate(self.step, self.recipe))
+        self.step += 1
+        self.tokens += sum(len(row.ids) for row in rows)
+        self.seconds += time.monotonic() - began
+        return total
+
+    def _rows(self) -> list[Row]:
+        if self.step < self.recipe.exercises:
+            return exercises.rows(self.seed, self.step, self.recipe.exercises)
+        return chats.rows(chats.weights(self.accuracies), self.seed, self.step, self.recipe.chats)
+
+    def _loss(self, ids: Tensor, targets: Tensor, chat: Tensor) -> Tensor:
+        chosen = targets >= 0
+        scores = self.model.logits(self.model(ids, chat)[chosen])
+        return functional.cross_entropy(scores, targets[chosen], reduction="sum")
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """See how many validation drills of each kind are answered right; the next steps draw kinds by that."""
+        for family, level in self.accuracies:
+            asked = questions([family], [level], self.seed, LOOKED_AT, split="validation")
+            self.accuracies[family, level] = answered(self.model, [each.drill for each in asked], self.device) / len(
+                asked
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a run that goes on must have in common with the one before."""
+        recipe = dataclasses.replace(self.recipe, steps=0)
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "recipe, steps aside,": dataclasses.asdict(recipe),
+            "list of kinds": list(self.accuracies),
+            "vocabulary": tokenizer.digest(),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the whole state beside the checkpoint, then put it in its place."""
+        state = {
+            **self._identity(),
+            "recipe": dataclasses.asdict(self.recipe),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state(),
+            "accuracies": self.accuracies,
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    def load(self, path: Path) -> None:
+        """
+        Go on from a checkpoint.
+
+        Raises:
+            ValueError: it is of another model, seed, recipe or vocabulary; only the number of steps may differ.
+        """
+        state: dict[str, Any] = torch.load(path, map_location=self.device)
+        for what, ours in self._identity().items():
+            if state[what] != ours:
+                raise ValueError(f"{path} has another {what}: take another folder, or --fresh")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load(state["optimizer"])
+        self.accuracies, self.step = state["accuracies"], state["step"]
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
+
+
+def parts(rows: Sequence[Row], device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield ids, targets (the next token, -1 where none is learned) and chats, `(rows, tokens)`, some at a time."""
+    count = max(1, _PART_TOKENS // len(rows[0].ids))
+    for first in range(0, len(rows), count):
+        some = rows[first : first + count]
+        ids = torch.tensor([row.ids for row in some], device=device)
+        learned = torch.tensor([row.learned for row in some], device=device)
+        chat = torch.tensor([row.chat for row in some], device=device)
+        targets = torch.where(learned, ids, -1)[:, 1:]
+        yield ids[:, :-1], targets, chat[:, :-1]
+
+
+def answered(model: Model, drills: Sequence[Drill], device: torch.device) -> int:
+    """Count the drills each token of whose answer is the likeliest: greedy generation would give just this answer."""
+    right = 0
+    encoded = []
+    for drill in drills:
+        ids, _ = tokenizer.encode_chat(drill.messages, drill.answer)
+        asked = len(tokenizer.encode_chat(drill.messages)[0])
+        encoded.append((ids, [at >= asked for at in range(len(ids))]))
+    # Sorted, so that rows that go together have about one length.
+    ordered = sorted(encoded, key=lambda chat: len(chat[0]))
+    for some in itertools.zip_longest(*[iter(ordered)] * 25):
+        group = [chat for chat in some if chat is not None]
         longest = max(len(ids) for ids, _ in group)
-        inputs = torch.zeros(len(group), longest - 1, dtype=torch.long)
-        targets = torch.full((len(group), longest - 1), -100)
-        for index, (ids, learned) in enumerate(group):
-            inputs[index, : len(ids) - 1] = torch.tensor(ids[:-1])
-            wanted = [token if learn else -100 for token, learn in zip(ids[1:], learned[1:], strict=True)]
-            targets[index, : len(ids) - 1] = torch.tensor(wanted)
-        made.append((inputs, targets))
-    return made
+        rows = [row for chat in group for row in chats.pack([chat], longest)]
+        for ids, targets, chat in parts(rows, device):
+            best = model.logits(model(ids, chat)).argmax(-1)
+            right += int(((best == targets) | (targets < 0)).all(1).sum())
+    return right
 
 
-def rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Learning rate: a linear rise, then half a cosine down to a hundredth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    along = (step - warmup) / max(1, steps - warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
+def rate(step: int, recipe: Recipe) -> float:
+    """
+    Learning rate of a step: a short rise, then level, and over the last quarter of all steps a straight fall to 0.
+
+    Until the fall begins a run can be made longer without beginning anew (Haegele et al. 2024).
+    """
+    rise, fall = 100, max(1, recipe.steps // 4)
+    return recipe.rate * min(1.0, (step + 1) / rise, max(0.0, (recipe.steps - step) / fall))
 
 
-@torch.no_grad()
-def accuracy(model: Model, task: str, seed: int, count: int, pairs: tasks.Pairs = "all") -> float:
-    """Share of fresh samples whose every reply token would be chosen greedily, in percent; cheaper than generating."""
-    right = total = 0
-    samples = [dataclasses.replace(s, earlier=()) for s in tasks.evaluation_samples(task, seed, count, pairs)]
-    for inputs, targets in batches(samples, model.shape.context):
-        best = model.logits(model(inputs)).argmax(-1)
-        right += int(((best == targets) | (targets == -100)).all(1).sum())
-        total += len(inputs)
-    return 100.0 * right / total
+@contextmanager
+def until_told() -> Iterator[list[int]]:
+    """Yield a list that is no longer empty once the process has been told to end."""
+    told: list[int] = []
+
+    def tell(number: int, _: FrameType | None) -> None:
+        told.append(number)
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def report(model: Model, seed: int, count: int) -> str:
-    """One line with the accuracy of each task and of the held-out pairs."""
-    figures = {task: accuracy(model, task, seed, count) for task in tasks.TASKS}
-    figures["held out"] = accuracy(model, "arithmetic", seed, count, "held_out")
-    return ", ".join(f"{name} {value:.1f} %" for name, value in figures.items())
+def note(path: Path, **values: object) -> None:
+    """Add a line to the log of the run, which `curve` draws."""
+    with path.open("a") as log:
+        log.write(json.dumps(values) + "\n")
 
 
-def save(path: Path, model: Model, optimizer: Optimizer, step: int) -> None:
-    """Write the whole state beside the checkpoint, then put it in its place."""
-    state = {
-        "shape": dataclasses.asdict(model.shape),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state(),
-        "step": step,
-    }
-    torch.save(state, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
+def forget_after(path: Path, step: int) -> None:
+    """Take out of the log what a run noted after its last checkpoint: it will be noted again."""
+    if path.exists():
+        # A line that a crash has cut off was noted after the checkpoint too.
+        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        path.write_text("".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="train", description="Train bundled:mini from scratch.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt")
-    parser.add_argument("--seed", type=int, default=1, help="of the weights and the samples (default 1)")
-    parser.add_argument("--steps", type=int, default=2600, help="optimizer steps (default 2600)")
-    parser.add_argument("--batch", type=int, default=96, help="conversations per step (default 96)")
-    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (default 3e-3)")
-    parser.add_argument(
-        "--bare", type=float, default=0.5, help="share of steps with single questions only (default 0.5)"
+def train(run: Run, out: Path, minutes: float) -> bool:
+    """Take the steps that are left; returns whether all are taken, or the run was told to end before."""
+    began = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
     )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes after which to save and stop")
-    return parser.parse_args()
+    losses: list[float] = []
+    with until_told() as told, Progress(*columns, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(run.name, total=run.recipe.steps, completed=run.step, figures="")
+        while run.step < run.recipe.steps:
+            losses.append(run.advance())
+            late = bool(told) or time.monotonic() - began > minutes * 60
+            if run.step % LOG_EVERY == 0:
+                loss = sum(losses) / len(losses)
+                losses.clear()
+                note(out / LOG, step=run.step, loss=loss, tokens=run.tokens, seconds=run.seconds)
+                right = 100 * sum(run.accuracies.values()) / len(run.accuracies)
+                figures = f"loss {loss:.4f}  exam {right:.1f} %  {run.tokens / run.seconds:,.0f} tokens/s"
+                bar.update(task, completed=run.step, figures=figures)
+                if bar.disable:
+                    print(f"{run.name} step {run.step}/{run.recipe.steps}  {figures}", flush=True)
+            if run.step % LOOK_EVERY == 0 or run.step == run.recipe.steps:
+                run.look()
+                shares = {f"{family} {level}": share for (family, level), share in run.accuracies.items()}
+                note(out / LOG, step=run.step, accuracies=shares)
+                run.save(out / CHECKPOINT)
+            elif late:
+                run.save(out / CHECKPOINT)
+            if late:
+                return run.step == run.recipe.steps
+    return True
 
 
 def main() -> None:
-    """Train, with a line of progress every 50 steps and a checkpoint with accuracies every 250."""
-    args = parse()
+    """Train the model that is named, from its checkpoint where there is one."""
+    parser = argparse.ArgumentParser(prog="train", description="Train one of the bundled models from scratch.")
+    parser.add_argument("name", choices=list(RECIPES))
+    parser.add_argument("--out", type=Path, required=True, help=f"folder for {CHECKPOINT} and {LOG}")
+    parser.add_argument("--seed", type=int, default=1, help="of the weights and the chats (default 1)")
+    parser.add_argument("--steps", type=int, help="optimizer steps (default: those of the recipe)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which to save and stop")
+    parser.add_argument("--fresh", action="store_true", help="begin anew where there is a checkpoint")
+    args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
+    recipe = RECIPES[args.name]
+    if args.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=args.steps)
+    run = Run(args.name, recipe, args.seed, torch.device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.out / "checkpoint.pt"
-    model = Model(Shape())
-    optimizer = Optimizer(model)
-    first = 0
-    if args.resume:
-        state = torch.load(checkpoint)
-        model.load_state_dict(state["model"])
-        optimizer.load(state["optimizer"])
-        first = state["step"]
-    print(f"{model.parameters_total():,} parameters, {model.shape}", flush=True)
-    began, seen, summed = time.monotonic(), 0, 0.0
-    for step in range(first, args.steps):
-        # Sums are learned much sooner from questions that stand alone; chats around them come after.
-        samples = tasks.training_samples(args.seed, step, args.batch, bare=step < args.bare * args.steps)
-        parts = batches(samples, model.shape.context)
-        learned = sum(int((targets != -100).sum()) for _, targets in parts)
-        for inputs, targets in parts:
-            chosen = targets != -100
-            scores = model.logits(model(inputs)[chosen])
-            loss = functional.cross_entropy(scores, targets[chosen], reduction="sum") / learned
-            loss.backward()
-            summed += float(loss.detach())
-            seen += inputs.numel()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(rate(step, args.steps, args.rate, warmup=100))
-        done, spent = step + 1, time.monotonic() - began
-        if done % 50 == 0:
-            left = spent / (done - first) * (args.steps - done) / 60
-            speed = seen / spent
-            print(
-                f"step {done}/{args.steps}  loss {summed / 50:.4f}  {speed:,.0f} tokens/s  {left:.1f} min left",
-                flush=True,
-            )
-            summed = 0.0
-        late = spent > args.stop_after * 60
-        if done % 250 == 0 or done == args.steps or late:
-            save(checkpoint, model, optimizer, done)
-            print(f"step {done}: {report(model, args.seed, 400)}", flush=True)
-        if late:
-            break
+    if args.fresh:
+        (args.out / CHECKPOINT).unlink(missing_ok=True)
+    if (args.out / CHECKPOINT).exists():
+        try:
+            run.load(args.out / CHECKPOINT)
+        except ValueError as error:
+            parser.error(str(error))
+    forget_after(args.out / LOG, run.step)
+    print(f"{run.name}: {run.model.parameters_total():,} parameters, step {run.step} of {recipe.steps}", flush=True)
+    if not train(run, args.out, args.minutes):
+        print(f"stopped at step {run.step}; the same command goes on from there")
 
 
 if __name__ == "__main__":

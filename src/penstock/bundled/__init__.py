@@ -1,17 +1,38 @@
-"""Models that ship inside the package, named `bundled:NAME` in a stack file; `README.md` here is their card."""
+"""Models that ship inside the package, named `bundled:NAME` in a stack file; `NAME.md` here is the card of each."""
 
+from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
-_FILES = {"mini": "mini.gguf"}
+import msgspec
 
 
-def path(name: str) -> Path:
+class Model(msgspec.Struct, frozen=True):
     """
-    The weights of `bundled:NAME`, as a GGUF file on disk.
+    Attributes:
+        path: the weights, as a GGUF file on disk.
+        input_usd, output_usd: the price of a million tokens, which is what they cost the engine in CPU time
+            (`make bench-exam`).
+    """
+
+    path: Path
+    input_usd: Decimal
+    output_usd: Decimal
+
+
+_HERE: Final = Path(__file__).parent
+MODELS: Final = {
+    "mini": Model(_HERE / "mini.gguf", Decimal("0.00089"), Decimal("0.003")),
+}
+
+
+def model(name: str) -> Model:
+    """
+    Return what is known of `bundled:NAME`.
 
     Raises:
         LookupError: no model of that name is bundled; the message lists those that are.
     """
-    if name not in _FILES:
-        raise LookupError(f"no bundled model {name!r}; there is: {', '.join(sorted(_FILES))}")
-    return Path(__file__).with_name(_FILES[name])
+    if name not in MODELS:
+        raise LookupError(f"no bundled model {name!r}; there are: {', '.join(MODELS)}")
+    return MODELS[name]

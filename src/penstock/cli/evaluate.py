@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from threading import Event
 from typing import Annotated, Any
 
 import msgspec
@@ -98,19 +99,33 @@ def _asked(
     endpoint: Endpoint, model: str, asked: Sequence[Question], parallel: int, step: Callable[[], None]
 ) -> Iterator[_Mark]:
     """Ask all questions, some at a time, and yield the marks in the order of the questions."""
+    over = Event()
+
+    def ask(question: Question) -> _Mark:
+        """Ask, unless the exam is over; a failure ends it."""
+        if over.is_set():
+            raise CancelledError
+        try:
+            return _ask(endpoint, model, question, over)
+        except BaseException:
+            over.set()
+            raise
+
     pool = ThreadPoolExecutor(parallel)
     try:
-        running = [pool.submit(_ask, endpoint, model, question) for question in asked]
+        running = [pool.submit(ask, question) for question in asked]
         for done in as_completed(running):
-            done.result()  # the first failure ends the exam
+            if not isinstance(done.exception(), CancelledError):  # then another one failed
+                done.result()
             step()
         yield from (each.result() for each in running)
     finally:
+        over.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ask(endpoint: Endpoint, model: str, question: Question) -> _Mark:
-    """Ask one question, again after a while where the server is busy."""
+def _ask(endpoint: Endpoint, model: str, question: Question, over: Event) -> _Mark:
+    """Ask one question, again after a while where the server is busy, unless the exam is over by then."""
     messages = [{"role": each.role, "content": each.content} for each in question.drill.messages]
     body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": _MAX_TOKENS}
     for left in reversed(range(_TRIES)):
@@ -120,17 +135,21 @@ def _ask(endpoint: Endpoint, model: str, question: Question) -> _Mark:
         except Refused as error:
             if error.status not in _BUSY or not left:
                 raise
-            time.sleep(_FIRST_WAIT_S * 2 ** (_TRIES - 1 - left))  # this thread has nothing else to ask
+            if over.wait(_FIRST_WAIT_S * 2 ** (_TRIES - 1 - left)):
+                raise CancelledError from error
     completion = read(endpoint, answer, _Completion)
     reply = (completion.choices[0].message.content or "") if completion.choices else ""
-    cost = headers.get("x-penstock-cost-usd")
-    return _Mark(
-        question,
-        reply,
-        right(question.drill.answer, reply),
-        completion.usage or _Tokens(),
-        float(cost) if cost is not None else None,
-    )
+    cost = _amount(headers.get("x-penstock-cost-usd"))
+    return _Mark(question, reply, right(question.drill.answer, reply), completion.usage or _Tokens(), cost)
+
+
+def _amount(written: str | None) -> float | None:
+    """Return what a header says, None where it says nothing of use: any server may have sent it."""
+    try:
+        amount = float(written or "")
+    except ValueError:
+        return None
+    return amount if 0 <= amount < math.inf else None
 
 
 @contextmanager
@@ -193,7 +212,7 @@ def _print(marks: Sequence[_Mark]) -> None:
     for family, level, found in _groups(marks):
         row = _row(found)
         low, high = row["interval"]
-        cost = None if row["cost_usd"] is None else f"{row['cost_usd']:.6f}"
+        cost = None if row["cost_usd"] is None else f"{row['cost_usd']:.9f}"
         share, interval = f"{100 * row['share']:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %"
         tokens = f"{row['input_tokens']}+{row['output_tokens']}"
         rows.append((family, level, f"{row['right']}/{row['total']}", share, interval, tokens, cost))

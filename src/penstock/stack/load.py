@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
+from penstock import bundled
 from penstock.stack import files, schema, source, url
 from penstock.stack.effective import effective
 from penstock.stack.keypath import written
@@ -26,8 +27,8 @@ BUILT_IN_NAME = "built-in stack"
 _BUILT_IN: Mapping[str, Any] = MappingProxyType(
     {
         "version": schema.VERSION,
-        "deployments": {"mini": {"engine": "llama.cpp", "weights": "bundled:mini"}},
-        "models": {"chat": {"targets": ["mini"]}},
+        "deployments": {name: {"engine": "llama.cpp", "weights": f"bundled:{name}"} for name in bundled.MODELS},
+        "models": {"chat": {"targets": ["mini"]}, **{name: {"targets": [name]} for name in bundled.MODELS}},
     }
 )
 
@@ -37,8 +38,8 @@ def load(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Stack:
     Read and check a stack file. The files that it names are looked at too, which `parse` does not; that gives warnings.
 
     Args:
-        path: the file as the user named it, relative to `cwd`; None for the built-in stack (the bundled model `mini`,
-            served as `chat`).
+        path: the file as the user named it, relative to `cwd`; None for the built-in stack (the bundled models under
+            their own names, and `mini` as `chat` too).
         environ: what `${NAME}` reads.
     Raises:
         InvalidStack: the file cannot be read or used; every problem that was found is in it.

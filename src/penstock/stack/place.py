@@ -13,13 +13,17 @@ from penstock.stack.reader import NOT_YET, PRINTABLE, Reader, Surroundings, Unfi
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """A weights file: `source` as written (`bundled:mini`, a path) and the absolute path it stands for."""
+    """
+    Attributes:
+        path: the file, absolute.
+        bundled: the name of the model, where it is one that ships with Penstock.
+    """
 
-    source: str
     path: str
+    bundled: str | None = None
 
     def __str__(self) -> str:
-        return self.source if self.source.startswith("bundled:") else self.path
+        return self.path if self.bundled is None else f"bundled:{self.bundled}"
 
 
 def path() -> Reader:
@@ -45,15 +49,15 @@ def weights() -> Reader:
     def read(value: object, around: Surroundings) -> Weights:
         if not isinstance(value, str):
             raise Unfit(f"must be bundled:NAME or the path of a file, not {shown(value)}")
-        scheme = value.partition(":")[0]
+        scheme, _, name = value.partition(":")
         if scheme in {"hf", "https", "http"}:
             raise Unfit(f"{scheme}: is {NOT_YET}; download the file and give its path")
         if scheme == "bundled":
             try:
-                return Weights(str(value), str(bundled.path(value.removeprefix("bundled:"))))
+                return Weights(str(bundled.model(name).path), bundled=name)
             except LookupError as error:
                 raise Unfit(error.args[0]) from None
-        return Weights(str(value), _absolute(value, around))
+        return Weights(_absolute(value, around))
 
     return Reader(read, {"type": "string", "minLength": 1, "examples": ["bundled:mini", "models/qwen3-0.6b.gguf"]})
 

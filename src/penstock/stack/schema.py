@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from penstock import bundled
 from penstock.snapshot.config import SecretRef
 from penstock.stack import place, quantity, word
 from penstock.stack.keypath import KeyPath
@@ -132,6 +133,15 @@ class Price(Section):
     )
 
 
+def _price_of_weights(engine: dict[str, Any]) -> dict[str, Decimal]:
+    """Return the price of an engine that names none: that of its weights where they are ours, else it is free."""
+    weights = engine.get("weights")  # not there when it was refused
+    if weights is None or weights.bundled is None:
+        return {}
+    known = bundled.model(weights.bundled)
+    return {"input": known.input_usd, "output": known.output_usd}
+
+
 class Engine(Section):
     """A deployment that Penstock runs itself."""
 
@@ -154,7 +164,9 @@ class Engine(Section):
     queue: Annotated[int, quantity.whole(0, 65_536)] = _default(
         64, "Exchanges that may wait per replica beyond `parallel`; more get 503."
     )
-    price: Price = _default({}, "What the deployment charges.")
+    price: Price = Field(
+        default_factory=_price_of_weights, validate_default=True, description="What the deployment charges."
+    )
 
 
 class Provider(Section):

@@ -18,6 +18,8 @@ def problems_of(error: ValidationError, resolved: Resolved) -> Iterator[Problem]
     """Yield one problem per error, but none for a value that already has one (a variable that is not set)."""
     known = {problem.path for problem in resolved.problems}
     for detail in error.errors(include_url=False, include_input=True):
+        if detail["type"] == "default_factory_not_called":
+            continue  # it needed a value beside it that has an error of its own
         path = _path(detail["loc"], resolved)
         if _within(path, resolved) not in known:
             yield _problem(detail, path, resolved)

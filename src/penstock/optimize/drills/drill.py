@@ -61,6 +61,12 @@ def ask(question: str, answer: str) -> Drill:
     return Drill((Message("user", question),), answer)
 
 
+def earlier(drill: Drill) -> list[Drill]:
+    """Return the chat up to each answer that is already in it, as a drill with that answer."""
+    turns = enumerate(drill.messages)
+    return [Drill(drill.messages[:index], turn.content) for index, turn in turns if turn.role == "assistant"]
+
+
 def split_of(drill: Drill) -> Split:
     """Return which split a drill belongs to: a matter of its chat alone."""
     text = "\0".join(f"{message.role}\0{message.content}" for message in drill.messages)
@@ -79,11 +85,14 @@ def draw(family: Draw, split: Split, chance: random.Random) -> Drill:
     """
     Return the next drill of a split.
 
+    Whoever trains on a drill may learn its earlier answers too, so that a drill for training has none that answers a
+    chat of another split.
+
     Raises:
         LookupError: the family has, as it seems, none in this split.
     """
     for _ in range(_ATTEMPTS):
         drill = family(chance)
-        if split_of(drill) == split:
+        if split_of(drill) == split and (split != "train" or {split_of(each) for each in earlier(drill)} <= {split}):
             return drill
     raise LookupError(f"no drill for the split {split} among {_ATTEMPTS}")
