@@ -79,7 +79,7 @@ def sat(running: Running, model: str, seed: int, count: int) -> dict[str, Any]:
 def measure(running: Running, model: str, seed: int, count: int) -> dict[str, Any]:
     """Let one model sit the exam; returns its results, and seconds of CPU per token and per answer."""
     engine = running.pid_of(f"penstock engine {model}")
-    # Another exam: the engine would remember questions that it has just read.
+    # Another exam, since the engine remembers what it has just read; some questions of small families come again.
     asked = questions(list(FAMILIES), LEVELS, seed + 1, count)
     at_first = cpu_seconds(engine)
     read_once, made_once = uvloop.run(begun(running, model, asked))

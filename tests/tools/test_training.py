@@ -14,12 +14,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-from tools.reference_models import chats, curve, hub, tokenizer, train  # noqa: E402  # they need torch
-from tools.reference_models.model import Model  # noqa: E402
-from tools.reference_models.optimizer import Optimizer  # noqa: E402
-from tools.reference_models.recipes import Recipe, Shape  # noqa: E402
+from tools.reference_models import chats, curve, hub, tokenizer, train
+from tools.reference_models.model import Model
+from tools.reference_models.optimizer import Optimizer
+from tools.reference_models.recipes import Recipe, Shape
 
-from penstock.optimize.drills.drill import Drill, Message  # noqa: E402
+from penstock.optimize.drills.drill import Drill, Message
 
 TINY = Recipe(Shape(width=32, layers=2, heads=2, hidden=64, context=1024), ("easy",), steps=30, exercises=10, chats=16)
 CPU = torch.device("cpu")

@@ -87,9 +87,8 @@ class Run:
         """See how many validation drills of each kind are answered right; the next steps draw kinds by that."""
         for family, level in self.accuracies:
             asked = questions([family], [level], self.seed, LOOKED_AT, split="validation")
-            self.accuracies[family, level] = answered(self.model, [each.drill for each in asked], self.device) / len(
-                asked
-            )
+            right = answered(self.model, [each.drill for each in asked], self.device)
+            self.accuracies[family, level] = right / len(asked)
 
     def _identity(self) -> dict[str, Any]:
         """Return what a run that goes on must have in common with the one before."""
@@ -226,7 +225,7 @@ def train(run: Run, out: Path, minutes: float) -> bool:
                 losses.clear()
                 note(out / LOG, step=run.step, loss=loss, tokens=run.tokens, seconds=run.seconds)
                 right = 100 * sum(run.accuracies.values()) / len(run.accuracies)
-                figures = f"loss {loss:.4f}  exam {right:.1f} %  {run.tokens / run.seconds:,.0f} tokens/s"
+                figures = f"loss {loss:.4f}  validation {right:.1f} %  {run.tokens / run.seconds:,.0f} tokens/s"
                 bar.update(task, completed=run.step, figures=figures)
                 if bar.disable:
                     print(f"{run.name} step {run.step}/{run.recipe.steps}  {figures}", flush=True)
