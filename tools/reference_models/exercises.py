@@ -15,10 +15,12 @@ from tools.reference_models.chats import ROW, Row, pack
 
 from penstock.optimize.drills.drill import source
 
-_TOKENS: Final = range(tokenizer.SIZE - len(tokenizer.CONTROL))
+_DRAWN: Final = range(tokenizer.SIZE - len(tokenizer.CONTROL) - 5)
+_OF, _FOR, _STOP, _QUESTION, _ANSWER = range(_DRAWN.stop, _DRAWN.stop + 5)
+"""Marks are the same in all exercises, as words are: drawn anew, what they mean would itself have to be found out."""
 _ROWS: Final = 8
 _FACTS: Final = 8
-_COPYING: Final = 0.55
+_COPYING: Final = 0.35
 """Share of all exercises' steps that are copying alone."""
 
 Exercise = tuple[list[int], list[bool]]
@@ -37,20 +39,19 @@ def rows(seed: int, step: int, steps: int) -> list[Row]:
 
 def copy(chance: random.Random) -> Exercise:
     """Draw tokens that come twice; all but the first of the second time follow from the first time."""
-    tokens = [chance.choice(_TOKENS) for _ in range(chance.randint(8, 40))]
+    tokens = [chance.choice(_DRAWN) for _ in range(chance.randint(8, 40))]
     return tokens + tokens, [False] * (len(tokens) + 1) + [True] * (len(tokens) - 1)
 
 
 def look_up(chance: random.Random) -> Exercise:
-    """Draw facts, each a key and a value in either order with one of two marks between, and ask for the values."""
-    drawn = chance.sample(_TOKENS, 2 * _FACTS + 5)
-    facts = list(zip(drawn[:_FACTS], drawn[_FACTS : 2 * _FACTS], strict=True))
-    of, for_, stop, question, answer = drawn[2 * _FACTS :]
+    """Draw facts, each a key and a value in either order with the mark of that order between; ask for the values."""
+    drawn = chance.sample(_DRAWN, 2 * _FACTS)
+    facts = list(zip(drawn[:_FACTS], drawn[_FACTS:], strict=True))
     ids: list[int] = []
     for key, value in facts:
-        ids += [key, of, value, stop] if chance.random() < 0.5 else [value, for_, key, stop]
+        ids += [key, _OF, value, _STOP] if chance.random() < 0.5 else [value, _FOR, key, _STOP]
     learned = [False] * len(ids)
     for key, value in chance.sample(facts, _FACTS):
-        ids += [question, key, answer, value]
+        ids += [_QUESTION, key, _ANSWER, value]
         learned += [False, False, False, True]
     return ids, learned

@@ -74,7 +74,9 @@ class Block(nn.Module):
             for part in (self.query, self.key, self.value)
         )
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        # Written out: with bfloat16 and a mask, PyTorch's own takes twice as long on a processor.
+        scores = query @ key.mT * query.shape[-1] ** -0.5 + mask
+        mixed = scores.softmax(-1) @ value
         x = x + self.output(mixed.transpose(1, 2).reshape(batch, count, width))
         y = self.hidden_norm(x)
         return x + self.down(functional.silu(self.gate(y)) * self.up(y))

@@ -38,12 +38,12 @@ class Recipe:
     shape: Shape
     levels: tuple[Level, ...]
     steps: int
-    exercises: int = 1_800
+    exercises: int = 1_200
     chats: int = 128
     rate: float = 3e-3
 
 
 RECIPES: Final[Mapping[str, Recipe]] = {
-    "mini": Recipe(Shape(width=96, layers=4, heads=3, hidden=256), ("easy",), steps=5_000),
-    "base": Recipe(Shape(width=192, layers=6, heads=6, hidden=512), ("easy", "hard"), steps=6_000),
+    "mini": Recipe(Shape(width=96, layers=4, heads=3, hidden=256), ("easy",), steps=7_000),
+    "base": Recipe(Shape(width=192, layers=6, heads=6, hidden=512), ("easy", "hard"), steps=7_000),
 }
