@@ -22,7 +22,7 @@ class Model(msgspec.Struct, frozen=True):
 
 _HERE: Final = Path(__file__).parent
 MODELS: Final = {
-    "mini": Model(_HERE / "mini.gguf", Decimal("0.00089"), Decimal("0.003")),
+    "mini": Model(_HERE / "mini.gguf", Decimal("0.0005"), Decimal("0.001")),
 }
 
 
