@@ -1,0 +1,146 @@
+"""
+What one worker holds of shared counters, so that it need not ask for every request.
+
+Amounts are taken from leases that still run; only what they lack is asked of the store. A lease that has ended is given
+back, and the next one is asked to be as large as what the last one was needed for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from penstock.counters.counter import SLOT_S, Ask, Counter, Refusal, Return, Store
+
+
+class Lease:
+    """
+    What is held of one counter.
+
+    Attributes:
+        free: may be spent, before `until`.
+        slot: of the grant.
+        spent: since the grant.
+    """
+
+    __slots__ = ("counter", "free", "slot", "spent", "until")
+
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
+        self.free = self.slot = self.spent = 0
+        self.until = 0.0
+
+
+class Leases:
+    """
+    The leases of one worker, used by its tasks from one event loop.
+
+    Args:
+        clock: seconds, monotonic.
+        sleep: waits for others' leases to end.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
+        self._running: dict[Lease, None] = {}  # those with something that may have to be given back
+
+    def spend(self, leases: Sequence[Lease], amounts: Sequence[int]) -> bool:
+        """Take all amounts from what is held; False, and nothing is taken, where that is not enough."""
+        now = self._clock()
+        for lease, amount in zip(leases, amounts, strict=True):
+            if lease.free < amount or lease.until <= now:
+                return False
+        for lease, amount in zip(leases, amounts, strict=True):
+            lease.free -= amount
+            lease.spent += amount
+        return True
+
+    async def take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> Refusal | None:
+        """
+        Take all amounts, or none. The index of a refusal is that of the lease.
+
+        Args:
+            leases: of different counters.
+        Raises:
+            StoreUnavailable: nothing is taken here, whatever the store may have counted.
+        """
+        for again in (True, False):
+            refusal = await self._take(leases, amounts)
+            if refusal is None or not (refusal.lent and again):
+                return refusal
+            await self._sleep(SLOT_S)
+        raise AssertionError("the second answer is final")
+
+    def release(self, lease: Lease, amount: int, slot: int) -> None:
+        """
+        Give back what was taken and is not needed any more, or, where it is negative, count more on top.
+
+        Args:
+            slot: of the lease when it was taken.
+        """
+        if amount > 0 and lease.slot == slot and self._clock() < lease.until:
+            lease.free += amount
+            lease.spent -= amount
+            self._running[lease] = None
+        elif amount:
+            self._store.give([Return(lease.counter, amount, slot)])
+
+    def sweep(self) -> None:
+        """Give back what is left of leases that have ended. Called several times a second."""
+        now = self._clock()
+        ended = [lease for lease in self._running if lease.until <= now]
+        self._give_back(ended)
+
+    def close(self) -> None:
+        """Give back everything that is free."""
+        self._give_back(list(self._running))
+
+    async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> Refusal | None:
+        now = self._clock()
+        lacking: list[int] = []
+        spent: list[int] = []  # taken at once, so that nobody else takes it while the store is asked
+        for index, (lease, amount) in enumerate(zip(leases, amounts, strict=True)):
+            enough = lease.free >= amount and now < lease.until
+            (spent if enough else lacking).append(index)
+            if enough:
+                lease.free -= amount
+                lease.spent += amount
+        if not lacking:
+            return None
+        asks = [self._ask(leases[index], amounts[index], now) for index in lacking]
+        try:
+            answer = await self._store.take(asks)
+        except BaseException:
+            self._undo(leases, amounts, spent)
+            raise
+        if isinstance(answer, Refusal):
+            self._undo(leases, amounts, spent)
+            return Refusal(lacking[answer.index], answer.remaining, answer.after_s, answer.lent)
+        until = now + SLOT_S
+        for index, grant in zip(lacking, answer, strict=True):
+            lease = leases[index]
+            self._give_back([lease])  # another task may have been granted one meanwhile
+            lease.free, lease.slot, lease.until = grant.amount - amounts[index], grant.slot, until
+            lease.spent = amounts[index]
+            if lease.free:
+                self._running[lease] = None
+        return None
+
+    def _ask(self, lease: Lease, amount: int, now: float) -> Ask:
+        """Ask for what is needed, and for as much as was spent of the last lease: twice that if it ran out early."""
+        early = now < lease.until
+        recent = lease.spent * 2 if early else lease.spent if now < lease.until + SLOT_S else 0
+        return Ask(lease.counter, amount, amount + recent)
+
+    def _undo(self, leases: Sequence[Lease], amounts: Sequence[int], spent: Sequence[int]) -> None:
+        for index in spent:
+            self.release(leases[index], amounts[index], leases[index].slot)
+
+    def _give_back(self, leases: Sequence[Lease]) -> None:
+        returns = [Return(lease.counter, lease.free, lease.slot) for lease in leases if lease.free]
+        for lease in leases:
+            lease.free = 0
+            self._running.pop(lease, None)
+        if returns:
+            self._store.give(returns)

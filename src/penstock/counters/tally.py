@@ -1,0 +1,178 @@
+"""Counting in memory: the truth for one host, kept by whoever all its workers can ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from penstock.counters.counter import KEPT_S, SLOT_S, Ask, Counter, Grant, Kind, Refusal, Return
+
+_LENT_UP_TO = 0.75
+"""Share of a limit up to which leases are given; beyond it everyone asks for each amount, so that none lies idle."""
+_MOST = 1_000_000
+
+
+class _Rate:
+    """Amounts of the last minute, by slot."""
+
+    __slots__ = ("holders", "lent_until", "slots", "total")
+
+    def __init__(self) -> None:
+        self.slots: dict[int, int] = {}  # oldest first
+        self.total = 0
+        self.lent_until = 0.0
+        self.holders: set[int] = set()
+
+    def settle(self, now: float) -> None:
+        """Forget what no longer counts."""
+        while self.slots and (oldest := next(iter(self.slots))) * SLOT_S + KEPT_S <= now:
+            self.total -= self.slots.pop(oldest)
+
+    def add(self, holder: int, amount: int, slot: int) -> None:
+        self.holders.add(holder)
+        self.slots[slot] = self.slots.get(slot, 0) + amount
+        self.total += amount
+
+    def give(self, holder: int, amount: int, slot: int, now_slot: int) -> None:
+        """Take an amount out of the slot it was taken in; a negative one is added to the slot of now."""
+        if amount < 0:
+            self.add(holder, -amount, now_slot)
+            return
+        part = min(amount, self.slots.get(slot, 0))
+        if part:
+            self.slots[slot] -= part
+            self.total -= part
+
+    def gone(self, holder: int) -> None:
+        """A holder that has gone may have spent all it took."""
+        self.holders.discard(holder)
+
+    def room_after(self, need: int, limit: int, now: float) -> float:
+        """Return in how many seconds `need` fits, should nobody take anything; infinite when it never does."""
+        short = self.total + need - limit
+        for slot, amount in self.slots.items():
+            short -= amount
+            if short <= 0:
+                return max(0.0, slot * SLOT_S + KEPT_S - now)
+        return math.inf
+
+
+class _Level:
+    """Amounts held now, by holder."""
+
+    __slots__ = ("held", "lent_until", "total")
+
+    def __init__(self) -> None:
+        self.held: dict[int, int] = {}
+        self.total = 0
+        self.lent_until = 0.0
+
+    @property
+    def holders(self) -> dict[int, int]:
+        return self.held
+
+    def settle(self, now: float) -> None:
+        """Nothing passes with time."""
+
+    def add(self, holder: int, amount: int, _slot: int) -> None:
+        self.held[holder] = self.held.get(holder, 0) + amount
+        self.total += amount
+
+    def give(self, holder: int, amount: int, _slot: int, _now_slot: int) -> None:
+        held = self.held.get(holder, 0)
+        part = min(amount, held)
+        self.total -= part
+        if held - part:
+            self.held[holder] = held - part
+        else:
+            self.held.pop(holder, None)
+
+    def gone(self, holder: int) -> None:
+        """Free what a holder held."""
+        self.total -= self.held.pop(holder, 0)
+
+    def room_after(self, need: int, limit: int, _now: float) -> float:
+        """Nobody knows."""
+        return math.inf if need > limit else 0.0
+
+
+_MADE: dict[Kind, type[_Rate | _Level]] = {Kind.RATE: _Rate, Kind.LEVEL: _Level}
+
+
+class Tally:
+    """
+    Counts for several holders. One per host; called from one thread.
+
+    Args:
+        clock: seconds, monotonic, the same for all holders.
+        most: counters that are kept. Those that count nothing go first; should there be more that do, those that were
+            not asked for longest begin anew.
+    """
+
+    def __init__(self, clock: Callable[[], float], most: int = _MOST) -> None:
+        self._clock = clock
+        self._most = most
+        self._kept: dict[str, _Rate | _Level] = {}  # not asked for longest first
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, holder: int, asks: Sequence[Ask]) -> list[Grant] | Refusal:
+        """
+        Grant all asks, or refuse for the one that takes longest to have room.
+
+        Args:
+            asks: of different counters.
+        """
+        now = self._clock()
+        self._forget(now, len(asks))
+        found = [self._find(ask.counter, now) for ask in asks]
+        refusal: Refusal | None = None
+        for index, (ask, kept) in enumerate(zip(asks, found, strict=True)):
+            if kept.total + ask.need > ask.counter.limit:
+                after_s = kept.room_after(ask.need, ask.counter.limit, now)
+                remaining = max(0, ask.counter.limit - kept.total)
+                if refusal is None or after_s > refusal.after_s:
+                    refusal = Refusal(index, remaining, after_s, now < kept.lent_until)
+        if refusal is not None:
+            return refusal
+        return [self._grant(holder, ask, kept, now) for ask, kept in zip(asks, found, strict=True)]
+
+    def give(self, holder: int, returns: Sequence[Return]) -> None:
+        """Take back what a holder does not need."""
+        now_slot = int(self._clock() / SLOT_S)
+        for each in returns:
+            kept = self._kept.get(each.counter.name)
+            if kept is not None:
+                kept.give(holder, each.amount, each.slot, now_slot)
+
+    def gone(self, holder: int) -> None:
+        """Free the levels of a holder that has ended; what it took of a rate stays counted."""
+        for kept in self._kept.values():
+            kept.gone(holder)
+
+    def _forget(self, now: float, coming: int) -> None:
+        """Drop counters that count nothing, some more than come, and any that are too many."""
+        for _ in range(min(coming + 1, len(self._kept))):
+            name, oldest = next(iter(self._kept.items()))
+            oldest.settle(now)
+            if oldest.total and len(self._kept) + coming <= self._most:
+                break
+            del self._kept[name]
+
+    def _find(self, counter: Counter, now: float) -> _Rate | _Level:
+        """Return the amounts of a counter as of now."""
+        kept = self._kept.pop(counter.name, None) or _MADE[counter.kind]()
+        self._kept[counter.name] = kept
+        kept.settle(now)
+        return kept
+
+    def _grant(self, holder: int, ask: Ask, kept: _Rate | _Level, now: float) -> Grant:
+        limit, slot = ask.counter.limit, int(now / SLOT_S)
+        kept.add(holder, ask.need, slot)
+        lendable = int(limit * _LENT_UP_TO) - kept.total
+        extra = max(0, min(ask.want - ask.need, lendable // (2 * len(kept.holders))))
+        if extra:
+            kept.add(holder, extra, slot)
+            kept.lent_until = now + SLOT_S
+        return Grant(ask.need + extra, limit - kept.total, slot, lendable <= 0)

@@ -1,0 +1,191 @@
+"""Several workers with leases on one tally."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.counters.counter import SLOT_S, WINDOW_S, Ask, Counter, Grant, Kind, Refusal, StoreUnavailable
+from penstock.counters.leases import Lease, Leases
+from penstock.counters.local import Local
+from penstock.counters.tally import Tally
+from tests.counters.test_tally import Clock
+
+
+class Counted(Local):
+    """A store that counts how often it is asked, and is away when told so."""
+
+    asked = 0
+    away = False
+
+    async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise StoreUnavailable
+        return await super().take(asks)
+
+
+class Workers:
+    """Workers that share a tally; sleeping moves the clock and lets all of them give back what has ended."""
+
+    def __init__(self, count: int) -> None:
+        self.clock = Clock()
+        tally = Tally(self.clock)
+        self.stores = [Counted(tally, holder) for holder in range(count)]
+        self.leases = [Leases(store, self.clock, self.sleep) for store in self.stores]
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.now += seconds
+        for each in self.leases:
+            each.sweep()
+
+    async def take(self, worker: int, lease: Lease, amount: int = 1) -> bool:
+        leases = self.leases[worker]
+        return leases.spend([lease], [amount]) or await leases.take([lease], [amount]) is None
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), st.sampled_from([0.0, 0.01, 0.2, 59.8])), max_size=120),
+)
+def test_in_no_minute_is_more_spent_than_the_limit(limit: int, steps: list[tuple[int, int, float]]) -> None:
+    async def run() -> list[tuple[float, int]]:
+        workers = Workers(3)
+        held = [Lease(Counter("c", Kind.RATE, limit)) for _ in range(3)]
+        spent = []
+        for worker, amount, after_s in steps:
+            if await workers.take(worker, held[worker], amount):
+                spent.append((workers.clock.now, amount))
+            await workers.sleep(after_s)
+        return spent
+
+    spent = asyncio.run(run())
+    for began, _ in spent:
+        assert sum(amount for at, amount in spent if began <= at < began + WINDOW_S) <= limit
+
+
+@given(st.integers(0, 60), st.sampled_from(Kind), st.lists(st.integers(0, 3), min_size=80, max_size=80))
+def test_exactly_as_many_are_admitted_as_the_limit_says(limit: int, kind: Kind, order: list[int]) -> None:
+    async def run() -> int:
+        workers = Workers(4)
+        held = [Lease(Counter("c", kind, limit)) for _ in range(4)]
+        return sum([await workers.take(worker, held[worker]) for worker in order])
+
+    assert asyncio.run(run()) == min(limit, 80)
+
+
+def test_what_another_has_been_lent_and_does_not_spend_is_not_lost() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        held = [Lease(Counter("c", Kind.RATE, 20)) for _ in range(2)]
+        for _ in range(5):
+            assert await workers.take(0, held[0])
+        assert held[0].free
+        assert [await workers.take(1, held[1]) for _ in range(16)] == [True] * 15 + [False]
+
+    asyncio.run(run())
+
+
+def test_tasks_that_ask_at_the_same_time_leave_nothing_behind() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        held = [Lease(Counter("c", Kind.LEVEL, 200)) for _ in range(2)]
+        for _ in range(5):
+            assert await workers.take(0, held[0])
+        assert all(await asyncio.gather(*(workers.take(0, held[0]) for _ in range(20))))
+        workers.leases[0].close()
+        assert await workers.take(1, held[1], 175)
+
+    asyncio.run(run())
+
+
+def test_what_is_spent_late_counts_a_whole_minute_from_then_on() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        held = [Lease(Counter("c", Kind.RATE, 20)) for _ in range(2)]
+        for _ in range(5):
+            assert await workers.take(0, held[0])
+        workers.clock.now += SLOT_S - 0.01
+        while held[0].free:
+            assert await workers.take(0, held[0])
+        while await workers.take(1, held[1]):
+            pass
+        last = workers.clock.now
+        workers.clock.now = last + WINDOW_S - 0.01
+        assert not await workers.take(0, held[0])
+
+    asyncio.run(run())
+
+
+async def _many(workers: Workers, lease: Lease, count: int, after_s: float) -> int:
+    for _ in range(count):
+        assert await workers.take(0, lease)
+        await workers.sleep(after_s)
+    return workers.stores[0].asked
+
+
+def test_few_requests_of_a_busy_worker_ask() -> None:
+    workers = Workers(1)
+    lease = Lease(Counter("c", Kind.RATE, 1_000_000))
+    assert asyncio.run(_many(workers, lease, 20_000, 0.0005)) < 0.05 * 20_000
+
+
+def test_a_slot_that_is_free_again_is_used_again() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        held = [Lease(Counter("c", Kind.LEVEL, 1)) for _ in range(2)]
+        for turn in range(10):
+            worker = turn % 2
+            assert await workers.take(worker, held[worker])
+            assert not await workers.take(1 - worker, held[1 - worker])
+            workers.leases[worker].release(held[worker], 1, held[worker].slot)
+            await workers.sleep(SLOT_S)
+
+    asyncio.run(run())
+
+
+def test_nothing_is_kept_of_what_could_not_be_taken_whole() -> None:
+    async def run() -> None:
+        workers = Workers(1)
+        leases, store = workers.leases[0], workers.stores[0]
+        wide, narrow = Lease(Counter("wide", Kind.LEVEL, 3)), Lease(Counter("narrow", Kind.LEVEL, 0))
+        for _ in range(9):
+            refused = await leases.take([wide, narrow], [1, 1])
+            assert isinstance(refused, Refusal)
+            assert refused.index == 1
+        store.away = True
+        for _ in range(9):
+            try:
+                await leases.take([wide], [1])
+            except StoreUnavailable:
+                continue
+            raise AssertionError("the store is away")
+        store.away = False
+        roomy = Lease(Counter("roomy", Kind.LEVEL, 100))
+        for _ in range(5):
+            assert await workers.take(0, roomy)
+        free = roomy.free
+        assert free
+        assert await leases.take([roomy, narrow], [1, 1]) is not None
+        assert roomy.free == free
+        assert [await workers.take(0, wide) for _ in range(4)] == [True, True, True, False]
+        leases.close()
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_closes_gives_back_what_it_has_not_spent() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        held = [Lease(Counter("c", Kind.LEVEL, 100)) for _ in range(2)]
+        for _ in range(5):
+            assert await workers.take(0, held[0])
+        assert held[0].free
+        workers.leases[0].close()
+        assert await workers.take(1, held[1], 95)
+
+    asyncio.run(run())
