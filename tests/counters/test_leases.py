@@ -20,10 +20,11 @@ class Counted(Local):
 
     asked = 0
     away = False
+    gate: asyncio.Event | None = None
 
     async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
         self.asked += 1
-        await asyncio.sleep(0)
+        await (self.gate.wait() if self.gate else asyncio.sleep(0))
         if self.away:
             raise StoreUnavailable
         return await super().take(asks)
@@ -187,5 +188,29 @@ def test_a_worker_that_closes_gives_back_what_it_has_not_spent() -> None:
         assert held[0].free
         workers.leases[0].close()
         assert await workers.take(1, held[1], 95)
+
+    asyncio.run(run())
+
+
+def test_what_is_given_back_counts_for_the_lease_it_came_from() -> None:
+    """A refusal comes after another task has had a new lease: what the refused one had taken was of the old one."""
+
+    async def run() -> None:
+        workers = Workers(2)
+        leases, store = workers.leases[0], workers.stores[0]
+        busy, full = Lease(Counter("busy", Kind.RATE, 1000)), Lease(Counter("full", Kind.LEVEL, 0))
+        for _ in range(5):
+            assert await workers.take(0, busy)
+        store.gate = gate = asyncio.Event()
+        refused = asyncio.create_task(leases.take([busy, full], [1, 1]))
+        await asyncio.sleep(0)  # it waits for the store
+        store.gate, old = None, busy.slot
+        workers.clock.now += SLOT_S
+        assert await leases.take([busy], [1]) is None
+        assert busy.slot != old
+        free = busy.free
+        gate.set()
+        assert isinstance(await refused, Refusal)
+        assert busy.free == free
 
     asyncio.run(run())

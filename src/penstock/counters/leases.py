@@ -99,23 +99,24 @@ class Leases:
     async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> Refusal | None:
         now = self._clock()
         lacking: list[int] = []
-        spent: list[int] = []  # taken at once, so that nobody else takes it while the store is asked
+        spent: list[tuple[Lease, int, int]] = []  # at once, so that nobody else takes it while the store is asked
         for index, (lease, amount) in enumerate(zip(leases, amounts, strict=True)):
-            enough = lease.free >= amount and now < lease.until
-            (spent if enough else lacking).append(index)
-            if enough:
+            if lease.free >= amount and now < lease.until:
                 lease.free -= amount
                 lease.spent += amount
+                spent.append((lease, amount, lease.slot))
+            else:
+                lacking.append(index)
         if not lacking:
             return None
         asks = [self._ask(leases[index], amounts[index], now) for index in lacking]
         try:
             answer = await self._store.take(asks)
         except BaseException:
-            self._undo(leases, amounts, spent)
+            self._undo(spent)
             raise
         if isinstance(answer, Refusal):
-            self._undo(leases, amounts, spent)
+            self._undo(spent)
             return Refusal(lacking[answer.index], answer.remaining, answer.after_s, answer.lent)
         until = now + SLOT_S
         for index, grant in zip(lacking, answer, strict=True):
@@ -133,9 +134,9 @@ class Leases:
         recent = lease.spent * 2 if early else lease.spent if now < lease.until + SLOT_S else 0
         return Ask(lease.counter, amount, amount + recent)
 
-    def _undo(self, leases: Sequence[Lease], amounts: Sequence[int], spent: Sequence[int]) -> None:
-        for index in spent:
-            self.release(leases[index], amounts[index], leases[index].slot)
+    def _undo(self, spent: Sequence[tuple[Lease, int, int]]) -> None:
+        for lease, amount, slot in spent:
+            self.release(lease, amount, slot)
 
     def _give_back(self, leases: Sequence[Lease]) -> None:
         returns = [Return(lease.counter, lease.free, lease.slot) for lease in leases if lease.free]
