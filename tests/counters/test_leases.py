@@ -48,6 +48,12 @@ class Workers:
         leases = self.leases[worker]
         return leases.spend([lease], [amount]) or await leases.take([lease], [amount]) is None
 
+    async def lend(self, lease: Lease) -> None:
+        """Let the first worker take five times, after which it has some more to spend."""
+        for _ in range(5):
+            assert await self.take(0, lease)
+        assert lease.free
+
 
 @given(
     st.integers(1, 40),
@@ -83,9 +89,7 @@ def test_what_another_has_been_lent_and_does_not_spend_is_not_lost() -> None:
     async def run() -> None:
         workers = Workers(2)
         held = [Lease(Counter("c", Kind.RATE, 20)) for _ in range(2)]
-        for _ in range(5):
-            assert await workers.take(0, held[0])
-        assert held[0].free
+        await workers.lend(held[0])
         assert [await workers.take(1, held[1]) for _ in range(16)] == [True] * 15 + [False]
 
     asyncio.run(run())
@@ -95,8 +99,7 @@ def test_tasks_that_ask_at_the_same_time_leave_nothing_behind() -> None:
     async def run() -> None:
         workers = Workers(2)
         held = [Lease(Counter("c", Kind.LEVEL, 200)) for _ in range(2)]
-        for _ in range(5):
-            assert await workers.take(0, held[0])
+        await workers.lend(held[0])
         assert all(await asyncio.gather(*(workers.take(0, held[0]) for _ in range(20))))
         workers.leases[0].close()
         assert await workers.take(1, held[1], 175)
@@ -108,8 +111,7 @@ def test_what_is_spent_late_counts_a_whole_minute_from_then_on() -> None:
     async def run() -> None:
         workers = Workers(2)
         held = [Lease(Counter("c", Kind.RATE, 20)) for _ in range(2)]
-        for _ in range(5):
-            assert await workers.take(0, held[0])
+        await workers.lend(held[0])
         workers.clock.now += SLOT_S - 0.01
         while held[0].free:
             assert await workers.take(0, held[0])
@@ -167,10 +169,8 @@ def test_nothing_is_kept_of_what_could_not_be_taken_whole() -> None:
             raise AssertionError("the store is away")
         store.away = False
         roomy = Lease(Counter("roomy", Kind.LEVEL, 100))
-        for _ in range(5):
-            assert await workers.take(0, roomy)
+        await workers.lend(roomy)
         free = roomy.free
-        assert free
         assert await leases.take([roomy, narrow], [1, 1]) is not None
         assert roomy.free == free
         assert [await workers.take(0, wide) for _ in range(4)] == [True, True, True, False]
@@ -183,9 +183,7 @@ def test_a_worker_that_closes_gives_back_what_it_has_not_spent() -> None:
     async def run() -> None:
         workers = Workers(2)
         held = [Lease(Counter("c", Kind.LEVEL, 100)) for _ in range(2)]
-        for _ in range(5):
-            assert await workers.take(0, held[0])
-        assert held[0].free
+        await workers.lend(held[0])
         workers.leases[0].close()
         assert await workers.take(1, held[1], 95)
 
@@ -199,8 +197,7 @@ def test_what_is_given_back_counts_for_the_lease_it_came_from() -> None:
         workers = Workers(2)
         leases, store = workers.leases[0], workers.stores[0]
         busy, full = Lease(Counter("busy", Kind.RATE, 1000)), Lease(Counter("full", Kind.LEVEL, 0))
-        for _ in range(5):
-            assert await workers.take(0, busy)
+        await workers.lend(busy)
         store.gate = gate = asyncio.Event()
         refused = asyncio.create_task(leases.take([busy, full], [1, 1]))
         await asyncio.sleep(0)  # it waits for the store

@@ -74,7 +74,7 @@ class Block(nn.Module):
             for part in (self.query, self.key, self.value)
         )
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        # Written out: with bfloat16 and a mask, PyTorch's own takes twice as long on a processor.
+        # Written out: in bfloat16 with a mask a step of `base` takes 0.5 s so, and 0.75 s with PyTorch's own (by hand).
         scores = query @ key.mT * query.shape[-1] ** -0.5 + mask
         mixed = scores.softmax(-1) @ value
         x = x + self.output(mixed.transpose(1, 2).reshape(batch, count, width))

@@ -18,7 +18,7 @@ DECAY = 0.05
 
 def orthogonal(matrices: Tensor, rounds: int = 5) -> Tensor:
     """
-    Push all singular values of each matrix to about 1, by Newton-Schulz iteration.
+    Push all singular values of each matrix to about 1, by Newton-Schulz iteration, in bfloat16: it is rough as it is.
 
     Args:
         matrices: `(count, rows, columns)`; the coefficients are the published quintic ones, fast rather than exact.

@@ -40,7 +40,7 @@ LOOK_EVERY = 250
 """Steps between two looks at validation drills, each followed by a checkpoint."""
 LOOKED_AT = 50
 """Validation drills of each kind."""
-_PART_TOKENS = 3072  # through the model at once; more need more memory and are no faster on a processor
+_PART_TOKENS = 3072  # through the model at once; more need more memory
 
 
 class Run:
