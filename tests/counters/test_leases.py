@@ -46,7 +46,7 @@ class Workers:
 
     async def take(self, worker: int, lease: Lease, amount: int = 1) -> bool:
         leases = self.leases[worker]
-        return leases.spend([lease], [amount]) or await leases.take([lease], [amount]) is None
+        return leases.spend([lease], [amount]) or not isinstance(await leases.take([lease], [amount]), Refusal)
 
     async def lend(self, lease: Lease) -> None:
         """Let the first worker take five times, after which it has some more to spend."""
@@ -113,11 +113,11 @@ def test_what_is_spent_late_counts_a_whole_minute_from_then_on() -> None:
         held = [Lease(Counter("c", Kind.RATE, 20)) for _ in range(2)]
         await workers.lend(held[0])
         workers.clock.now += SLOT_S - 0.01
+        last = workers.clock.now
         while held[0].free:
             assert await workers.take(0, held[0])
         while await workers.take(1, held[1]):
             pass
-        last = workers.clock.now
         workers.clock.now = last + WINDOW_S - 0.01
         assert not await workers.take(0, held[0])
 
@@ -137,7 +137,7 @@ def test_few_requests_of_a_busy_worker_ask() -> None:
     assert asyncio.run(_many(workers, lease, 20_000, 0.0005)) < 0.05 * 20_000
 
 
-def test_a_slot_that_is_free_again_is_used_again() -> None:
+def test_the_last_slot_is_for_whoever_asks_next_as_soon_as_it_is_free() -> None:
     async def run() -> None:
         workers = Workers(2)
         held = [Lease(Counter("c", Kind.LEVEL, 1)) for _ in range(2)]
@@ -145,8 +145,7 @@ def test_a_slot_that_is_free_again_is_used_again() -> None:
             worker = turn % 2
             assert await workers.take(worker, held[worker])
             assert not await workers.take(1 - worker, held[1 - worker])
-            workers.leases[worker].release(held[worker], 1, held[worker].slot)
-            await workers.sleep(SLOT_S)
+            workers.leases[worker].release([(held[worker], 1, held[worker].slot)])
 
     asyncio.run(run())
 
@@ -171,7 +170,7 @@ def test_nothing_is_kept_of_what_could_not_be_taken_whole() -> None:
         roomy = Lease(Counter("roomy", Kind.LEVEL, 100))
         await workers.lend(roomy)
         free = roomy.free
-        assert await leases.take([roomy, narrow], [1, 1]) is not None
+        assert isinstance(await leases.take([roomy, narrow], [1, 1]), Refusal)
         assert roomy.free == free
         assert [await workers.take(0, wide) for _ in range(4)] == [True, True, True, False]
         leases.close()
@@ -203,7 +202,7 @@ def test_what_is_given_back_counts_for_the_lease_it_came_from() -> None:
         await asyncio.sleep(0)  # it waits for the store
         store.gate, old = None, busy.slot
         workers.clock.now += SLOT_S
-        assert await leases.take([busy], [1]) is None
+        assert await leases.take([busy], [1]) == [busy.slot]
         assert busy.slot != old
         free = busy.free
         gate.set()
@@ -211,3 +210,37 @@ def test_what_is_given_back_counts_for_the_lease_it_came_from() -> None:
         assert busy.free == free
 
     asyncio.run(run())
+
+
+def test_what_was_taken_and_is_not_needed_is_spent_by_the_next_without_asking() -> None:
+    async def run() -> None:
+        workers = Workers(1)
+        leases, store = workers.leases[0], workers.stores[0]
+        lease = Lease(Counter("c", Kind.RATE, 1000))
+        (slot,) = await taken(leases, lease, 100)
+        leases.release([(lease, 60, slot)])
+        assert leases.spend([lease], [60])
+        assert store.asked == 1
+        leases.release([(lease, -40, slot)])  # it was more than thought
+        assert isinstance(await leases.take([lease], [861]), Refusal)
+        assert await leases.take([lease], [860])
+
+    asyncio.run(run())
+
+
+def test_what_others_keep_of_a_level_without_using_it_is_waited_for() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        held = [Lease(Counter("c", Kind.LEVEL, 10)) for _ in range(2)]
+        slots = await taken(workers.leases[0], held[0], 5)
+        workers.leases[0].release([(held[0], 5, slots[0])])  # to the lease, which runs a while
+        assert isinstance(await workers.stores[1].take([Ask(held[1].counter, 10, 10)]), Refusal)
+        assert await workers.take(1, held[1], 10)
+
+    asyncio.run(run())
+
+
+async def taken(leases: Leases, lease: Lease, amount: int) -> list[int]:
+    slots = await leases.take([lease], [amount])
+    assert not isinstance(slots, Refusal)
+    return slots

@@ -59,7 +59,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
         amount: between `need` and `want`.
         remaining: what is left for everybody after it.
         slot: number of the slot it was taken in, for giving it back.
-        tight: so little is left that what is not used should be given back at once.
+        tight: so little is left that what is given back is to be given back at once, and to the store.
     """
 
     amount: int

@@ -7,9 +7,13 @@ back, and the next one is asked to be as large as what the last one was needed f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from penstock.counters.counter import SLOT_S, Ask, Counter, Refusal, Return, Store
+from penstock.counters.counter import SLOT_S, Ask, Counter, Kind, Refusal, Return, Store
+
+SWEEP_S = 0.1
+"""How often `Leases.sweep` is called, at least."""
+_ASK_AGAIN_S = SLOT_S + 1.5 * SWEEP_S  # by then whatever others have been lent and do not use is back
 
 
 class Lease:
@@ -19,14 +23,16 @@ class Lease:
     Attributes:
         free: may be spent, before `until`.
         slot: of the grant.
-        spent: since the grant.
+        spent: since the grant, less what came back.
+        remaining: what was left for everybody after the grant.
     """
 
-    __slots__ = ("counter", "free", "slot", "spent", "until")
+    __slots__ = ("counter", "free", "remaining", "slot", "spent", "until")
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
         self.free = self.slot = self.spent = 0
+        self.remaining = counter.limit
         self.until = 0.0
 
 
@@ -56,38 +62,44 @@ class Leases:
             lease.spent += amount
         return True
 
-    async def take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> Refusal | None:
+    async def take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
         """
         Take all amounts, or none. The index of a refusal is that of the lease.
 
         Args:
             leases: of different counters.
+        Returns:
+            The slot that each amount was taken in, for giving it back.
         Raises:
             StoreUnavailable: nothing is taken here, whatever the store may have counted.
         """
         for again in (True, False):
-            refusal = await self._take(leases, amounts)
-            if refusal is None or not (refusal.lent and again):
-                return refusal
-            await self._sleep(SLOT_S)
+            answer = await self._take(leases, amounts)
+            if not (isinstance(answer, Refusal) and answer.lent and again):
+                return answer
+            await self._sleep(_ASK_AGAIN_S)
         raise AssertionError("the second answer is final")
 
-    def release(self, lease: Lease, amount: int, slot: int) -> None:
+    def release(self, taken: Iterable[tuple[Lease, int, int]]) -> None:
         """
         Give back what was taken and is not needed any more, or, where it is negative, count more on top.
 
         Args:
-            slot: of the lease when it was taken.
+            taken: lease, amount and slot of each. What is held now has no slot: any lease that runs may have it.
         """
-        if amount > 0 and lease.slot == slot and self._clock() < lease.until:
-            lease.free += amount
-            lease.spent -= amount
-            self._running[lease] = None
-        elif amount:
-            self._store.give([Return(lease.counter, amount, slot)])
+        now, returns = self._clock(), []
+        for lease, amount, slot in taken:
+            if amount > 0 and now < lease.until and (lease.slot == slot or lease.counter.kind is Kind.LEVEL):
+                lease.free += amount
+                lease.spent = max(0, lease.spent - amount)
+                self._running[lease] = None
+            elif amount:
+                returns.append(Return(lease.counter, amount, slot))
+        if returns:
+            self._store.give(returns)
 
     def sweep(self) -> None:
-        """Give back what is left of leases that have ended. Called several times a second."""
+        """Give back what is left of leases that have ended."""
         now = self._clock()
         ended = [lease for lease in self._running if lease.until <= now]
         self._give_back(ended)
@@ -96,10 +108,11 @@ class Leases:
         """Give back everything that is free."""
         self._give_back(list(self._running))
 
-    async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> Refusal | None:
+    async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
         now = self._clock()
         lacking: list[int] = []
         spent: list[tuple[Lease, int, int]] = []  # at once, so that nobody else takes it while the store is asked
+        slots = [lease.slot for lease in leases]
         for index, (lease, amount) in enumerate(zip(leases, amounts, strict=True)):
             if lease.free >= amount and now < lease.until:
                 lease.free -= amount
@@ -108,35 +121,32 @@ class Leases:
             else:
                 lacking.append(index)
         if not lacking:
-            return None
+            return slots
         asks = [self._ask(leases[index], amounts[index], now) for index in lacking]
         try:
             answer = await self._store.take(asks)
         except BaseException:
-            self._undo(spent)
+            self.release(spent)
             raise
         if isinstance(answer, Refusal):
-            self._undo(spent)
+            self.release(spent)
             return Refusal(lacking[answer.index], answer.remaining, answer.after_s, answer.lent)
-        until = now + SLOT_S
         for index, grant in zip(lacking, answer, strict=True):
             lease = leases[index]
             self._give_back([lease])  # another task may have been granted one meanwhile
-            lease.free, lease.slot, lease.until = grant.amount - amounts[index], grant.slot, until
-            lease.spent = amounts[index]
+            lease.free, lease.slot = grant.amount - amounts[index], grant.slot
+            lease.until = now if grant.tight else now + SLOT_S
+            lease.spent, lease.remaining = amounts[index], grant.remaining
+            slots[index] = grant.slot
             if lease.free:
                 self._running[lease] = None
-        return None
+        return slots
 
     def _ask(self, lease: Lease, amount: int, now: float) -> Ask:
         """Ask for what is needed, and for as much as was spent of the last lease: twice that if it ran out early."""
         early = now < lease.until
         recent = lease.spent * 2 if early else lease.spent if now < lease.until + SLOT_S else 0
         return Ask(lease.counter, amount, amount + recent)
-
-    def _undo(self, spent: Sequence[tuple[Lease, int, int]]) -> None:
-        for lease, amount, slot in spent:
-            self.release(lease, amount, slot)
 
     def _give_back(self, leases: Sequence[Lease]) -> None:
         returns = [Return(lease.counter, lease.free, lease.slot) for lease in leases if lease.free]

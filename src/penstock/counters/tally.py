@@ -174,5 +174,6 @@ class Tally:
         extra = max(0, min(ask.want - ask.need, lendable // (2 * len(kept.holders))))
         if extra:
             kept.add(holder, extra, slot)
+        if lendable > 0:  # what is given back to the lease meanwhile is not seen here
             kept.lent_until = now + SLOT_S
         return Grant(ask.need + extra, limit - kept.total, slot, lendable <= 0)

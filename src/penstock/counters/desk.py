@@ -1,0 +1,74 @@
+"""The node's end: counts for the workers of its host, each over a socket of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import msgspec
+
+from penstock.counters.counter import Refusal
+from penstock.counters.tally import Tally
+from penstock.counters.wire import Answer, Frames, Give, Take
+
+
+class Desk:
+    """
+    Serves one tally to any number of workers. Belongs to the node's event loop.
+
+    A worker's end is noticed by the end of its socket, and frees the levels it held.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._holders = 0
+        self._windows: set[_Window] = set()
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve the worker at the other end of this socket, from now until it has gone."""
+        self._holders += 1
+        holder = self._holders
+        window = _Window(self._tally, holder, self._windows)
+        self._windows.add(window)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: window, sock)
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        for window in tuple(self._windows):
+            window.abort()
+
+
+class _Window(Frames):
+    """What one worker speaks with."""
+
+    def __init__(self, tally: Tally, holder: int, windows: set[_Window]) -> None:
+        super().__init__()
+        self._tally = tally
+        self._holder = holder
+        self._windows = windows
+        self._decode = msgspec.msgpack.Decoder(Take | Give).decode
+
+    def received(self, frame: bytes) -> None:
+        message = self._decode(frame)
+        if isinstance(message, Give):
+            self._tally.give(self._holder, message.returns)
+        elif not self._answer(message, final=False):
+            # What another worker gave back before this one asked may still lie in its socket, behind this one's.
+            asyncio.get_running_loop().call_soon(self._look_again, message)
+
+    def _look_again(self, take: Take) -> None:
+        if self.transport is not None and not self.transport.is_closing():  # else it could not be given back
+            self._answer(take, final=True)
+
+    def _answer(self, take: Take, *, final: bool) -> bool:
+        found = self._tally.take(self._holder, take.asks)
+        if not isinstance(found, Refusal):
+            self.send(Answer(take.number, found))
+        elif final:
+            self.send(Answer(take.number, [], found))
+        return final or not isinstance(found, Refusal)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The worker has gone."""
+        self._windows.discard(self)
+        self._tally.gone(self._holder)

@@ -1,0 +1,87 @@
+"""What a worker and its node say to each other about counters: frames of msgpack, each behind its length."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from penstock.counters.counter import Ask, Grant, Refusal, Return
+
+_LENGTH = 4
+_MAX_FRAME = 1024 * 1024
+
+
+class Take(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker asks. `number` comes back with the answer."""
+
+    number: int
+    asks: list[Ask]
+
+
+class Give(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker gives back."""
+
+    returns: list[Return]
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to `Take`: a grant for each ask, or a refusal."""
+
+    number: int
+    grants: list[Grant]
+    refusal: Refusal | None = None
+
+
+class Frames(asyncio.Protocol):
+    """One end of the connection. What it is for is `received`; a peer that sends nonsense is cut off."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.WriteTransport | None = None
+        self._rest = b""
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take frames apart."""
+        data, start = self._rest + data, 0
+        while len(data) - start >= _LENGTH:
+            length = int.from_bytes(data[start : start + _LENGTH], "big")
+            end = start + _LENGTH + length
+            if length > _MAX_FRAME:
+                self.abort()
+                return
+            if end > len(data):
+                break
+            try:
+                self.received(data[start + _LENGTH : end])
+            except msgspec.DecodeError:
+                self.abort()
+                return
+            start = end
+        self._rest = data[start:]
+
+    def received(self, frame: bytes) -> None:
+        """
+        Take in a message.
+
+        Raises:
+            msgspec.DecodeError: it is none.
+        """
+        raise NotImplementedError
+
+    def send(self, message: Take | Give | Answer) -> None:
+        """Send a message; nothing happens when the other end has gone."""
+        if self.transport is not None and not self.transport.is_closing():
+            frame = self._encode(message)
+            self.transport.write(len(frame).to_bytes(_LENGTH, "big") + frame)
+
+    def abort(self) -> None:
+        """End the connection."""
+        self._rest = b""
+        if self.transport is not None:
+            self.transport.abort()

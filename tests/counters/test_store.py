@@ -1,0 +1,168 @@
+"""What every store of counters promises, whoever asks it from wherever."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from penstock.counters.counter import KEPT_S, Ask, Counter, Grant, Kind, Refusal, Return, Store
+from penstock.counters.desk import Desk
+from penstock.counters.local import Local
+from penstock.counters.remote import Remote
+from penstock.counters.tally import Tally
+from tests.counters.test_tally import Clock
+
+PATIENT_S = 30.0
+RATE, LEVEL = Counter("rate", Kind.RATE, 100), Counter("level", Kind.LEVEL, 100)
+
+
+class Shop:
+    """A store that two workers ask, and the ways in which the second one may go."""
+
+    def __init__(
+        self, clock: Clock, stores: list[Store], end: Callable[[], Awaitable[None]], close: Callable[[], None]
+    ) -> None:
+        self.clock = clock
+        self.one, self.two = stores
+        self.end = end
+        self.close = close
+
+
+def local(clock: Clock) -> Shop:
+    tally = Tally(clock)
+
+    async def end() -> None:
+        tally.gone(1)
+
+    return Shop(clock, [Local(tally, 0), Local(tally, 1)], end, close=lambda: None)
+
+
+async def remote(clock: Clock) -> Shop:
+    tally = Tally(clock)
+    desk, stores = Desk(tally), []
+    for _ in range(2):
+        ours, theirs = socket.socketpair()
+        await desk.serve(ours)
+        stores.append(await Remote.open(theirs, clock, PATIENT_S))
+
+    async def end() -> None:
+        stores[1].close()
+        while isinstance(tally.take(0, [Ask(LEVEL, 100, 100)]), Refusal):  # noqa: ASYNC110  # until it is noticed
+            await asyncio.sleep(0)
+        tally.give(0, [Return(LEVEL, 100, 0)])
+
+    def close() -> None:
+        desk.close()
+        for store in stores:
+            store.close()
+
+    return Shop(clock, [*stores], end, close)
+
+
+@pytest.fixture(params=["local", "remote"])
+def with_shop(request: pytest.FixtureRequest) -> Callable[[Callable[[Shop], Coroutine[Any, Any, None]]], None]:
+    """Run a test with a shop of either kind."""
+
+    def run(test: Callable[[Shop], Coroutine[Any, Any, None]]) -> None:
+        async def whole() -> None:
+            shop = local(Clock()) if request.param == "local" else await remote(Clock())
+            await test(shop)
+            shop.close()
+            await asyncio.sleep(0)
+
+        asyncio.run(whole())
+
+    return run
+
+
+WithShop = Callable[[Callable[[Shop], Coroutine[Any, Any, None]]], None]
+
+
+async def granted(store: Store, *asks: Ask) -> list[Grant]:
+    answer = await store.take(asks)
+    assert not isinstance(answer, Refusal)
+    return list(answer)
+
+
+async def refused(store: Store, *asks: Ask) -> Refusal:
+    answer = await store.take(asks)
+    assert isinstance(answer, Refusal)
+    return answer
+
+
+def test_both_workers_together_get_the_limit(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        for of in (RATE, LEVEL):
+            await granted(shop.one, Ask(of, 60, 60))
+            await granted(shop.two, Ask(of, 40, 40))
+            refusal = await refused(shop.one, Ask(of, 1, 1))
+            assert refusal.remaining == 0
+
+    with_shop(test)
+
+
+def test_all_or_nothing(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        await granted(shop.two, Ask(LEVEL, 90, 90))
+        refusal = await refused(shop.one, Ask(RATE, 5, 5), Ask(LEVEL, 11, 11))
+        assert (refusal.index, refusal.remaining) == (1, 10)
+        (grant,) = await granted(shop.one, Ask(RATE, 1, 1))
+        assert grant.remaining == 99
+
+    with_shop(test)
+
+
+def test_a_refusal_says_when_there_is_room(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        await granted(shop.one, Ask(RATE, 100, 100))
+        shop.clock.now += 20
+        refusal = await refused(shop.two, Ask(RATE, 1, 1))
+        assert refusal.after_s == pytest.approx(KEPT_S - 20)
+        assert not refusal.lent
+        shop.clock.now += refusal.after_s
+        await granted(shop.two, Ask(RATE, 100, 100))
+
+    with_shop(test)
+
+
+def test_what_is_given_back_is_there_for_whoever_asks_after_it(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        for _ in range(50):
+            (grant,) = await granted(shop.two, Ask(LEVEL, 100, 100))
+            shop.two.give([Return(LEVEL, 100, grant.slot)])
+            (grant,) = await granted(shop.one, Ask(LEVEL, 100, 100))
+            shop.one.give([Return(LEVEL, 100, grant.slot)])
+
+    with_shop(test)
+
+
+def test_more_is_lent_while_there_is_plenty_and_said_so(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        (grant,) = await granted(shop.one, Ask(RATE, 1, 20))
+        assert 1 < grant.amount <= 20
+        assert (await refused(shop.two, Ask(RATE, 100, 100))).lent
+
+    with_shop(test)
+
+
+def test_more_may_be_counted_than_was_asked_for(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        (grant,) = await granted(shop.one, Ask(RATE, 1, 1))
+        shop.one.give([Return(RATE, -500, grant.slot)])
+        assert (await refused(shop.one, Ask(RATE, 1, 1))).remaining == 0
+
+    with_shop(test)
+
+
+def test_the_end_of_a_worker_frees_what_it_held_and_forgets_nothing_it_spent(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        await granted(shop.two, Ask(RATE, 30, 30), Ask(LEVEL, 100, 100))
+        await shop.end()
+        (rate, _) = await granted(shop.one, Ask(RATE, 1, 1), Ask(LEVEL, 100, 100))
+        assert rate.remaining == 69
+
+    with_shop(test)
