@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+import uvloop
 
 from penstock.counters.counter import Ask, Counter, Grant, Kind, StoreUnavailable
 from penstock.counters.desk import Desk
@@ -31,10 +32,9 @@ def with_frozen(test: Test, timeout_s: float = 0.001) -> None:
             desk = Desk(Tally(clock))
             await test(store, ours, desk, clock)
             store.close()
-            desk.close()
-            await asyncio.sleep(0)
+            await desk.aclose()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 async def away(store: Remote) -> None:
@@ -127,7 +127,7 @@ def test_a_worker_that_talks_nonsense_is_cut_off(nonsense: bytes) -> None:
             theirs.send(nonsense)
             assert await heard(theirs) == b""
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_frames_may_come_in_pieces() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+import uvloop
 
 from penstock.counters.counter import KEPT_S, Ask, Counter, Grant, Kind, Refusal, Return, Store
 from penstock.counters.desk import Desk
@@ -24,7 +25,11 @@ class Shop:
     """A store that two workers ask, and the ways in which the second one may go."""
 
     def __init__(
-        self, clock: Clock, stores: list[Store], end: Callable[[], Awaitable[None]], close: Callable[[], None]
+        self,
+        clock: Clock,
+        stores: list[Store],
+        end: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
     ) -> None:
         self.clock = clock
         self.one, self.two = stores
@@ -38,7 +43,10 @@ def local(clock: Clock) -> Shop:
     async def end() -> None:
         tally.gone(1)
 
-    return Shop(clock, [Local(tally, 0), Local(tally, 1)], end, close=lambda: None)
+    async def close() -> None:
+        """There is nothing to close."""
+
+    return Shop(clock, [Local(tally, 0), Local(tally, 1)], end, close)
 
 
 async def remote(clock: Clock) -> Shop:
@@ -55,10 +63,10 @@ async def remote(clock: Clock) -> Shop:
             await asyncio.sleep(0)
         tally.give(0, [Return(LEVEL, 100, 0)])
 
-    def close() -> None:
-        desk.close()
+    async def close() -> None:
         for store in stores:
             store.close()
+        await desk.aclose()
 
     return Shop(clock, [*stores], end, close)
 
@@ -71,10 +79,9 @@ def with_shop(request: pytest.FixtureRequest) -> Callable[[Callable[[Shop], Coro
         async def whole() -> None:
             shop = local(Clock()) if request.param == "local" else await remote(Clock())
             await test(shop)
-            shop.close()
-            await asyncio.sleep(0)
+            await shop.close()
 
-        asyncio.run(whole())
+        uvloop.run(whole())
 
     return run
 

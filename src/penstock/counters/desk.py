@@ -28,14 +28,16 @@ class Desk:
         """Serve the worker at the other end of this socket, from now until it has gone."""
         self._holders += 1
         holder = self._holders
-        window = _Window(self._tally, holder, self._windows)
-        self._windows.add(window)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: window, sock)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: _Window(self._tally, holder, self._windows), sock)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Serve nobody any more."""
         for window in tuple(self._windows):
             window.abort()
+        while self._windows:  # noqa: ASYNC110  # their ends are called in the loop's next turn
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # uvloop closes the descriptors in the one after it
 
 
 class _Window(Frames):
@@ -47,6 +49,11 @@ class _Window(Frames):
         self._holder = holder
         self._windows = windows
         self._decode = msgspec.msgpack.Decoder(Take | Give).decode
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The worker is there."""
+        super().connection_made(transport)
+        self._windows.add(self)
 
     def received(self, frame: bytes) -> None:
         message = self._decode(frame)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from penstock.counters.desk import Desk
 from penstock.node.metrics import Totals
 from penstock.node.process import Child
 from penstock.telemetry.link import Alive, Failed, Leaving, Message, Metrics, Notice, Ready, receive
@@ -31,11 +33,13 @@ class Program(msgspec.Struct, frozen=True):
         name: `gateway 0`.
         command: makes the command line for the number of the link's descriptor.
         descriptors: inherited, next to the link.
+        counters: counts for it, over a socket whose descriptor ends the command line: `--counters 9`.
     """
 
     name: str
     command: Callable[[int], Sequence[str]]
     descriptors: tuple[int, ...]
+    counters: Desk | None = None
 
 
 class Silence:
@@ -84,6 +88,7 @@ class Life:
     ) -> None:
         self._child = child
         self._name = f"{program.name} {child.pid}"  # a successor may count beside it
+        self._counters = program.counters
         self._totals = totals
         self._noticed = noticed
         self._clock = clock
@@ -109,17 +114,19 @@ class Life:
         Raises:
             OSError: it cannot be started.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            number = theirs.fileno()
-            child = await Child.start(program.command(number), descriptors=(*program.descriptors, number))
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        with contextlib.ExitStack() as inherited, contextlib.ExitStack() as kept:
+            ours, theirs = _pair(kept, inherited)
+            command = list(program.command(theirs.fileno()))
+            descriptors = [*program.descriptors, theirs.fileno()]
+            counting = None
+            if program.counters is not None:
+                counting, counted = _pair(kept, inherited)
+                command += ["--counters", str(counted.fileno())]
+                descriptors.append(counted.fileno())
+            child = await Child.start(command, descriptors=descriptors)
+            kept.pop_all()
         life = cls(program, child, totals, noticed, clock)
-        life._ending = asyncio.create_task(life._live(ours), name=f"live {program.name}")  # our own
+        life._ending = asyncio.create_task(life._live(ours, counting), name=f"live {program.name}")  # our own
         return life
 
     @property
@@ -161,10 +168,12 @@ class Life:
             self._child.kill()  # nothing to do, unless we are given up on: it must not outlive that
             hurrying.cancel()
 
-    async def _live(self, link: socket.socket) -> str:
+    async def _live(self, link: socket.socket, counting: socket.socket | None) -> str:
         listening = asyncio.create_task(receive(link, self._handle), name=f"link {self._name}")
         watching = asyncio.create_task(self._watch(), name=f"watch {self._name}")
         try:
+            if self._counters is not None and counting is not None:
+                await self._counters.serve(counting)
             ended = await self._child.wait()
             await asyncio.wait({listening}, timeout=_LAST_MESSAGES_S)
         finally:
@@ -203,3 +212,9 @@ class Life:
                 self._totals.update(self._name, message)
             case Notice():
                 self._noticed(message)
+
+
+def _pair(kept: contextlib.ExitStack, inherited: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return our end and the child's of a new connection, to be closed by these."""
+    ours, theirs = socket.socketpair()
+    return kept.enter_context(ours), inherited.enter_context(theirs)

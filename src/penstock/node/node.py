@@ -13,6 +13,7 @@ import logging
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -21,6 +22,8 @@ from typing import Any
 
 from setproctitle import setproctitle
 
+from penstock.counters.desk import Desk
+from penstock.counters.tally import Tally
 from penstock.http.server import Server
 from penstock.node import directory, lock, ops
 from penstock.node.engines import ENGINES
@@ -73,6 +76,7 @@ class Node:
         self._totals = Totals()
         self._fleet = Fleet(settings.home, engines, Limits(drain=settings.drain_s)) if settings.roles.engines else None
         self._gateways: list[Supervisor] = []
+        self._counters = Desk(Tally(time.monotonic))
         self._control: Supervisor | None = None
         self._stopping = False
         self._patience_s = 0.0
@@ -118,6 +122,7 @@ class Node:
                 self._start_control(admin, admin_local)
                 stack.push_async_callback(self._stop_control, hurry)
             if listen and local is not None:
+                stack.push_async_callback(self._counters.aclose)
                 self._start_gateways(listen, local)
                 stack.push_async_callback(self._stop_gateways, hurry, (*listen, local))
             setproctitle("penstock node")
@@ -165,7 +170,8 @@ class Node:
         descriptors = (*numbers, local.fileno())
         for index in range(self._settings.workers):
             command = partial(self._commands.gateway, self._settings, index, numbers, local.fileno())
-            self._gateways.append(self._supervise(Program(f"gateway {index}", command, descriptors)))
+            program = Program(f"gateway {index}", command, descriptors, self._counters)
+            self._gateways.append(self._supervise(program))
 
     def _supervise(self, program: Program) -> Supervisor:
         return Supervisor(
