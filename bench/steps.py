@@ -24,6 +24,10 @@ from typing import Any, cast
 import uvloop
 
 from penstock.auth import keys
+from penstock.counters.local import Local
+from penstock.counters.tally import Tally
+from penstock.gateway.admission.admission import Admission
+from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.dialects import openai
 from penstock.gateway.dialects.operation import Operation
 from penstock.gateway.identity.caller import authenticate, compile_callers
@@ -42,7 +46,7 @@ from penstock.http.upstream import Connection as UpstreamConnection
 from penstock.journal.records import Outcome
 from penstock.journal.segment import Writer
 from penstock.pricing.price import Price
-from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model, Target
+from penstock.snapshot.config import Config, Deployment, GatewaySettings, Limit, Measure, Model, Outage, Target
 from penstock.snapshot.principals import KeyRecord
 from penstock.telemetry.log import JsonHandler
 from penstock.types.address import Address
@@ -68,12 +72,26 @@ BUDGET = {
     "HTTP, both legs": 17.0,
     "decode and patch": 2.0,
     "identity": 1.0,
+    "limits": 6.0,
     "route": 3.0,
     "metering and journal": 6.0,
     "metrics": 3.0,
     "explanation and log record": 3.0,
 }
-"""µs per request that each step may take (the design's budget, system calls included)."""
+"""µs per request that each step may take (the design's budget, system calls included; limits with three budgets)."""
+LIMITS = tuple(
+    Limit("default", per, measure, 10**9, Outage.LOCAL_SHARE)
+    for per, measure in (
+        (("key",), Measure.REQUESTS),
+        (("key",), Measure.TOKENS),
+        (("key",), Measure.CONCURRENCY),
+        (("tenant",), Measure.REQUESTS),
+        (("tenant",), Measure.TOKENS),
+        (("tenant",), Measure.CONCURRENCY),
+        (("model",), Measure.REQUESTS),
+        (("address",), Measure.CONCURRENCY),
+    )
+)
 
 
 def bodies() -> list[bytes]:
@@ -152,7 +170,10 @@ class Bench:
         self.books = Books(
             Writer(directory, "gateway-0"), self.metrics, time.monotonic, log.lines("penstock.exchange", "exchange")
         )
-        self.gateway = Gateway(self.books, Dispatcher(time.monotonic), PEPPER, time.monotonic)
+        self.admission = Admission(
+            Local(Tally(time.monotonic)), Decisions(self.metrics.registry), time.monotonic, asyncio.sleep
+        )
+        self.gateway = Gateway(self.books, self.admission, Dispatcher(time.monotonic), PEPPER, time.monotonic)
         self.view = self._view()
         self.gateway.follow(self.view)
         self.bodies = bodies()
@@ -163,7 +184,7 @@ class Bench:
     def _view(self) -> View:
         address = Address(host="127.0.0.1", port=9, path="/v1")
         deployment = Deployment("lab", "openai", "mock", False, Price(10**9, 2 * 10**9), 1024, address)
-        model = Model("chat", (Target("lab"),), (), 10.0, 120.0, 1)
+        model = Model("chat", (Target("lab"),), (), 10.0, 120.0, 1, LIMITS)
         config = Config(1, {"lab": deployment}, {"chat": model}, GatewaySettings())
         view = compile_view(config, self.callers, None, Endpoints({}, time.monotonic), {})
         instant(view.places["lab"].endpoints[0].pool)
@@ -233,6 +254,16 @@ class Bench:
         for _ in range(count):
             authenticate(headers, self.callers, self.gateway.digest)
 
+    async def limits(self, count: int) -> None:
+        """Eight limits: taken, told to the client, given back."""
+        caller, rules = next(iter(self.callers.values()))[1], self.view.routes["chat"].rules
+        assert rules is not None
+        calls, found = [openai.parse(Operation.CHAT, body) for body in self.bodies], Usage(20, 26)
+        for number in range(count):
+            hold = await self.admission.admit(rules, caller, calls[number % VARIANTS], "127.0.0.1")
+            hold.lines()
+            hold.release(found)
+
     async def route(self, count: int) -> None:
         dispatcher = self.gateway.dispatcher
         failed: dict[Any, Any] = {}
@@ -290,6 +321,7 @@ def measure(count: int, rounds: int, only: str | None = None) -> dict[str, list[
             "upstream leg": bench.upstream_leg,
             "decode and patch": bench.decode,
             "identity": bench.identity,
+            "limits": bench.limits,
             "route": bench.route,
             "metering and journal": bench.metering,
             "metrics": bench.counting,

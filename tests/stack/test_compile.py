@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from penstock.pricing.price import Price
-from penstock.snapshot.config import Config, GatewaySettings, Model, SecretRef, Target, Tls
+from penstock.snapshot.config import (
+    Config,
+    GatewaySettings,
+    Limit,
+    Measure,
+    Model,
+    Outage,
+    SecretRef,
+    Target,
+    Tls,
+)
 from penstock.snapshot.file import Reader, publish
 from penstock.snapshot.fleet import Desired, EngineSpec
 from penstock.stack.compile import config_of, desired_of
@@ -62,7 +72,11 @@ def test_the_config_is_what_gateways_need() -> None:
         )
     }
     assert config.gateway == GatewaySettings(
-        max_body=1024 * 1024, drain_s=1.5, commit_after_s=5.0, tls=Tls("/srv/stack/c.pem", "/srv/stack/k.pem")
+        max_body=1024 * 1024,
+        drain_s=1.5,
+        commit_after_s=5.0,
+        tls=Tls("/srv/stack/c.pem", "/srv/stack/k.pem"),
+        workers=4,
     )
 
 
@@ -120,3 +134,30 @@ def test_the_documents_survive_publication(tmp_path: Path) -> None:
 def test_compiling_twice_gives_the_same() -> None:
     assert config_of(read(STACK), 1, 0, 2) == config_of(read(STACK), 1, 0, 2)
     assert desired_of(read(STACK), 1) == desired_of(read(STACK), 1)
+
+
+POLICIES = """\
+version: 1
+deployments: {a: {engine: llama.cpp, weights: a}}
+models:
+  chat: {targets: a, policies: [fair, house]}
+  batch: {targets: a, policies: house}
+  free: a
+policies:
+  fair: {limits: [{per: [model, key], requests_per_minute: 600, tokens_per_minute: 200, concurrency: 64}]}
+  house: {limits: [{per: address, concurrency: 5, on_counters_outage: deny}]}
+"""
+
+
+def test_a_model_has_the_limits_of_its_policies() -> None:
+    models = config_of(read(POLICIES), 1, 0, workers=4).models
+    house = Limit("house", ("address",), Measure.CONCURRENCY, 5, Outage.DENY)
+    fair = [
+        Limit("fair", ("key", "model"), measure, most, Outage.LOCAL_SHARE)
+        for measure, most in ((Measure.REQUESTS, 600), (Measure.TOKENS, 200), (Measure.CONCURRENCY, 64))
+    ]
+    assert {name: model.limits for name, model in models.items()} == {
+        "chat": (*fair, house),
+        "batch": (house,),
+        "free": (),
+    }

@@ -21,17 +21,17 @@ class Lease:
     What is held of one counter.
 
     Attributes:
+        granted: all of the last grant.
         free: may be spent, before `until`.
         slot: of the grant.
-        spent: since the grant, less what came back.
         remaining: what was left for everybody after the grant.
     """
 
-    __slots__ = ("counter", "free", "remaining", "slot", "spent", "until")
+    __slots__ = ("counter", "free", "granted", "remaining", "slot", "until")
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
-        self.free = self.slot = self.spent = 0
+        self.free = self.granted = self.slot = 0
         self.remaining = counter.limit
         self.until = 0.0
 
@@ -59,7 +59,6 @@ class Leases:
                 return False
         for lease, amount in zip(leases, amounts, strict=True):
             lease.free -= amount
-            lease.spent += amount
         return True
 
     async def take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
@@ -91,7 +90,6 @@ class Leases:
         for lease, amount, slot in taken:
             if amount > 0 and now < lease.until and (lease.slot == slot or lease.counter.kind is Kind.LEVEL):
                 lease.free += amount
-                lease.spent = max(0, lease.spent - amount)
                 self._running[lease] = None
             elif amount:
                 returns.append(Return(lease.counter, amount, slot))
@@ -116,7 +114,6 @@ class Leases:
         for index, (lease, amount) in enumerate(zip(leases, amounts, strict=True)):
             if lease.free >= amount and now < lease.until:
                 lease.free -= amount
-                lease.spent += amount
                 spent.append((lease, amount, lease.slot))
             else:
                 lacking.append(index)
@@ -134,9 +131,9 @@ class Leases:
         for index, grant in zip(lacking, answer, strict=True):
             lease = leases[index]
             self._give_back([lease])  # another task may have been granted one meanwhile
-            lease.free, lease.slot = grant.amount - amounts[index], grant.slot
+            lease.granted, lease.free = grant.amount, grant.amount - amounts[index]
+            lease.slot, lease.remaining = grant.slot, grant.remaining
             lease.until = now if grant.tight else now + SLOT_S
-            lease.spent, lease.remaining = amounts[index], grant.remaining
             slots[index] = grant.slot
             if lease.free:
                 self._running[lease] = None
@@ -145,12 +142,14 @@ class Leases:
     def _ask(self, lease: Lease, amount: int, now: float) -> Ask:
         """Ask for what is needed, and for as much as was spent of the last lease: twice that if it ran out early."""
         early = now < lease.until
-        recent = lease.spent * 2 if early else lease.spent if now < lease.until + SLOT_S else 0
+        spent = max(0, lease.granted - lease.free)
+        recent = spent * 2 if early else spent if now < lease.until + SLOT_S else 0
         return Ask(lease.counter, amount, amount + recent)
 
     def _give_back(self, leases: Sequence[Lease]) -> None:
         returns = [Return(lease.counter, lease.free, lease.slot) for lease in leases if lease.free]
         for lease in leases:
+            lease.granted -= lease.free
             lease.free = 0
             self._running.pop(lease, None)
         if returns:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from penstock.auth import keys
+from penstock.gateway.admission.admission import Admission
 from penstock.gateway.dialects import errors, openai
 from penstock.gateway.exchange import Exchange, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
@@ -50,8 +51,11 @@ class Gateway:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, books: Books, dispatcher: Dispatcher, pepper: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, books: Books, admission: Admission, dispatcher: Dispatcher, pepper: bytes, clock: Callable[[], float]
+    ) -> None:
         self.books = books
+        self.admission = admission
         self.dispatcher = dispatcher
         self.digest = keys.Digester(pepper)
         self.clock = clock
@@ -68,6 +72,7 @@ class Gateway:
     def follow(self, view: View) -> None:
         """Use a new view from the next exchange on."""
         self.view = view
+        self.admission.workers = view.settings.workers
         self.dispatcher.follow(view)
 
     def refuse(self, error: ExchangeError) -> Refusal:
@@ -102,13 +107,19 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         with Account(gateway.books, request_id, caller, call, request.received, [caller.explained]) as account:
             account.trace_id, trace = trace_context(headers_in) if b"traceparent" in headers_in else ("", b"")
 
-            # routing
+            # admission, given back when the account is settled
             route = _route(view, caller, call.model)
-            model, plan = route.model, route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
+            model = route.model
             account.label = model.name
+            exchange = Exchange(id_line, view, call, model, account, responder, trace, request.received + model.total_s)
+            if route.rules is not None:
+                account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
+                account.explanation.append(hold.explained)
+                exchange.limit_lines = hold.lines()
+
+            # routing
+            plan = route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
             account.explanation.append(plan.explained)
-            deadline = request.received + model.total_s
-            exchange = Exchange(id_line, view, call, model, account, responder, trace, deadline)
 
             # upstream, and the answer on its way back
             try:

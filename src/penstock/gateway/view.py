@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.gateway.admission.rules import Rules
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
 from penstock.gateway.upstream import secrets
@@ -77,11 +78,13 @@ class Route(msgspec.Struct, frozen=True):
     Attributes:
         ends: of the shares of its targets, see `routing.choose`.
         plans: one for each target.
+        rules: its limits; None where it has none.
     """
 
     model: Model
     ends: tuple[float, ...]
     plans: tuple[Plan, ...]
+    rules: Rules | None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -132,7 +135,8 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
         names = choose.order(model, target)
         prices = tuple(places[name].price for name in names if name in places)
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
-    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans))
+    rules = Rules(model.name, model.limits) if model.limits else None
+    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules)
 
 
 def _described(replica: Replica) -> str:

@@ -20,6 +20,13 @@ import setproctitle
 import uvloop
 
 from penstock.auth import pepper
+from penstock.counters.counter import Store
+from penstock.counters.leases import SWEEP_S
+from penstock.counters.local import Local
+from penstock.counters.remote import Remote
+from penstock.counters.tally import Tally
+from penstock.gateway.admission.admission import Admission
+from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.identity.caller import Callers, compile_callers
 from penstock.gateway.metering.account import Books, TakesLines
 from penstock.gateway.metering.metrics import Metrics
@@ -45,7 +52,7 @@ from penstock.types.errors import PenstockError
 from penstock.types.home import Home
 
 _log = logging.getLogger("penstock.gateway")
-_TICK_S = 0.1
+_TICK_S = SWEEP_S
 _RESTING_S = 0.5  # idle connections of a worker that leaves: longer than a request is under way to it
 _METRICS_S = 1.0
 _METRICS_SHARE = 50.0  # of the time that collecting takes, at least: 2 % of a core at the most
@@ -59,6 +66,7 @@ class Arguments(msgspec.Struct, frozen=True):
 
     Attributes:
         others: the listeners of the other workers.
+        counters: where the limits are counted for all workers; without it this one counts for itself.
     """
 
     home: Home
@@ -67,6 +75,7 @@ class Arguments(msgspec.Struct, frozen=True):
     local: int
     link: int
     others: tuple[int, ...] = ()
+    counters: int = -1
 
 
 class Documents:
@@ -105,7 +114,7 @@ class Worker:
         PenstockError: it cannot start: the secret, the certificate, the journal.
     """
 
-    def __init__(self, arguments: Arguments, link: Link | None, line: TakesLines | None = None) -> None:
+    def __init__(self, arguments: Arguments, link: Link | None, store: Store, line: TakesLines | None = None) -> None:
         secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
@@ -116,7 +125,8 @@ class Worker:
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic, line)
-        self._gateway = Gateway(books, Dispatcher(time.monotonic), secret, time.monotonic)
+        self._admission = Admission(store, Decisions(self._metrics.registry), time.monotonic)
+        self._gateway = Gateway(books, self._admission, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._server: Server | None = None
@@ -148,6 +158,7 @@ class Worker:
                 _log.warning("exchanges cut by the drain limit", extra={"fields": {"count": cut}})
         finally:
             ticker.cancel()
+            self._admission.close()
             await self._endpoints.aclose()
             self._journal.close()
             self._send_metrics()
@@ -197,6 +208,7 @@ class Worker:
             await asyncio.sleep(_TICK_S)
             try:
                 self._endpoints.sweep()
+                self._admission.sweep()
                 self._follow()
                 if self._neighbours is not None:
                     self._neighbours.look()
@@ -251,8 +263,11 @@ class Worker:
 
 async def _run(arguments: Arguments, line: TakesLines | None) -> None:
     link = await Link.open(arguments.link, _node_gone) if arguments.link >= 0 else None
+    store: Store = Local(Tally(time.monotonic))
+    if arguments.counters >= 0:
+        store = await Remote.open(socket.socket(fileno=arguments.counters), time.monotonic)
     with link.reporting() if link is not None else contextlib.nullcontext():
-        await Worker(arguments, link, line).run()
+        await Worker(arguments, link, store, line).run()
 
 
 def _node_gone() -> None:
@@ -266,12 +281,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
-    for name in ("listen", "local", "link"):
+    for name in ("listen", "local", "link", "counters"):
         parser.add_argument(f"--{name}", type=int, default=-1)
     parser.add_argument("--others", default="", help="descriptors, between commas")
     given = parser.parse_args(argv)
     others = tuple(int(number) for number in given.others.split(",") if number)
-    arguments = Arguments(Home(given.home), given.index, given.listen, given.local, given.link, others)
+    arguments = Arguments(Home(given.home), given.index, given.listen, given.local, given.link, others, given.counters)
     setproctitle.setproctitle(f"penstock gateway {arguments.index}")
     handler = log.configure(f"gateway {arguments.index}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from penstock.pricing.price import Price
@@ -46,6 +48,38 @@ class Target(msgspec.Struct, frozen=True):
     weight: float = 1.0
 
 
+class Measure(StrEnum):
+    """What a limit counts."""
+
+    REQUESTS = "requests"  # in any minute
+    TOKENS = "tokens"  # in any minute
+    CONCURRENCY = "concurrency"  # exchanges in progress
+
+
+class Outage(StrEnum):
+    """What a limit does while nobody can be asked what is left of it."""
+
+    DENY = "deny"
+    LOCAL_SHARE = "local_share"  # each worker admits its even share
+    ALLOW = "allow"
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """
+    How much may be asked of the models with its policy, all of them together.
+
+    Attributes:
+        per: whom it counts for, each combination for itself: of key, tenant, model, address; in this order.
+        most: requests, tokens or exchanges.
+    """
+
+    policy: str
+    per: tuple[str, ...]
+    measure: Measure
+    most: int
+    on_outage: Outage
+
+
 class Model(msgspec.Struct, frozen=True):
     """
     A name that clients ask for.
@@ -55,6 +89,7 @@ class Model(msgspec.Struct, frozen=True):
         first_token_s: seconds from dispatch to the first content, waiting for capacity included.
         total_s: seconds from dispatch to the end.
         created: seconds since the epoch, for `/v1/models`.
+        limits: of all its policies.
     """
 
     name: str
@@ -63,6 +98,7 @@ class Model(msgspec.Struct, frozen=True):
     first_token_s: float
     total_s: float
     created: int
+    limits: tuple[Limit, ...] = ()
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -78,12 +114,14 @@ class GatewaySettings(msgspec.Struct, frozen=True):
         max_body: bytes.
         drain_s: seconds that streams may go on after SIGTERM.
         commit_after_s: seconds of upstream silence after which a stream's 200 goes out.
+        workers: that share the limits.
     """
 
     max_body: int = 32 * 1024 * 1024
     drain_s: float = 30.0
     commit_after_s: float = 15.0
     tls: Tls | None = None
+    workers: int = 1
 
 
 class Config(msgspec.Struct, frozen=True):

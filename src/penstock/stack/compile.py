@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 
 import msgspec
 
 from penstock.pricing.price import Price, nano_per_million
-from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model, Target, Tls
+from penstock.snapshot.config import (
+    Config,
+    Deployment,
+    GatewaySettings,
+    Limit,
+    Measure,
+    Model,
+    Outage,
+    Target,
+    Tls,
+)
 from penstock.snapshot.fleet import Desired, EngineSpec
 from penstock.stack import schema
+from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
+
+_SUBJECTS = ("key", "tenant", "model", "address")
 
 
 def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
@@ -20,13 +34,14 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
     Args:
         version: of the document; the caller lets it grow.
         created: seconds since the epoch that `/v1/models` tells for each model.
-        workers: gateway workers among which the slots of a deployment are shared out, rounded up.
+        workers: gateway workers among which the slots of a deployment are shared out, rounded up, and limits, should
+            nobody count for all.
     """
     return Config(
         version=version,
         deployments={name: _deployment(name, item, workers) for name, item in stack.deployments.items()},
-        models={name: _model(name, item, created) for name, item in stack.models.items()},
-        gateway=_settings(stack.gateway),
+        models={name: _model(name, item, created, stack.policies) for name, item in stack.models.items()},
+        gateway=_settings(stack.gateway, workers),
     )
 
 
@@ -71,7 +86,7 @@ def _price(price: schema.Price) -> Price:
     )
 
 
-def _model(name: str, model: schema.Model, created: int) -> Model:
+def _model(name: str, model: schema.Model, created: int, policies: Mapping[str, Policy]) -> Model:
     timeout = model.timeout
     return Model(
         name=name,
@@ -80,16 +95,30 @@ def _model(name: str, model: schema.Model, created: int) -> Model:
         first_token_s=min(timeout.first_token, timeout.total).seconds,
         total_s=timeout.total.seconds,
         created=created,
+        limits=tuple(limit for name in model.policies for limit in _limits(name, policies[name])),
     )
 
 
-def _settings(gateway: schema.Gateway) -> GatewaySettings:
+def _limits(name: str, policy: Policy) -> Iterator[Limit]:
+    for limit in policy.limits:
+        per = tuple(subject for subject in _SUBJECTS if subject in limit.per)
+        for measure, most in (
+            (Measure.REQUESTS, limit.requests_per_minute),
+            (Measure.TOKENS, limit.tokens_per_minute),
+            (Measure.CONCURRENCY, limit.concurrency),
+        ):
+            if most is not None:
+                yield Limit(name, per, measure, most, Outage(limit.on_counters_outage))
+
+
+def _settings(gateway: schema.Gateway, workers: int) -> GatewaySettings:
     tls = gateway.tls
     return GatewaySettings(
         max_body=int(gateway.max_body),
         drain_s=gateway.drain.seconds,
         commit_after_s=gateway.commit_after.seconds,
         tls=None if tls is None else Tls(certificate=tls.certificate, key=tls.key),
+        workers=max(1, workers),
     )
 
 

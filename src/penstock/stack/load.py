@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from penstock import bundled
 from penstock.stack import files, schema, source, url
 from penstock.stack.effective import effective
-from penstock.stack.keypath import written
+from penstock.stack.keypath import KeyPath, written
 from penstock.stack.problem import InvalidStack, Problem
 from penstock.stack.reader import Surroundings
 from penstock.stack.resolve import Resolved, resolve
@@ -95,8 +95,7 @@ def _checked(
     environ: Mapping[str, str],
     directory: Path,
 ) -> Stack:
-    deployments = resolved.data.get("deployments")
-    names = tuple(deployments) if isinstance(deployments, dict) else ()
+    names = {"deployment": _names(resolved, "deployments"), "policy": _names(resolved, "policies")}
     around = Surroundings(directory, environ.get("HOME"), names)
     problems = [*found, *resolved.problems]
     try:
@@ -114,9 +113,15 @@ def _checked(
         state=root.state,
         deployments=MappingProxyType(root.deployments),
         models=MappingProxyType(root.models),
+        policies=MappingProxyType(root.policies),
         effective=effective(root, resolved.origins),
         warnings=tuple(_doubts(root, resolved, environ)),
     )
+
+
+def _names(resolved: Resolved, section: str) -> tuple[str, ...]:
+    found = resolved.data.get(section)
+    return tuple(found) if isinstance(found, dict) else ()
 
 
 def _clashes(root: schema.Root, resolved: Resolved) -> Iterator[Problem]:
@@ -138,6 +143,11 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
     """Find what works as far as the file goes, but is hardly meant."""
     if not root.models:
         yield Problem((), None, "there are no models, so there is nothing that clients could ask for")
+    applied = {name for model in root.models.values() for name in model.policies}
+    for name in root.policies:
+        if name not in applied:
+            key: KeyPath = ("policies", name)
+            yield Problem(key, resolved.key_lines.get(key), "no model has this policy")
     used = {name for model in root.models.values() for name in (*model.weights, *model.fallback)}
     for name, deployment in root.deployments.items():
         key = ("deployments", name)

@@ -39,12 +39,12 @@ class Surroundings(msgspec.Struct, frozen=True):
     Attributes:
         directory: absolute; relative paths in the file start here.
         home: what `~/` stands for, or None.
-        deployments: every name under `deployments`, well-formed or not.
+        names: of what may be referred to, well-formed or not, by its kind: `deployment`, `policy`.
     """
 
     directory: Path
     home: str | None
-    deployments: tuple[str, ...]
+    names: Mapping[str, tuple[str, ...]]
 
 
 class Reader:

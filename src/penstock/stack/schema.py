@@ -8,18 +8,9 @@ keys are those the design has and this version has not; they get a sentence of t
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from penstock import bundled
 from penstock.snapshot.config import SecretRef
@@ -27,7 +18,9 @@ from penstock.stack import place, quantity, word
 from penstock.stack.keypath import KeyPath
 from penstock.stack.listen import Listen
 from penstock.stack.place import Weights
+from penstock.stack.policies import Policy, PolicyName, PolicyRef
 from penstock.stack.reader import Unfit, shown, unknown
+from penstock.stack.section import Section, at_most, default, distinct, one_as_list
 from penstock.stack.units import Duration, Size
 from penstock.types.address import Address
 
@@ -48,27 +41,7 @@ ModelName = Annotated[
         "of a model has 1 to 128 of: letters, digits, '.', '_', '-', ':', '/'; it starts with a letter or digit",
     ),
 ]
-DeploymentRef = Annotated[str, word.deployment()]
-
-
-def _default(value: object, description: str | None = None) -> Any:
-    """Declare a field whose default is written, and read, like a value of the file."""
-    return Field(default=value, validate_default=True, description=description)
-
-
-class Section(BaseModel):
-    """A mapping with known keys. A key without a value (`gateway:` and nothing below) counts as not written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    planned: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty_keys(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            raise Unfit(f"must be a mapping of keys, not {shown(data)}")
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+DeploymentRef = Annotated[str, word.reference("deployment")]
 
 
 class Tls(Section):
@@ -83,20 +56,20 @@ class Gateway(Section):
 
     planned = frozenset({"fsync"})
 
-    listen: Annotated[Listen, place.address()] = _default(
+    listen: Annotated[Listen, place.address()] = default(
         "127.0.0.1:8080", "Address of the data port: host:port. Port 0 lets the system choose."
     )
-    workers: Annotated[int, quantity.whole(1, 64)] = _default(1, "Worker processes that share the data port.")
-    ops: Annotated[Listen, place.address()] = _default(
+    workers: Annotated[int, quantity.whole(1, 64)] = default(1, "Worker processes that share the data port.")
+    ops: Annotated[Listen, place.address()] = default(
         "127.0.0.1:8082", "Address of the ops port of this host: /metrics and /readyz."
     )
-    max_body: Annotated[Size, quantity.size("1KiB", "1GiB")] = _default(
+    max_body: Annotated[Size, quantity.size("1KiB", "1GiB")] = default(
         "32MiB", "Largest request body, a size; larger ones get 413."
     )
-    drain: Annotated[Duration, quantity.duration("0s", "1h")] = _default(
+    drain: Annotated[Duration, quantity.duration("0s", "1h")] = default(
         "30s", "How long streams may go on when a worker is asked to stop, a duration."
     )
-    commit_after: Annotated[Duration, quantity.duration("100ms", "10m")] = _default(
+    commit_after: Annotated[Duration, quantity.duration("100ms", "10m")] = default(
         "15s", "Silence of an upstream after which a stream's status line is sent, a duration."
     )
     tls: Tls | None = Field(default=None, description="Serve the data port over TLS 1.2 and 1.3.")
@@ -105,7 +78,7 @@ class Gateway(Section):
 class Admin(Section):
     """The admin API."""
 
-    listen: Annotated[Listen, place.address()] = _default("127.0.0.1:8081", "Address of the admin port.")
+    listen: Annotated[Listen, place.address()] = default("127.0.0.1:8081", "Address of the admin port.")
 
 
 class State(Section):
@@ -113,10 +86,10 @@ class State(Section):
 
     planned = frozenset({"fsync"})
 
-    database: Annotated[str, word.only("sqlite", planned="another database")] = _default(
+    database: Annotated[str, word.only("sqlite", planned="another database")] = default(
         "sqlite", "The database of ledger and keys."
     )
-    counters: Annotated[str, word.only("local", planned="a shared counter store")] = _default(
+    counters: Annotated[str, word.only("local", planned="a shared counter store")] = default(
         "local", "Where limits are counted."
     )
 
@@ -126,8 +99,8 @@ class Price(Section):
 
     planned = frozenset({"cache_write", "reasoning", "audio", "batch"})
 
-    input: Annotated[Decimal, quantity.usd()] = _default(0, "USD per million prompt tokens.")
-    output: Annotated[Decimal, quantity.usd()] = _default(0, "USD per million generated tokens.")
+    input: Annotated[Decimal, quantity.usd()] = default(0, "USD per million prompt tokens.")
+    output: Annotated[Decimal, quantity.usd()] = default(0, "USD per million generated tokens.")
     cache_read: Annotated[Decimal | None, quantity.usd()] = Field(
         default=None, description="USD per million prompt tokens that came from the upstream's cache; else as `input`."
     )
@@ -151,17 +124,15 @@ class Engine(Section):
     weights: Annotated[Weights, place.weights()] = Field(
         description="bundled:NAME, or the path of a GGUF file, relative to this file."
     )
-    replicas: Annotated[int, quantity.whole(0, 64)] = _default(
-        1, "Copies to run; 0 keeps the deployment and runs none."
-    )
-    context: Annotated[int, quantity.whole(64, 16_777_216)] = _default(
+    replicas: Annotated[int, quantity.whole(0, 64)] = default(1, "Copies to run; 0 keeps the deployment and runs none.")
+    context: Annotated[int, quantity.whole(64, 16_777_216)] = default(
         2048, "Tokens per sequence, prompt and answer together."
     )
-    parallel: Annotated[int, quantity.whole(1, 1024)] = _default(8, "Sequences that a replica decodes together.")
+    parallel: Annotated[int, quantity.whole(1, 1024)] = default(8, "Sequences that a replica decodes together.")
     threads: Annotated[int | None, quantity.whole(1, 1024)] = Field(
         default=None, description="CPU threads per replica; the engine chooses when it is not given."
     )
-    queue: Annotated[int, quantity.whole(0, 65_536)] = _default(
+    queue: Annotated[int, quantity.whole(0, 65_536)] = default(
         64, "Exchanges that may wait per replica beyond `parallel`; more get 503."
     )
     price: Price = Field(
@@ -179,8 +150,8 @@ class Provider(Section):
             planned=["anthropic"],
             otherwise="; any OpenAI-compatible server is reached with provider: openai and its base_url",
         ),
-    ] = _default("openai", "The protocol that the other side speaks.")
-    base_url: Annotated[Address, place.base_url()] = _default(
+    ] = default("openai", "The protocol that the other side speaks.")
+    base_url: Annotated[Address, place.base_url()] = default(
         "https://api.openai.com/v1", "Where it is: https://, http:// or unix:/path.sock."
     )
     model: Annotated[str, word.text(256)] = Field(description="The model's name over there.")
@@ -190,10 +161,10 @@ class Provider(Section):
     ca: Annotated[str | None, place.path()] = Field(
         default=None, description="PEM file with the certificates to trust instead of the system's."
     )
-    max_in_flight: Annotated[int, quantity.whole(1, 65_536)] = _default(
+    max_in_flight: Annotated[int, quantity.whole(1, 65_536)] = default(
         1024, "Exchanges in flight at once, over all workers."
     )
-    price: Price = _default({}, "What the deployment charges.")
+    price: Price = default({}, "What the deployment charges.")
 
     @model_validator(mode="after")
     def _ca_needs_tls(self) -> Provider:
@@ -237,10 +208,10 @@ Deployment = Annotated[
 class Timeout(Section):
     """How long an exchange may take."""
 
-    first_token: Annotated[Duration, quantity.duration("1ms", "1d")] = _default(
+    first_token: Annotated[Duration, quantity.duration("1ms", "1d")] = default(
         "30s", "From dispatch to the first content, waiting for capacity included; never more than `total`."
     )
-    total: Annotated[Duration, quantity.duration("1ms", "7d")] = _default("600s", "From dispatch to the end.")
+    total: Annotated[Duration, quantity.duration("1ms", "7d")] = default("600s", "From dispatch to the end.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Timeout:
@@ -249,30 +220,8 @@ class Timeout(Section):
         return self
 
 
-def _at_most(limit: int) -> BeforeValidator:
-    """Bound a list or mapping before its items are looked at."""
-
-    def check(data: object) -> object:
-        if isinstance(data, list | dict) and len(data) > limit:
-            raise Unfit(f"has {len(data)} entries; at most {limit} are allowed")
-        return data
-
-    return BeforeValidator(check)
-
-
 def _list_or_weights(data: object) -> str:
     return "<weights>" if isinstance(data, dict) else "<list>"
-
-
-def _one_as_list(data: object) -> object:
-    return [data] if isinstance(data, str) else data
-
-
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-    if twice is not None:
-        raise Unfit(f"{twice!r} is there twice")
-    return names
 
 
 def _some(targets: tuple[str, ...] | dict[str, Decimal]) -> tuple[str, ...] | dict[str, Decimal]:
@@ -281,12 +230,12 @@ def _some(targets: tuple[str, ...] | dict[str, Decimal]) -> tuple[str, ...] | di
     return targets
 
 
-Names = Annotated[tuple[DeploymentRef, ...], AfterValidator(_distinct), _at_most(64)]
-Weighted = Annotated[dict[DeploymentRef, Annotated[Decimal, quantity.weight()]], _at_most(64)]
+Names = Annotated[tuple[DeploymentRef, ...], AfterValidator(distinct), at_most(64)]
+Weighted = Annotated[dict[DeploymentRef, Annotated[Decimal, quantity.weight()]], at_most(64)]
 Targets = Annotated[
     Annotated[Names, Tag("<list>")] | Annotated[Weighted, Tag("<weights>")],
     Discriminator(_list_or_weights),
-    BeforeValidator(_one_as_list, json_schema_input_type=str | list[str] | dict[str, float]),
+    BeforeValidator(one_as_list, json_schema_input_type=str | list[str] | dict[str, float]),
     AfterValidator(_some),
 ]
 
@@ -294,16 +243,22 @@ Targets = Annotated[
 class Model(Section):
     """A name that clients ask for. `chat: mini` is short for `chat: {targets: [mini]}`."""
 
-    planned = frozenset({"policies", "splits"})
+    planned = frozenset({"splits"})
 
-    route: Annotated[str, word.choice("weighted", planned=["tiered", "cascade"])] = _default(
+    route: Annotated[str, word.choice("weighted", planned=["tiered", "cascade"])] = default(
         "weighted", "How a deployment is chosen."
     )
     targets: Targets = Field(description="The deployments to choose from: a name, a list, or {name: weight}.")
-    fallback: Annotated[Names, BeforeValidator(_one_as_list, json_schema_input_type=str | list[str])] = Field(
+    fallback: Annotated[Names, BeforeValidator(one_as_list, json_schema_input_type=str | list[str])] = Field(
         default=(), description="Deployments to try in order when the chosen one fails before any content."
     )
-    timeout: Timeout = _default({}, "How long an exchange may take.")
+    timeout: Timeout = default({}, "How long an exchange may take.")
+    policies: Annotated[
+        tuple[PolicyRef, ...],
+        AfterValidator(distinct),
+        at_most(16),
+        BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
+    ] = Field(default=(), description="The policies that an exchange must pass, all of them.")
 
     @property
     def weights(self) -> dict[str, Decimal]:
@@ -321,17 +276,18 @@ _SHORTHAND = BeforeValidator(_short, json_schema_input_type=str | list[str] | Mo
 class Root(Section):
     """The stack: what Penstock is to run."""
 
-    planned = frozenset({"policies"})
-
     version: Annotated[int, quantity.version(VERSION)] = Field(description="Version of this file's format.")
-    gateway: Gateway = _default({})
-    admin: Admin = _default({})
-    state: State = _default({})
-    deployments: Annotated[dict[DeploymentName, Deployment], _at_most(1000)] = Field(
+    gateway: Gateway = default({})
+    admin: Admin = default({})
+    state: State = default({})
+    deployments: Annotated[dict[DeploymentName, Deployment], at_most(1000)] = Field(
         default={}, description="What answers: engines that Penstock runs, and hosted models."
     )
-    models: Annotated[dict[ModelName, Annotated[Model, _SHORTHAND]], _at_most(1000)] = Field(
+    models: Annotated[dict[ModelName, Annotated[Model, _SHORTHAND]], at_most(1000)] = Field(
         default={}, description="The names that clients ask for, and the deployments behind them."
+    )
+    policies: Annotated[dict[PolicyName, Policy], at_most(1000)] = Field(
+        default={}, description="What exchanges must pass; models name theirs."
     )
 
 
@@ -355,6 +311,8 @@ def section_at(steps: KeyPath) -> type[Section] | None:
             kind = kind.model_fields[str(step)].annotation
         elif get_origin(kind) is dict:
             kind = get_args(kind)[1]
+        elif get_origin(kind) is tuple:
+            kind = get_args(kind)[0]
         else:
             kind = next(variant for variant in get_args(kind) if Tag(str(step)) in get_args(variant))
         while get_origin(kind) is Annotated:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.stack.effective import Effective
+from penstock.stack.policies import Policy
 from penstock.stack.problem import Problem
 from penstock.stack.resolve import Origin
 from penstock.stack.schema import Admin, Engine, Gateway, Model, Provider, State
@@ -21,7 +22,7 @@ class Stack(msgspec.Struct, frozen=True):
         path: the file it was read from, absolute, or None for the built-in stack.
         file: the file's name as the user gave it, for messages.
         gateway, admin, state: settings of the processes.
-        deployments, models: by name, in the order of the file; read-only.
+        deployments, models, policies: by name, in the order of the file; read-only.
         effective: every value in force, in the order of the schema.
         warnings: what is doubtful but no reason to refuse the file.
     """
@@ -33,6 +34,7 @@ class Stack(msgspec.Struct, frozen=True):
     state: State
     deployments: Mapping[str, Engine | Provider]
     models: Mapping[str, Model]
+    policies: Mapping[str, Policy]
     effective: tuple[Effective, ...]
     warnings: tuple[Problem, ...]
 

@@ -36,15 +36,15 @@ def name(pattern: str, rule: str) -> Reader:
     return Reader(read, {"type": "string", "pattern": f"^{pattern}$"})
 
 
-def deployment() -> Reader:
-    """The name of a deployment of this stack."""
+def reference(kind: str) -> Reader:
+    """The name of a deployment or a policy of this stack."""
 
     def read(value: object, around: Surroundings) -> str:
         if not isinstance(value, str):
-            raise Unfit(f"must be the name of a deployment, not {shown(value)}")
-        if value not in around.deployments:
-            hint = nearest(value, around.deployments)
-            raise Unfit(f"there is no deployment {shown(value)}{hint}")
+            raise Unfit(f"must be the name of a {kind}, not {shown(value)}")
+        known = around.names[kind]
+        if value not in known:
+            raise Unfit(f"there is no {kind} {shown(value)}{nearest(value, known)}")
         return str(value)
 
     return Reader(read, {"type": "string"})

@@ -83,8 +83,31 @@ class RequestTimedOut(ExchangeError):
     """The client was too slow in sending its request: 408."""
 
 
+class LimitReached(ExchangeError):
+    """
+    A limit of the caller's own has no room: 429 with Retry-After.
+
+    Attributes:
+        limit: of a minute; None where it is one of what goes on at the same time.
+        remaining: what is left of it.
+    """
+
+    def __init__(self, message: str, *, limit: int | None, remaining: int, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
+        self.remaining = remaining
+
+
+class TokenLimitReached(LimitReached):
+    """It is a limit of tokens."""
+
+
 class NoCapacity(ExchangeError):
     """Nothing can take the request now (no replica ready, a full queue, draining): 503 with Retry-After."""
+
+
+class CountersUnavailable(ExchangeError):
+    """What is left of a limit cannot be told now, and the limit is to deny then: 503 with Retry-After."""
 
 
 class UpstreamError(ExchangeError):

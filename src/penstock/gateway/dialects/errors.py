@@ -9,6 +9,7 @@ from http import HTTPStatus
 import msgspec
 
 from penstock.http.server import Refusal
+from penstock.snapshot.config import Outage
 from penstock.types import errors
 
 _JSON = b"content-type: application/json\r\n"
@@ -36,7 +37,10 @@ MEANINGS: tuple[tuple[type[errors.PenstockError], Meaning], ...] = (
     (errors.BodyTooLarge, Meaning(413, "invalid_request_error", "request_too_large", "client")),
     (errors.HeadersTooLarge, Meaning(431, "invalid_request_error", "headers_too_large", "client")),
     (errors.InvalidRequest, Meaning(400, "invalid_request_error", None, "client")),
+    (errors.TokenLimitReached, Meaning(429, "tokens", "rate_limit_exceeded", "client")),
+    (errors.LimitReached, Meaning(429, "requests", "rate_limit_exceeded", "client")),
     (errors.NoCapacity, Meaning(503, "server_error", "overloaded", "penstock")),
+    (errors.CountersUnavailable, Meaning(503, "server_error", "counters_unavailable", "penstock")),
     (errors.JournalError, Meaning(503, "server_error", "journal_unavailable", "penstock")),
     (errors.UpstreamUnreachable, Meaning(503, "server_error", "upstream_unreachable", "upstream")),
     (errors.UpstreamTimeout, Meaning(504, "timeout_error", "upstream_timeout", "upstream")),
@@ -116,10 +120,31 @@ def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
         headers += b"allow: " + error.allow.encode() + b"\r\n"
     if found.status == HTTPStatus.UNAUTHORIZED:
         headers += b"www-authenticate: Bearer\r\n"
-    if found.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if found.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         after = error.retry_after if isinstance(error, errors.ExchangeError) else None
         headers += b"retry-after: %d\r\n" % min(3600, max(1, math.ceil(after or 1)))
+    if isinstance(error, errors.CountersUnavailable):
+        headers += counters_line(Outage.DENY)
+    if isinstance(error, errors.LimitReached) and error.limit is not None:
+        headers += ratelimit_head(found.type, error.limit) + b"%d" % error.remaining
+        headers += ratelimit_tail(found.type, error.retry_after or 0.0)
     return Refusal(found.status, headers, body(error))
+
+
+def ratelimit_head(kind: str, limit: int) -> bytes:
+    """Return the header lines that tell a caller of a limit per minute, up to how many of `kind` remain."""
+    name = kind.encode()
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: " % (name, limit, name)
+
+
+def ratelimit_tail(kind: str, reset_s: float) -> bytes:
+    """Return the rest of them, from behind that number on."""
+    return b"\r\nx-ratelimit-reset-%b: %gs\r\n" % (kind.encode(), math.ceil(reset_s * 10) / 10)
+
+
+def counters_line(action: Outage) -> bytes:
+    """Return the header line that tells what was done while the counters were away."""
+    return b"x-penstock-counters: " + action.value.encode() + b"\r\n"
 
 
 def event(error: BaseException) -> bytes:

@@ -8,6 +8,8 @@ import msgspec
 
 from penstock.gateway.dialects.document import Document
 
+_OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
+
 
 class Operation(StrEnum):
     """The kinds of call, with the names telemetry uses for them (`gen_ai.operation.name`)."""
@@ -17,6 +19,7 @@ class Operation(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
+_EMBEDDINGS = Operation.EMBEDDINGS
 _PROMPTS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}
 
 
@@ -45,3 +48,13 @@ class Call(msgspec.Struct, frozen=True):
     def prompt_bytes(self) -> int:
         """Size of the part of the body that is the prompt, as JSON."""
         return len(self.document.fields[_PROMPTS[self.operation]])
+
+    @property
+    def most_input(self) -> int:
+        """Tokens that the prompt can have: bytes bound them."""
+        return len(self.document.body)
+
+    @property
+    def most_output(self) -> int:
+        """Tokens that all answers are to have at the most."""
+        return 0 if self.operation is _EMBEDDINGS else (self.max_output or _OUTPUT_BOUND) * self.choices

@@ -12,6 +12,7 @@ from typing import Self
 
 import msgspec
 
+from penstock.gateway.admission.hold import Hold
 from penstock.gateway.dialects.errors import meaning
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
@@ -27,7 +28,6 @@ _CLIENT_LEFT = 499  # never sent; the usual mark for a client that went away fir
 _MAX_ERROR = 300
 _FREE, _NOTHING = Price(), Usage()
 _MAX_NANO = 2**63 - 1  # what a row can hold; nine billion dollars
-_OUTPUT_BOUND = 4096  # tokens per choice assumed for the reservation where the client sets no cap
 
 
 class ExchangeLine(msgspec.Struct, omit_defaults=True):
@@ -90,6 +90,7 @@ class Account(msgspec.Struct):
         explanation: one `(step, decision)` per decision, in order.
         at_ns: when the request came in, nanoseconds since the epoch; 0 until it is needed.
         opened, settled: whether that has been written to the journal.
+        hold: what it holds of limits, given back when it is settled.
     """
 
     books: Books
@@ -110,6 +111,7 @@ class Account(msgspec.Struct):
     at_ns: int = 0
     opened: bool = False
     settled: bool = False
+    hold: Hold | None = None
 
     def explain(self, step: str, decision: str) -> None:
         """Add one decision to the exchange's explanation."""
@@ -127,9 +129,7 @@ class Account(msgspec.Struct):
         if self.opened:
             return
         call, books, caller = self.call, self.books, self.caller
-        # Bytes bound the tokens of the prompt.
-        ceiling = Usage(len(call.document.body), (call.max_output or _OUTPUT_BOUND) * call.choices)
-        reserved = 0
+        ceiling, reserved = Usage(call.most_input, call.most_output), 0
         for price in prices:
             reserved = min(max(reserved, cost_nano(price, ceiling)), _MAX_NANO)
         self.at_ns = at_ns = time.time_ns() - int((books.clock() - self.received) * 1e9)
@@ -148,6 +148,8 @@ class Account(msgspec.Struct):
             return
         self.settled = True
         books, call, caller, usage, deployment = self.books, self.call, self.caller, self.usage, self.deployment
+        if self.hold is not None:
+            self.hold.release(usage)
         if self.opened:
             books.metrics.in_progress -= 1
         self.cost_nano = cost = cost_nano(self.price, usage)

@@ -1,0 +1,1 @@
+"""Whether an exchange may go on: limits, held while they must be and given back exactly once."""

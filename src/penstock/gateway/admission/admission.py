@@ -1,0 +1,118 @@
+"""Letting an exchange in under its model's limits, or refusing it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from penstock.counters.counter import Refusal, Store, StoreUnavailable
+from penstock.counters.leases import Lease, Leases
+from penstock.counters.local import Local
+from penstock.counters.tally import Tally
+from penstock.gateway.admission.decisions import Decisions
+from penstock.gateway.admission.hold import Hold
+from penstock.gateway.admission.rules import Rules, described
+from penstock.gateway.dialects.operation import Call
+from penstock.gateway.identity.caller import Caller
+from penstock.snapshot.config import Measure, Outage
+from penstock.types.errors import CountersUnavailable, LimitReached, TokenLimitReached
+
+_MOST_KNOWN = 20_000  # callers of models whose leases are kept; the rest are made anew
+
+
+class Admission:
+    """
+    The limits of one worker. Used by its tasks from one event loop.
+
+    Args:
+        clock: seconds, monotonic.
+        sleep: replaced by tests.
+
+    Attributes:
+        workers: that share the limits.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        decisions: Decisions,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._leases = Leases(store, clock, sleep)
+        self._alone = Leases(Local(Tally(clock)), clock, sleep)  # while the store is away
+        self._known: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
+        self._shares: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
+        self._decisions = decisions
+        self.workers = 1
+
+    async def admit(self, rules: Rules, caller: Caller, call: Call, address: str) -> Hold:
+        """
+        Take what the exchange needs of every limit.
+
+        Raises:
+            LimitReached: one has no room; nothing is taken.
+            CountersUnavailable: nobody can tell, and a limit is to refuse then.
+        """
+        leases = _known(self._known, rules, caller, address, 1)
+        amounts = rules.amounts(call)
+        if self._leases.spend(leases, amounts):
+            self._decisions.held += 1
+            return Hold(self._leases, rules, leases, amounts, [lease.slot for lease in leases])
+        try:
+            taken = await self._leases.take(leases, amounts)
+            self._decisions.asked += 1
+        except StoreUnavailable:
+            return await self._admit_alone(rules, caller, address, amounts)
+        if isinstance(taken, Refusal):
+            raise self._refused(rules, taken)
+        return Hold(self._leases, rules, leases, amounts, taken)
+
+    def sweep(self) -> None:
+        """Give back what has not been needed. Called every `SWEEP_S`."""
+        self._leases.sweep()
+        self._alone.sweep()
+
+    def close(self) -> None:
+        """Give back everything that is not in use."""
+        self._leases.close()
+
+    async def _admit_alone(self, rules: Rules, caller: Caller, address: str, amounts: Sequence[int]) -> Hold:
+        """Do what the limits say for when nobody can be asked: the strictest decides."""
+        outage = min((limit.on_outage for limit in rules.limits), key=list(Outage).index)
+        self._decisions.outage(outage)
+        if outage is Outage.DENY:
+            raise CountersUnavailable("The limits cannot be counted now.", retry_after=1)
+        every = _known(self._shares, rules, caller, address, self.workers)
+        shared = [index for index, limit in enumerate(rules.limits) if limit.on_outage is Outage.LOCAL_SHARE]
+        leases = tuple(every[index] for index in shared)
+        kept = Rules(rules.model, [rules.limits[index] for index in shared])
+        wanted = [min(amounts[index], every[index].counter.limit) for index in shared]
+        taken = await self._alone.take(leases, wanted)
+        if isinstance(taken, Refusal):
+            raise self._refused(kept, taken)
+        return Hold(self._alone, kept, leases, wanted, taken, outage)
+
+    def _refused(self, rules: Rules, refusal: Refusal) -> LimitReached:
+        limit = rules.limits[refusal.index]
+        self._decisions.refused(limit)
+        kind = TokenLimitReached if limit.measure is Measure.TOKENS else LimitReached
+        return kind(
+            f"The limit of {described(limit)} is reached.",
+            limit=None if limit.measure is Measure.CONCURRENCY else limit.most,
+            remaining=refusal.remaining,
+            retry_after=refusal.after_s,
+        )
+
+
+def _known(
+    kept: dict[tuple[Rules, str, str], tuple[Lease, ...]], rules: Rules, caller: Caller, address: str, parts: int
+) -> tuple[Lease, ...]:
+    """Return the leases of a caller; where there are too many, those of whoever was first seen longest ago go."""
+    name = (rules, caller.key, address if rules.by_address else "")
+    leases = kept.get(name)
+    if leases is None:
+        if len(kept) >= _MOST_KNOWN:
+            del kept[next(iter(kept))]
+        leases = kept[name] = rules.leases(caller, address, parts)
+    return leases

@@ -1,0 +1,101 @@
+"""The limits of a model, prepared so that an exchange only looks its counters up."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from penstock.counters.counter import Counter, Kind
+from penstock.counters.leases import Lease
+from penstock.gateway.dialects.errors import ratelimit_head
+from penstock.gateway.dialects.operation import Call
+from penstock.gateway.identity.caller import Caller
+from penstock.snapshot.config import Limit, Measure
+
+_KINDS = {Measure.REQUESTS: Kind.RATE, Measure.TOKENS: Kind.RATE, Measure.CONCURRENCY: Kind.LEVEL}
+_UNITS = {
+    Measure.REQUESTS: "requests per minute",
+    Measure.TOKENS: "tokens per minute",
+    Measure.CONCURRENCY: "requests at the same time",
+}
+_NETWORK = 64  # bits of an IPv6 address that tell one site from another; what is below, a client chooses itself
+
+
+class Rules:
+    """
+    The limits of one model. Made once per view, compared by identity.
+
+    Attributes:
+        requests, tokens: positions of the limits per minute, with the beginning of their header lines.
+        places: positions of the limits of what goes on at the same time.
+        by_address: some count by the client's address.
+        explained: for the explanation of an exchange that they let through.
+    """
+
+    __slots__ = ("_ones", "by_address", "explained", "limits", "model", "places", "requests", "tokens")
+
+    def __init__(self, model: str, limits: Sequence[Limit]) -> None:
+        self.model = model
+        self.limits = tuple(limits)
+        self.requests = _told(limits, Measure.REQUESTS)
+        self.tokens = _told(limits, Measure.TOKENS)
+        self.places = tuple(n for n, limit in enumerate(limits) if limit.measure is Measure.CONCURRENCY)
+        self.by_address = any("address" in limit.per for limit in limits)
+        self._ones = [1] * len(limits)
+        policies = dict.fromkeys(limit.policy for limit in limits)
+        noun = "limit" if len(limits) == 1 else "limits"
+        self.explained = ("admission", f"within {len(limits)} {noun} of {', '.join(policies)}")
+
+    def amounts(self, call: Call) -> list[int]:
+        """
+        Return what an exchange needs of each limit.
+
+        One that may need more tokens than there ever are takes them all: what it really used is counted afterwards.
+        """
+        amounts = self._ones
+        if self.tokens:
+            amounts, most = amounts.copy(), call.most_input + call.most_output
+            for position, _ in self.tokens:
+                amounts[position] = min(most, self.limits[position].most)
+        return amounts
+
+    def leases(self, caller: Caller, address: str, parts: int = 1) -> tuple[Lease, ...]:
+        """
+        Return a new lease, with nothing in it, for what each limit counts of this caller.
+
+        Args:
+            parts: among which each limit is divided, rounded down, but nobody gets nothing.
+        """
+        subjects = {
+            "key": caller.key,
+            "tenant": caller.tenant,
+            "model": self.model,
+            "address": _site(address) if self.by_address else "",
+        }
+        return tuple(
+            Lease(Counter(_name(limit, subjects), _KINDS[limit.measure], max(1, limit.most // parts)))
+            for limit in self.limits
+        )
+
+
+def described(limit: Limit) -> str:
+    """Say what a limit is: `600 requests per minute for this key (policy default)`."""
+    whom = " and ".join(f"this {subject}" for subject in limit.per)
+    return f"{limit.most} {_UNITS[limit.measure]} for {whom} (policy {limit.policy})"
+
+
+def _name(limit: Limit, subjects: dict[str, str]) -> str:
+    """Name a counter; none of the parts can hold the separators."""
+    whom = " ".join(subjects[subject] for subject in limit.per)
+    return f"{limit.policy} {limit.measure} {'+'.join(limit.per)} {whom}"
+
+
+def _site(address: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the network of an IPv6 address."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address.partition("%")[0], _NETWORK), strict=False))
+
+
+def _told(limits: Sequence[Limit], measure: Measure) -> tuple[tuple[int, bytes], ...]:
+    return tuple((n, ratelimit_head(measure, limit.most)) for n, limit in enumerate(limits) if limit.measure is measure)

@@ -1,0 +1,76 @@
+"""The `policies` of `penstock.yaml`: what an exchange must pass."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from penstock.stack import quantity, word
+from penstock.stack.reader import Unfit
+from penstock.stack.section import Section, at_most, default, distinct, one_as_list
+
+_MOST = 1_000_000_000_000
+
+PolicyName = Annotated[
+    str,
+    word.name(
+        r"[a-z0-9][a-z0-9._-]{0,62}",
+        "of a policy has 1 to 63 of: lower-case letters, digits, '.', '_', '-'; it starts with a letter or digit",
+    ),
+]
+PolicyRef = Annotated[str, word.reference("policy")]
+Subject = Annotated[str, word.choice("key", "tenant", "model", "address", planned=["user"])]
+
+
+class Limit(Section):
+    """How much each of those it counts for may ask of the models with this policy, all of them together."""
+
+    planned = frozenset({"priority"})
+
+    per: Annotated[
+        tuple[Subject, ...],
+        AfterValidator(distinct),
+        at_most(4),
+        BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
+    ] = Field(description="Whom it counts for: key, tenant, model or address; a list counts each combination.")
+    requests_per_minute: Annotated[int | None, quantity.whole(1, _MOST)] = Field(
+        default=None, description="Requests in any 60 seconds."
+    )
+    tokens_per_minute: Annotated[int | None, quantity.whole(1, _MOST)] = Field(
+        default=None, description="Tokens, of prompts and answers together, in any 60 seconds."
+    )
+    concurrency: Annotated[int | None, quantity.whole(1, _MOST)] = Field(
+        default=None, description="Exchanges in progress at once."
+    )
+    on_counters_outage: Annotated[str, word.choice("deny", "local_share", "allow")] = default(
+        "local_share",
+        "What to do while nobody can tell what is left: refuse, let each worker admit its even share, or admit all.",
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Limit:
+        if not self.per:
+            raise Unfit("per: needs at least one of: key, tenant, model, address")
+        if self.requests_per_minute is None and self.tokens_per_minute is None and self.concurrency is None:
+            raise Unfit("needs requests_per_minute, tokens_per_minute or concurrency")
+        return self
+
+
+class Policy(Section):
+    """What an exchange must pass."""
+
+    planned = frozenset({"budgets", "guards", "cache"})
+
+    limits: Annotated[tuple[Limit, ...], at_most(16)] = Field(
+        default=(), description="How much may be asked; all of them hold."
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Policy:
+        seen: set[frozenset[str]] = set()
+        for limit in self.limits:
+            if frozenset(limit.per) in seen:
+                raise Unfit(f"limits: there are two per {' and '.join(limit.per)}; one can hold all of them")
+            seen.add(frozenset(limit.per))
+        return self

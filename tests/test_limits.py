@@ -1,0 +1,175 @@
+"""Limits over all workers of a host, with workers killed and the node frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from penstock.lab.running import Running, start
+from tests.processes import PATIENCE_S, Lab, eventually
+
+pytestmark = pytest.mark.stack
+
+STACK = """\
+version: 1
+gateway: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, workers: 4}}
+admin: {{listen: 127.0.0.1:0}}
+deployments:
+  lab: {{base_url: {url}/v1, model: lab}}
+models:
+  places: {{targets: lab, policies: places}}
+  rate: {{targets: lab, policies: rate}}
+  share: {{targets: lab, policies: share}}
+policies:
+  places: {{limits: [{{per: key, concurrency: 24, on_counters_outage: deny}}]}}
+  rate: {{limits: [{{per: key, requests_per_minute: 40, on_counters_outage: deny}}]}}
+  share: {{limits: [{{per: key, concurrency: 8}}]}}
+"""
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[tuple[Running, Lab]]:
+    with Lab() as lab, start(tmp_path, STACK.format(url=lab.url)) as running:
+        yield running, lab
+
+
+def request(running: Running, model: str, prompt: str) -> bytes:
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]}).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n"
+    return head.format(running.key, len(body)).encode() + body
+
+
+def ask(running: Running, model: str, prompt: str = "hi") -> httpx.Response:
+    """Ask over a connection of its own, so that the kernel spreads the requests over the workers."""
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
+    headers = {"authorization": f"Bearer {running.key}"}
+    return httpx.post(
+        f"{running.url}/v1/chat/completions", json=body, headers=headers, timeout=60, trust_env=False, verify=False
+    )
+
+
+class Crowd:
+    """Clients that ask at once, each over a connection of its own, and stay until the block is left."""
+
+    def __init__(self, running: Running, model: str, count: int, prompt: str = "hi") -> None:
+        self._running = running
+        self._count = count
+        self._request = request(running, model, prompt)
+        self._clients: list[asyncio.Task[int]] = []
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._clients = [asyncio.create_task(self._ask()) for _ in range(self._count)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+
+    async def answered(self, waiting: int = 0) -> Counter[int]:
+        """Return the status codes, once so many clients and no more still wait for theirs."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (left := sum(not client.done() for client in self._clients)) > waiting:
+            assert time.monotonic() < deadline, f"{left} wait still"
+            await asyncio.sleep(0.01)
+        return Counter(client.result() for client in self._clients if client.done())
+
+    async def _ask(self) -> int:
+        """Ask until there is an answer that is no outage: on a busy machine the node may be late."""
+        port = httpx.URL(self._running.url).port
+        while True:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            self._writers.append(writer)
+            writer.write(self._request)
+            status = int((await reader.readline()).split()[1])
+            if status != 503:
+                return status
+
+
+def test_of_many_at_once_exactly_as_many_are_let_in_as_the_limit_says(up: tuple[Running, Lab]) -> None:
+    running, lab = up
+
+    async def main() -> None:
+        for _ in range(3):
+            async with Crowd(running, "places", 200, 'lab: {"stall": "before_head"}') as crowd:
+                assert await crowd.answered(waiting=24) == {429: 176}
+                assert lab.stats()["in_progress"] == 24
+            while lab.stats()["in_progress"]:  # noqa: ASYNC110  # the clients have left
+                await asyncio.sleep(0.01)
+        async with Crowd(running, "rate", 200) as crowd:
+            assert await crowd.answered() == {200: 40, 429: 160}
+
+    asyncio.run(main())
+
+
+def test_what_a_killed_worker_held_is_free_and_what_it_spent_is_not(up: tuple[Running, Lab]) -> None:
+    running, _ = up
+
+    async def main() -> None:
+        async with Crowd(running, "rate", 60) as crowd:
+            assert await crowd.answered() == {200: 40, 429: 20}
+        async with Crowd(running, "places", 100, 'lab: {"stall": "before_head"}') as crowd:
+            assert await crowd.answered(waiting=24) == {429: 76}
+            for number in range(4):
+                os.kill(running.pid_of(f"penstock gateway {number}"), signal.SIGKILL)
+        async with Crowd(running, "places", 100, 'lab: {"stall": "before_head"}') as crowd:
+            assert await crowd.answered(waiting=24) == {429: 76}
+        async with Crowd(running, "rate", 20) as crowd:
+            assert await crowd.answered() == {429: 20}
+
+    asyncio.run(main())
+
+
+def test_a_frozen_node_stalls_nobody(up: tuple[Running, Lab]) -> None:
+    running, _ = up
+    assert ask(running, "share").status_code == 200
+    os.kill(running.process.pid, signal.SIGSTOP)
+    try:
+        # Leases may last a while yet.
+        shared = eventually(
+            lambda: found if "x-penstock-counters" in (found := ask(running, "share")).headers else None
+        )
+        assert (shared.status_code, shared.headers["x-penstock-counters"]) == (200, "local_share")
+        assert {ask(running, "share").status_code for _ in range(20)} == {200}
+        denied = eventually(lambda: found if (found := ask(running, "places")).status_code == 503 else None)
+        assert denied.json()["error"]["code"] == "counters_unavailable"
+        assert denied.headers["x-penstock-counters"] == "deny"
+        assert denied.headers["retry-after"] == "1"
+    finally:
+        os.kill(running.process.pid, signal.SIGCONT)
+    eventually(lambda: "x-penstock-counters" not in ask(running, "share").headers, "the node being asked again")
+    eventually(lambda: ask(running, "places").status_code == 200)
+    metrics = eventually(lambda: text if 'outages_total{action="deny"}' in (text := _metrics(running)) else None)
+    assert 'penstock_counters_outages_total{action="local_share"}' in metrics
+    assert 'penstock_limits_decided_total{by="store"}' in metrics
+
+
+def _metrics(running: Running) -> str:
+    return httpx.get(f"{running.ops_url}/metrics", trust_env=False).text
+
+
+def test_a_changed_limit_counts_on(up: tuple[Running, Lab]) -> None:
+    running, _ = up
+
+    async def codes() -> Counter[int]:
+        async with Crowd(running, "rate", 60) as crowd:
+            return await crowd.answered()
+
+    assert asyncio.run(codes()) == {200: 40, 429: 20}
+    path = running.home.root / "penstock.yaml"
+    path.write_text(path.read_text().replace("requests_per_minute: 40", "requests_per_minute: 50"))
+    eventually(lambda: ask(running, "rate").status_code == 200, "the new limit")
+    assert asyncio.run(codes()) == {200: 9, 429: 51}
