@@ -22,7 +22,7 @@ SYSTEM := curl:curl
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: help setup setup-system setup-bench bench-steps up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
-	bench-exam soak fuzz train test-train wheel lock clean
+	bench-exam bench-usage soak fuzz train test-train wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ bench-memory: $(VENV)/.dev  ## memory of a worker with 1,000 keys over a million
 
 bench-exam: $(VENV)/.dev  ## the bundled models sit the exam, and what an answer costs; ARGS="--count 50" to try
 	$(BIN)/python -m bench.exam $(ARGS)
+
+bench-usage: $(VENV)/.dev  ## a look at what was used, over a ledger of a million rows; ARGS="--rows 10000" to try
+	$(BIN)/python -m bench.usage $(ARGS)
 
 train: $(TRAIN)/.ready  ## train a bundled model, or go on with it: MODEL=mini (default) or base; ARGS="--threads 4"
 	$(TRAIN)/venv/bin/python -m tools.reference_models.train $(MODEL) --out $(TRAIN)/$(MODEL) $(ARGS)

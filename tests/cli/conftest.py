@@ -46,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Fake:
-    """Answers from `routes`, keyed `GET /path`, else with `other`; keeps what it was asked."""
+    """Answers from `routes`, keyed `GET /path`, with its query or without, else with `other`; keeps what it is asked."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Answer | Callable[[Call], Answer]] = {}
@@ -57,7 +57,8 @@ class Fake:
     def answer(self, call: Call) -> Answer:
         """Choose the answer to a call."""
         self.calls.append(call)
-        found = self.routes.get(f"{call.method} {call.path}", self.other)
+        bare = self.routes.get(f"{call.method} {call.path.partition('?')[0]}", self.other)
+        found = self.routes.get(f"{call.method} {call.path}", bare)
         return found(call) if callable(found) else found
 
 

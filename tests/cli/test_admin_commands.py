@@ -20,8 +20,16 @@ FIGURES: dict[str, Any] = {
 }
 USAGE = {
     "totals": FIGURES,
+    "by_day": [
+        {"day": "2026-11-19", **FIGURES, "cost_nano": 4120},
+        {"day": "2026-11-20", **FIGURES},
+        {"day": "2026-11-21", **FIGURES, "cost_nano": 1},
+        {"day": "2026-11-22", **FIGURES, "cost_nano": 0},
+    ],
+    "by_tenant": [{"tenant": "default", **FIGURES}],
     "by_key": [{"key": "abc", "name": "first\x1b[31m", "tenant": "default", **FIGURES}],
     "by_model": [{"model": "[bold]chat[/bold]", **FIGURES}],
+    "by_deployment": [{"deployment": "mini", **FIGURES}],
 }
 REQUEST: dict[str, Any] = {
     "id": "r-1",
@@ -115,11 +123,26 @@ def test_an_unknown_key_cannot_be_revoked(admin: Fake, run: Run) -> None:
 def test_usage(admin: Fake, run: Run) -> None:
     admin.routes["GET /admin/v1/usage"] = Answer(USAGE)
     shown = run("usage").stdout
-    total, by_key, by_model = (part.splitlines() for part in shown.strip().split("\n\n"))
+    total, by_day, by_key, by_model = (part.splitlines() for part in shown.strip().split("\n\n"))
+    assert [line.split()[6:] for line in by_day[1:]] == [["█" * 15], ["█" * 30], ["▏"], []]
     assert total[1].split() == ["all", "12", "1", "345", "67", "0.000008240"]
     assert by_key[1].split() == ["abc", "first\\x1b[31m", "12", "1", "345", "67", "0.000008240"]
     assert by_model[1].split()[0] == "[bold]chat[/bold]"
     assert json.loads(run("usage", "--json").stdout) == USAGE
+    assert admin.calls[-1].path == "/admin/v1/usage?limit=30"
+    shown = run("usage", "--by", "tenant", "--by", "deployment", "--since", "2026-11-01", "--key", "a&b").stdout
+    assert [part.split()[0] for part in shown.strip().split("\n\n")] == ["TOTAL", "TENANT", "DEPLOYMENT"]
+    assert admin.calls[-1].path == "/admin/v1/usage?since=2026-11-01T00%3A00%3A00&key=a%26b&limit=30"
+    assert run("usage", "--since", "yesterday").exit_code == 2
+
+
+def test_usage_that_was_free_is_plotted_by_requests(admin: Fake, run: Run) -> None:
+    free = {**FIGURES, "cost_nano": 0}
+    days = [{"day": "2026-11-19", **free}, {"day": "2026-11-20", **free, "requests": 3}]
+    admin.routes["GET /admin/v1/usage"] = Answer({**USAGE, "by_day": days})
+    lines = run("usage", "--by", "day").stdout.strip().split("\n\n")[1].splitlines()
+    assert lines[0].endswith("REQUESTS BY DAY")
+    assert [line.split()[6] for line in lines[1:]] == ["█" * 30, "█" * 7 + "▌"]
 
 
 def test_explain(admin: Fake, run: Run) -> None:

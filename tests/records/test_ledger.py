@@ -5,8 +5,8 @@ import math
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Outcome
-from penstock.records import ledger
-from penstock.records.ledger import Selection, Tally
+from penstock.records import ledger, usage
+from penstock.records.usage import Selection
 from penstock.types.usage import Usage, UsageSource
 from tests.records.conftest import InTransaction
 from tests.records.exchanges import AT, settled
@@ -48,61 +48,6 @@ def test_pages_go_backwards_through_all_exchanges(in_transaction: InTransaction)
     assert in_transaction(case) == [f"req-{number:06d}" for number in range(7, -1, -1)]
 
 
-def test_sums_are_by_key_and_model_without_what_was_refused(in_transaction: InTransaction) -> None:
-    async def case(connection: AsyncConnection) -> object:
-        await ledger.add(
-            connection,
-            [
-                settled(1),
-                settled(2, outcome=Outcome.FAILED, status=502),
-                settled(3, outcome=Outcome.LOST, status=0, cost_nano=0),
-                settled(4, outcome=Outcome.REFUSED, status=404, model="nope"),
-                settled(5, model="large", cost_nano=7),
-                settled(6, key="key2", tenant="other", outcome=Outcome.CANCELLED),
-            ],
-        )
-        return await ledger.tallies(connection, Selection())
-
-    assert in_transaction(case) == [
-        Tally("key1", "acme", "chat", 3, 2, 30, 15, 6, 600),
-        Tally("key1", "acme", "large", 1, 0, 10, 5, 2, 7),
-        Tally("key2", "other", "chat", 1, 0, 10, 5, 2, 300),
-    ]
-
-
-def test_sums_can_be_narrowed(in_transaction: InTransaction) -> None:
-    selections = [
-        (Selection(since_ns=AT + 2), 3),
-        (Selection(until_ns=AT + 2), 1),
-        (Selection(since_ns=AT + 1, until_ns=AT + 3), 2),
-        (Selection(key="key2"), 1),
-        (Selection(model="large"), 1),
-        (Selection(tenant="acme"), 3),
-        (Selection(tenant="acme", model="large", key="key1"), 1),
-        (Selection(tenant="nobody"), 0),
-    ]
-
-    async def case(connection: AsyncConnection) -> object:
-        await ledger.add(
-            connection, [settled(1), settled(2, model="large"), settled(3), settled(4, key="key2", tenant="other")]
-        )
-        return [
-            sum(tally.requests for tally in await ledger.tallies(connection, selection)) for selection, _ in selections
-        ]
-
-    assert in_transaction(case) == [expected for _, expected in selections]
-
-
-def test_money_is_summed_exactly(in_transaction: InTransaction) -> None:
-    costs = [2**50 - 1] * 20 + [1, 1, 3]  # a double would be off here
-
-    async def case(connection: AsyncConnection) -> object:
-        await ledger.add(connection, [settled(number, cost_nano=cost) for number, cost in enumerate(costs)])
-        return [tally.cost_nano for tally in await ledger.tallies(connection, Selection())]
-
-    assert in_transaction(case) == [sum(costs)]
-
-
 def test_absurd_numbers_of_an_upstream_do_no_harm(in_transaction: InTransaction) -> None:
     async def case(connection: AsyncConnection) -> object:
         absurd = Usage(2**64 - 1, -5, 2**63, UsageSource.UPSTREAM)
@@ -115,7 +60,7 @@ def test_absurd_numbers_of_an_upstream_do_no_harm(in_transaction: InTransaction)
         )
         one = await ledger.get(connection, "req-000000")
         assert one is not None
-        (tally,) = await ledger.tallies(connection, Selection())
+        (tally,) = await usage.tallies(connection, Selection())
         return one.usage.output_tokens, one.duration_ms, one.first_content_ms, tally.input_tokens == 100 * 2**50
 
     assert in_transaction(case) == (0, 0.0, 0.0, True)

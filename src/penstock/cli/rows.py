@@ -43,18 +43,25 @@ class Figures(msgspec.Struct, frozen=True):
     errors: int
     input_tokens: int
     output_tokens: int
+    cost_nano: int
     cost_usd: str
+    day: str = ""
+    tenant: str = ""
     key: str = ""
     name: str = ""
     model: str = ""
+    deployment: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True):
     """What was asked and what it cost."""
 
     totals: Figures
+    by_day: list[Figures]
+    by_tenant: list[Figures]
     by_key: list[Figures]
     by_model: list[Figures]
+    by_deployment: list[Figures]
 
 
 class RequestRow(msgspec.Struct, frozen=True):

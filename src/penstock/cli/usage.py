@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import typer
 
@@ -13,22 +15,62 @@ from penstock.cli.client import Endpoint, call
 from penstock.cli.options import AdminUrlOption, HomeOption, JsonOption, admin
 from penstock.cli.rows import Explanation, Figures, RequestPage, Usage, read
 
+_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+_BAR = 30  # characters of the longest bar
+_FULL = "\N{FULL BLOCK}"  # the narrower ones follow it
 _FIGURES = ("REQUESTS", "ERRORS", "INPUT TOKENS", "OUTPUT TOKENS", "USD")
 
 
-def usage(home: HomeOption = None, url: AdminUrlOption = None, as_json: JsonOption = False) -> None:
-    """Show what was asked and what it cost: in all, by key, by model."""
+class By(StrEnum):
+    """What usage can be told apart by."""
+
+    DAY = "day"
+    TENANT = "tenant"
+    KEY = "key"
+    MODEL = "model"
+    DEPLOYMENT = "deployment"
+
+
+def usage(
+    by: Annotated[
+        list[By] | None,
+        typer.Option(help="What to list; may be given several times.", show_default="day, key and model"),
+    ] = None,
+    since: Annotated[datetime | None, typer.Option(formats=_MOMENTS, help="Arrived at or after, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=_MOMENTS, help="Arrived before, UTC.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    key: Annotated[str | None, typer.Option(help="Only of this key, by its id.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Only what this deployment answered.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Rows in each listing; the latest or dearest.")] = 30,
+    home: HomeOption = None,
+    url: AdminUrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was asked and what it cost: in all, by day as a plot, by tenant, key, model, deployment."""
     endpoint = admin(home, url)
-    answer = call(endpoint, "GET", "/admin/v1/usage")
+    given = {"since": since and since.isoformat(), "until": until and until.isoformat(), "tenant": tenant}
+    given |= {"key": key, "model": model, "deployment": deployment, "limit": str(limit)}
+    query = urlencode({name: value for name, value in given.items() if value is not None})
+    answer = call(endpoint, "GET", f"/admin/v1/usage?{query}")
     if as_json:
         output.emit_json(answer)
         return
     found = read(endpoint, answer, Usage)
     _table(["TOTAL"], [(("all",), found.totals)])
-    print()
-    _table(["KEY", "NAME"], [((row.key, row.name), row) for row in found.by_key])
-    print()
-    _table(["MODEL"], [((row.model,), row) for row in found.by_model])
+    for each in by or (By.DAY, By.KEY, By.MODEL):
+        print()
+        match each:
+            case By.DAY:
+                _plot(found.by_day)
+            case By.TENANT:
+                _table(["TENANT"], [((row.tenant,), row) for row in found.by_tenant])
+            case By.KEY:
+                _table(["KEY", "NAME"], [((row.key, row.name), row) for row in found.by_key])
+            case By.MODEL:
+                _table(["MODEL"], [((row.model,), row) for row in found.by_model])
+            case By.DEPLOYMENT:
+                _table(["DEPLOYMENT"], [((row.deployment,), row) for row in found.by_deployment])
 
 
 def explain(
@@ -54,6 +96,29 @@ def explain(
 def _table(names: list[str], rows: Iterable[tuple[tuple[str, ...], Figures]]) -> None:
     cells = [(*name, row.requests, row.errors, row.input_tokens, row.output_tokens, row.cost_usd) for name, row in rows]
     output.emit_table([*names, *_FIGURES], cells, right=_FIGURES)
+
+
+def _plot(days: Sequence[Figures]) -> None:
+    """Print the days with a bar each: of what they cost, or of their requests where all was free."""
+    free = not any(day.cost_nano for day in days)
+    sizes = [day.requests if free else day.cost_nano for day in days]
+    most = max(sizes, default=0)
+    name = "REQUESTS" if free else "USD"
+    output.emit_table(
+        ["DAY", *_FIGURES, f"{name} BY DAY"],
+        [
+            (row.day, row.requests, row.errors, row.input_tokens, row.output_tokens, row.cost_usd, _bar(size, most))
+            for row, size in zip(days, sizes, strict=True)
+        ],
+        right=_FIGURES,
+    )
+
+
+def _bar(size: int, most: int) -> str:
+    """Return a bar in eighths of a character; what is there at all is seen."""
+    eighths = max(1, _BAR * 8 * size // most) if size else 0
+    whole, part = divmod(eighths, 8)
+    return _FULL * whole + (chr(ord(_FULL) + 8 - part) if part else "")
 
 
 def _latest(page: RequestPage) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -100,6 +100,14 @@ def busy(error: OperationalError) -> bool:
 def insert_new(table: Table) -> sqlite.Insert:
     """Return an INSERT that leaves a row alone which is there already (by primary key)."""
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def insert_adding(table: Table, group: Sequence[str], sums: Sequence[str]) -> sqlite.Insert:
+    """Return an INSERT that, where there is a row of this group (the primary key), adds to its sums."""
+    statement = sqlite.insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(group), set_={name: table.c[name] + statement.excluded[name] for name in sums}
+    )
 
 
 def _engine(path: Path) -> AsyncEngine:

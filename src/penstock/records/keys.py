@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -79,9 +80,10 @@ async def page(connection: AsyncConnection, limit: int, after: str | None, *, re
     return [_key(row) for row in await connection.execute(query)]
 
 
-async def names(connection: AsyncConnection) -> dict[str, str]:
-    """Return the name of every key by its id, revoked ones too."""
-    return {row.id: row.name for row in await connection.execute(select(keys.c.id, keys.c.name))}
+async def names(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of keys by their ids, revoked ones too; of some thousands at the most."""
+    query = select(keys.c.id, keys.c.name).where(keys.c.id.in_(ids))
+    return {row.id: row.name for row in await connection.execute(query)}
 
 
 def _key(row: Row[Any]) -> Key:

@@ -6,59 +6,26 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select
+from sqlalchemy import Row, and_, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Outcome, Settled
-from penstock.records.database import insert_new
+from penstock.records import usage
 from penstock.records.schema import bounded, ledger
 from penstock.types.usage import Usage, UsageSource
 
-_ERRORS = (Outcome.FAILED, Outcome.LOST)
-
-
-class Selection(msgspec.Struct, frozen=True):
-    """
-    Which exchanges to sum; None selects all.
-
-    Attributes:
-        since_ns: arrived at or after, nanoseconds since the epoch.
-        until_ns: arrived before.
-    """
-
-    since_ns: int | None = None
-    until_ns: int | None = None
-    key: str | None = None
-    model: str | None = None
-    tenant: str | None = None
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """
-    Sums over the exchanges of one key and model that were not refused.
-
-    Attributes:
-        errors: exchanges that failed or were lost.
-    """
-
-    key: str
-    tenant: str
-    model: str
-    requests: int
-    errors: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cost_nano: int
-
 
 async def add(connection: AsyncConnection, exchanges: Sequence[Settled]) -> int:
-    """Add exchanges; one whose id is there already is left as it was. Return how many were new."""
+    """Add exchanges, and their sums; one whose id is there already is left as it was. Return how many were new."""
     if not exchanges:
         return 0
-    result = await connection.execute(insert_new(ledger), [_row(exchange) for exchange in exchanges])
-    return result.rowcount
+    ids = [exchange.id for exchange in exchanges]
+    known = set(await connection.scalars(select(ledger.c.request_id).where(ledger.c.request_id.in_(ids))))
+    new = {exchange.id: exchange for exchange in reversed(exchanges) if exchange.id not in known}  # the first counts
+    if new:
+        await connection.execute(insert(ledger), [_row(exchange) for exchange in new.values()])
+        await usage.add(connection, new.values())
+    return len(new)
 
 
 async def get(connection: AsyncConnection, request_id: str) -> Settled | None:
@@ -76,58 +43,8 @@ async def page(connection: AsyncConnection, limit: int, before: str | None) -> l
     return [_settled(row) for row in await connection.execute(query)]
 
 
-async def tallies(connection: AsyncConnection, selection: Selection) -> list[Tally]:
-    """Sum the selected exchanges by key, tenant and model."""
-    group = (ledger.c.key, ledger.c.tenant, ledger.c.model)
-    query = (
-        select(
-            *group,
-            func.count().label("requests"),
-            func.sum(case((ledger.c.outcome.in_(_ERRORS), 1), else_=0)).label("errors"),
-            func.sum(ledger.c.input_tokens).label("input_tokens"),
-            func.sum(ledger.c.output_tokens).label("output_tokens"),
-            func.sum(ledger.c.cache_read_tokens).label("cache_read_tokens"),
-            func.sum(ledger.c.cost_nano).label("cost_nano"),
-        )
-        .where(ledger.c.outcome != Outcome.REFUSED, *_conditions(selection))
-        .group_by(*group)
-        .order_by(*group)
-    )
-    return [_tally(row) for row in await connection.execute(query)]
-
-
-def _conditions(selection: Selection) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if selection.since_ns is not None:
-        conditions.append(ledger.c.at_ns >= selection.since_ns)
-    if selection.until_ns is not None:
-        conditions.append(ledger.c.at_ns < selection.until_ns)
-    for column, value in (
-        (ledger.c.key, selection.key),
-        (ledger.c.model, selection.model),
-        (ledger.c.tenant, selection.tenant),
-    ):
-        if value is not None:
-            conditions.append(column == value)
-    return conditions
-
-
-def _tally(row: Row[Any]) -> Tally:
-    return Tally(
-        key=row.key,
-        tenant=row.tenant,
-        model=row.model,
-        requests=row.requests,
-        errors=int(row.errors),  # sums are decimals in some databases
-        input_tokens=int(row.input_tokens),
-        output_tokens=int(row.output_tokens),
-        cache_read_tokens=int(row.cache_read_tokens),
-        cost_nano=int(row.cost_nano),
-    )
-
-
 def _row(exchange: Settled) -> dict[str, Any]:
-    usage = exchange.usage
+    used = exchange.usage
     return {
         "request_id": exchange.id,
         "at_ns": exchange.at_ns,
@@ -139,10 +56,10 @@ def _row(exchange: Settled) -> dict[str, Any]:
         "deployment": exchange.deployment,
         "status": exchange.status,
         "outcome": exchange.outcome.value,
-        "input_tokens": bounded(usage.input_tokens),
-        "output_tokens": bounded(usage.output_tokens),
-        "cache_read_tokens": bounded(usage.cache_read_tokens),
-        "usage_source": usage.source.value,
+        "input_tokens": bounded(used.input_tokens),
+        "output_tokens": bounded(used.output_tokens),
+        "cache_read_tokens": bounded(used.cache_read_tokens),
+        "usage_source": used.source.value,
         "cost_nano": bounded(exchange.cost_nano),
         "duration_ms": _finite(exchange.duration_ms),
         "first_content_ms": None if exchange.first_content_ms is None else _finite(exchange.first_content_ms),

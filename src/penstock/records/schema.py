@@ -65,6 +65,23 @@ ledger = Table(
     Index(None, "at_ns", "request_id"),
 )
 
+usage_days = Table(  # sums of the ledger, without what was refused; kept in the same transaction
+    "usage_days",
+    metadata,
+    Column("apart", Text, primary_key=True),  # what is kept apart besides days, see `penstock.records.usage`
+    Column("day", Integer, primary_key=True, autoincrement=False),  # of the exchange's arrival, UTC, since the epoch
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("deployment", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+)
+
 journal_offsets = Table(
     "journal_offsets",
     metadata,

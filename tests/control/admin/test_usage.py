@@ -31,7 +31,8 @@ def figures(requests: int, errors: int, cost_nano: int, cost_usd: str) -> dict[s
 
 def test_nothing_was_used_at_first(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        assert await api.get(USAGE) == {"totals": NOTHING, "by_key": [], "by_model": []}
+        listings = ("by_day", "by_tenant", "by_key", "by_model", "by_deployment")
+        assert await api.get(USAGE) == {"totals": NOTHING, **{name: [] for name in listings}}
 
     with_api(tmp_path, case)
 
@@ -50,20 +51,20 @@ def test_everything_answered_so_far_is_counted_at_once(tmp_path: Path) -> None:
         )
         assert await api.get(USAGE) == {
             "totals": figures(5, 1, 1_000_001_201, "1.000001201"),
+            "by_day": [{"day": "2023-11-14", **figures(5, 1, 1_000_001_201, "1.000001201")}],
+            "by_tenant": [
+                {"tenant": "acme", **figures(4, 1, 1_000_000_901, "1.000000901")},
+                {"tenant": "other", **figures(1, 0, 300, "0.000000300")},
+            ],
             "by_key": [
-                {"key": found, "name": name, "tenant": tenant, **sums}
-                for found, name, tenant, sums in sorted(
-                    [
-                        ("key1", "", "acme", figures(4, 1, 1_000_000_901, "1.000000901")),
-                        (key.id, "ci", "other", figures(1, 0, 300, "0.000000300")),
-                    ],
-                    key=lambda row: str(row[0]),
-                )
+                {"key": "key1", "name": "", "tenant": "acme", **figures(4, 1, 1_000_000_901, "1.000000901")},
+                {"key": key.id, "name": "ci", "tenant": "other", **figures(1, 0, 300, "0.000000300")},
             ],
             "by_model": [
-                {"model": "chat", **figures(4, 0, 1200, "0.000001200")},
                 {"model": "large", **figures(1, 1, 1_000_000_001, "1.000000001")},
+                {"model": "chat", **figures(4, 0, 1200, "0.000001200")},
             ],
+            "by_deployment": [{"deployment": "mini", **figures(5, 1, 1_000_001_201, "1.000001201")}],
         }
 
     with_api(tmp_path, case)
@@ -88,17 +89,22 @@ def test_usage_can_be_narrowed(tmp_path: Path) -> None:
             "model=large": 1,
             "tenant=acme": 2,
             "tenant=nobody": 0,
+            "deployment=mini": 3,
+            "limit=1": 3,
             "key=%27%20OR%201%3D1%20--": 0,
         }
         for query, requests in expected.items():
             assert (await api.get(f"{USAGE}?{query}"))["totals"]["requests"] == requests, query
+        first = await api.get(f"{USAGE}?limit=1")
+        assert [row["model"] for row in first["by_model"]] == ["chat"], "the dearest"
+        assert [len(rows) for name, rows in first.items() if name != "totals"] == [1] * 5
 
     with_api(tmp_path, case)
 
 
 def test_a_bad_query_is_refused(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        for query in ("since=yesterday", "until=", f"key={'x' * 257}", "since=99999999999999999999"):
+        for query in ("since=yesterday", "until=", f"key={'x' * 257}", "since=99999999999999999999", "limit=0"):
             response = await api.local.get(f"{USAGE}?{query}")
             assert response.status_code == 400
             assert error_of(response)["param"] == query.partition("=")[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
-from typing import Annotated
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
@@ -13,11 +13,15 @@ from penstock.control.admin.access import Role, allow
 from penstock.control.admin.moments import to_ns
 from penstock.control.fold import Fold
 from penstock.pricing.price import usd
-from penstock.records import keys, ledger
+from penstock.records import keys
+from penstock.records import usage as records
 from penstock.records.database import Database
-from penstock.records.ledger import Selection, Tally
+from penstock.records.usage import Selection, Tally
 
 _PATIENCE_S = 5.0
+_DAYS, _TENANTS, _MODELS, _DEPLOYMENTS = ("day",), ("tenant",), ("model",), ("deployment",)
+_KEYS = ("tenant", "key")
+_LISTINGS = (_DAYS, _TENANTS, _KEYS, _MODELS, _DEPLOYMENTS)
 
 _Name = Annotated[str | None, Query(max_length=256)]
 
@@ -34,6 +38,18 @@ class Figures(BaseModel):
     cost_usd: str = Field(description="the same in dollars, exact")
 
 
+class DayFigures(Figures):
+    """Sums of one day."""
+
+    day: date = Field(description="in UTC")
+
+
+class TenantFigures(Figures):
+    """Sums of one tenant."""
+
+    tenant: str
+
+
 class KeyFigures(Figures):
     """Sums of one key."""
 
@@ -48,12 +64,25 @@ class ModelFigures(Figures):
     model: str
 
 
+class DeploymentFigures(Figures):
+    """Sums of what one deployment answered; without a name, what was lost before one did."""
+
+    deployment: str
+
+
 class UsageView(BaseModel):
-    """What was asked and what it cost: in all, by key and by model."""
+    """
+    What was asked and what it cost: in all, and by what it can be told apart by.
+
+    Days are in their order, everything else has the dearest first.
+    """
 
     totals: Figures
+    by_day: list[DayFigures]
+    by_tenant: list[TenantFigures]
     by_key: list[KeyFigures]
     by_model: list[ModelFigures]
+    by_deployment: list[DeploymentFigures]
 
 
 def mount(app: FastAPI, database: Database, fold: Fold) -> None:
@@ -63,35 +92,47 @@ def mount(app: FastAPI, database: Database, fold: Fold) -> None:
     async def usage(
         since: Annotated[datetime | None, Query(description="arrived at or after; UTC without a zone")] = None,
         until: Annotated[datetime | None, Query(description="arrived before")] = None,
+        tenant: _Name = None,
         key: _Name = None,
         model: _Name = None,
-        tenant: _Name = None,
+        deployment: _Name = None,
+        limit: Annotated[int, Query(ge=1, le=10_000, description="rows in each listing; the totals have all")] = 100,
     ) -> UsageView:
         """Sum the ledger, everything answered so far included."""
         await fold.catch_up(_PATIENCE_S)
         selection = Selection(
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
+            tenant=tenant,
             key=key,
             model=model,
-            tenant=tenant,
+            deployment=deployment,
         )
         async with database.read() as connection:
-            tallies = await ledger.tallies(connection, selection)
-            names = await keys.names(connection)
-        by_key: dict[tuple[str, str], list[Tally]] = {}
-        by_model: dict[str, list[Tally]] = {}
-        for tally in tallies:
-            by_key.setdefault((tally.key, tally.tenant), []).append(tally)
-            by_model.setdefault(tally.model, []).append(tally)
+            found = {by: await records.tallies(connection, selection, by) for by in _LISTINGS}
+            dearest = {by: sorted(rows, key=lambda row: -row.cost_nano)[:limit] for by, rows in found.items()}
+            names = await keys.names(connection, [row.key for row in dearest[_KEYS]])
         return UsageView(
-            totals=_sum(tallies),
+            totals=_sum(found[_TENANTS]),
+            by_day=[DayFigures(day=_date(row.day), **_figures(row)) for row in found[_DAYS][-limit:]],
+            by_tenant=[TenantFigures(tenant=row.tenant, **_figures(row)) for row in dearest[_TENANTS]],
             by_key=[
-                KeyFigures(key=key_id, name=names.get(key_id, ""), tenant=owner, **_sum(group).model_dump())
-                for (key_id, owner), group in by_key.items()
+                KeyFigures(key=row.key, name=names.get(row.key, ""), tenant=row.tenant, **_figures(row))
+                for row in dearest[_KEYS]
             ],
-            by_model=[ModelFigures(model=name, **_sum(group).model_dump()) for name, group in sorted(by_model.items())],
+            by_model=[ModelFigures(model=row.model, **_figures(row)) for row in dearest[_MODELS]],
+            by_deployment=[
+                DeploymentFigures(deployment=row.deployment, **_figures(row)) for row in dearest[_DEPLOYMENTS]
+            ],
         )
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
+def _figures(tally: Tally) -> dict[str, Any]:
+    return _sum([tally]).model_dump()
 
 
 def _sum(tallies: Iterable[Tally]) -> Figures:
