@@ -46,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Fake:
-    """Answers from `routes`, keyed `GET /path`, with its query or without, else with `other`; keeps what it is asked."""
+    """Answers from `routes`, keyed `GET /path`, with its query or without, or with `other`; keeps what it was sent."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Answer | Callable[[Call], Answer]] = {}
