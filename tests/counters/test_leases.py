@@ -244,3 +244,34 @@ async def taken(leases: Leases, lease: Lease, amount: int) -> list[int]:
     slots = await leases.take([lease], [amount])
     assert not isinstance(slots, Refusal)
     return slots
+
+
+@given(
+    st.integers(1, 500),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.floats(0, 1), st.sampled_from([0.0, 0.05, 0.3]))),
+)
+def test_never_more_of_a_sum_is_spent_or_held_than_there_is(
+    limit: int, steps: list[tuple[int, int, float, float]]
+) -> None:
+    async def run() -> None:
+        workers = Workers(3)
+        held = [Lease(Counter("c", Kind.SUM, limit)) for _ in range(3)]
+        spent = 0
+        waiting: list[tuple[int, int, int]] = []
+        for worker, amount, share, after_s in steps:
+            if await workers.take(worker, held[worker], amount):
+                waiting.append((worker, amount, int(amount * share)))
+            assert spent + sum(amount for _, amount, _ in waiting) <= limit
+            if len(waiting) > 2:
+                worker, amount, cost = waiting.pop(0)
+                workers.leases[worker].settle([(held[worker], amount, cost)])
+                spent += cost
+            await workers.sleep(after_s)
+        for worker, amount, cost in waiting:
+            workers.leases[worker].settle([(held[worker], amount, cost)])
+            spent += cost
+        await workers.sleep(1)
+        assert await workers.take(0, held[0], limit - spent), "nothing has leaked"
+        assert not await workers.take(1, held[1], 1)
+
+    asyncio.run(run())

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import uvloop
 
-from penstock.counters.counter import KEPT_S, Ask, Counter, Grant, Kind, Refusal, Return, Store
+from penstock.counters.counter import (
+    KEPT_S,
+    Ask,
+    Counter,
+    Grant,
+    Kind,
+    Refusal,
+    Return,
+    Store,
+    StoreUnavailable,
+)
 from penstock.counters.desk import Desk
 from penstock.counters.local import Local
 from penstock.counters.remote import Remote
@@ -18,7 +28,15 @@ from penstock.counters.tally import Tally
 from tests.counters.test_tally import Clock
 
 PATIENT_S = 30.0
-RATE, LEVEL = Counter("rate", Kind.RATE, 100), Counter("level", Kind.LEVEL, 100)
+RATE, LEVEL, SUM = Counter("rate", Kind.RATE, 100), Counter("level", Kind.LEVEL, 100), Counter("sum", Kind.SUM, 100)
+OLD, NEW = Counter("old", Kind.SUM, 100, "month", "ann"), Counter("new", Kind.SUM, 100, "later", "ann")
+
+
+class Known:
+    """An opening that knows of one budget."""
+
+    def spent(self, counter: Counter) -> int | None:
+        return {"": 0, "month": 30}.get(counter.budget)
 
 
 class Shop:
@@ -38,7 +56,7 @@ class Shop:
 
 
 def local(clock: Clock) -> Shop:
-    tally = Tally(clock)
+    tally = Tally(clock, opening=Known())
 
     async def end() -> None:
         tally.gone(1)
@@ -50,7 +68,7 @@ def local(clock: Clock) -> Shop:
 
 
 async def remote(clock: Clock) -> Shop:
-    tally = Tally(clock)
+    tally = Tally(clock, opening=Known())
     desk, stores = Desk(tally), []
     for _ in range(2):
         ours, theirs = socket.socketpair()
@@ -59,9 +77,8 @@ async def remote(clock: Clock) -> Shop:
 
     async def end() -> None:
         stores[1].close()
-        while isinstance(tally.take(0, [Ask(LEVEL, 100, 100)]), Refusal):  # noqa: ASYNC110  # until it is noticed
+        while len(desk._windows) > 1:  # noqa: ASYNC110  # until it is noticed
             await asyncio.sleep(0)
-        tally.give(0, [Return(LEVEL, 100, 0)])
 
     async def close() -> None:
         for store in stores:
@@ -78,8 +95,10 @@ def with_shop(request: pytest.FixtureRequest) -> Callable[[Callable[[Shop], Coro
     def run(test: Callable[[Shop], Coroutine[Any, Any, None]]) -> None:
         async def whole() -> None:
             shop = local(Clock()) if request.param == "local" else await remote(Clock())
-            await test(shop)
-            await shop.close()
+            try:
+                await test(shop)
+            finally:
+                await shop.close()
 
         uvloop.run(whole())
 
@@ -103,7 +122,7 @@ async def refused(store: Store, *asks: Ask) -> Refusal:
 
 def test_both_workers_together_get_the_limit(with_shop: WithShop) -> None:
     async def test(shop: Shop) -> None:
-        for of in (RATE, LEVEL):
+        for of in (RATE, LEVEL, SUM):
             await granted(shop.one, Ask(of, 60, 60))
             await granted(shop.two, Ask(of, 40, 40))
             refusal = await refused(shop.one, Ask(of, 1, 1))
@@ -171,5 +190,53 @@ def test_the_end_of_a_worker_frees_what_it_held_and_forgets_nothing_it_spent(wit
         await shop.end()
         (rate, _) = await granted(shop.one, Ask(RATE, 1, 1), Ask(LEVEL, 100, 100))
         assert rate.remaining == 69
+
+    with_shop(test)
+
+
+def test_what_is_spent_of_a_sum_never_comes_back(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        await granted(shop.one, Ask(SUM, 40, 40))
+        await granted(shop.two, Ask(SUM, 50, 50))
+        shop.one.give([Return(SUM, 25, 0, 15)])
+        (grant,) = await granted(shop.one, Ask(SUM, 1, 1))
+        assert grant.remaining == 100 - 50 - 15 - 1
+        shop.one.give([Return(SUM, 1, 0, 0)])
+        shop.clock.now += 10_000_000
+        await shop.end()
+        (grant,) = await granted(shop.one, Ask(SUM, 85, 85))
+        assert grant.remaining == 0
+
+    with_shop(test)
+
+
+def test_more_may_be_spent_of_a_sum_than_was_taken(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        for _ in range(2):
+            await granted(shop.one, Ask(SUM, 20, 20))
+        shop.one.give([Return(SUM, 20 - 75, 0, 75)])
+        assert (await refused(shop.two, Ask(SUM, 6, 6))).remaining == 5
+        shop.one.give([Return(SUM, 10, 0, 10)])
+        (grant,) = await granted(shop.two, Ask(SUM, 15, 15))
+        assert grant.remaining == 0
+
+    with_shop(test)
+
+
+def test_a_sum_begins_with_what_was_spent_before(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        assert (await refused(shop.one, Ask(OLD, 71, 71))).remaining == 70
+        await granted(shop.two, Ask(OLD, 70, 70))
+
+    with_shop(test)
+
+
+def test_nothing_is_granted_of_a_sum_that_nobody_knows_and_the_rest_is_not_taken(with_shop: WithShop) -> None:
+    async def test(shop: Shop) -> None:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await shop.one.take([Ask(LEVEL, 5, 5), Ask(NEW, 1, 1)])
+        (grant,) = await granted(shop.one, Ask(LEVEL, 100, 100))
+        assert grant.remaining == 0
 
     with_shop(test)

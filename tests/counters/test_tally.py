@@ -146,3 +146,20 @@ def test_levels_add_up(steps: list[tuple[int, int]], limit: int) -> None:
     for holder in range(3):
         tally.gone(holder)
     assert isinstance(take(tally, level, need=limit), Grant)
+
+
+def test_sums_are_kept_until_they_end_however_many_there_are() -> None:
+    clock, today = Clock(), [1_000_000.0]
+    tally = Tally(clock, most=3, now=lambda: today[0])
+    old = [Counter(f"old {number}", Kind.SUM, 9, ends=1_000_000) for number in range(20)]
+    for_ever = Counter("for ever", Kind.SUM, 9)
+    for each in (*old, for_ever):
+        take(tally, each, 9)
+        tally.give(0, [Return(each, 0, 0, 9)])
+    today[0] += 86_000
+    clock.now += 100
+    assert all(isinstance(take(tally, each), Refusal) for each in (*old, for_ever))
+    today[0] += 1_000
+    clock.now += 100
+    assert isinstance(take(tally, for_ever), Refusal)
+    assert isinstance(take(tally, old[0]), Grant), "nobody asks for it any more, so it may begin anew"

@@ -23,6 +23,7 @@ class Kind(StrEnum):
 
     RATE = "rate"  # amounts of the last minute
     LEVEL = "level"  # amounts held now
+    SUM = "sum"  # amounts held now, and those that were spent, for good
 
 
 class Counter(msgspec.Struct, frozen=True, array_like=True):
@@ -32,11 +33,16 @@ class Counter(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         name: of the limit and whom it counts for; one name has one kind.
         limit: the most that may be counted.
+        budget, subject: of a sum: what it is a part of, and whom it is for, as `Opening` knows them.
+        ends: of a sum: seconds since the epoch after which nobody asks for it; 0 for never.
     """
 
     name: str
     kind: Kind
     limit: int
+    budget: str = ""
+    subject: str = ""
+    ends: int = 0
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
@@ -91,15 +97,24 @@ class Return(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         slot: of the grant; only rates look at it.
+        spent: so much more of what is held of a sum is used up, and does not come back.
     """
 
     counter: Counter
     amount: int
     slot: int
+    spent: int = 0
 
 
 class StoreUnavailable(Exception):
     """The store cannot be reached or does not answer in time; nobody knows whether anything was taken."""
+
+
+class Opening(Protocol):
+    """What was spent before anybody counted."""
+
+    def spent(self, counter: Counter) -> int | None:
+        """Return what a sum begins with, or None when that is not known, so that nothing may be granted of it."""
 
 
 class Store(Protocol):

@@ -7,7 +7,7 @@ import socket
 
 import msgspec
 
-from penstock.counters.counter import Refusal
+from penstock.counters.counter import Refusal, StoreUnavailable
 from penstock.counters.tally import Tally
 from penstock.counters.wire import Answer, Frames, Give, Take
 
@@ -68,7 +68,11 @@ class _Window(Frames):
             self._answer(take, final=True)
 
     def _answer(self, take: Take, *, final: bool) -> bool:
-        found = self._tally.take(self._holder, take.asks)
+        try:
+            found = self._tally.take(self._holder, take.asks)
+        except StoreUnavailable:
+            self.send(Answer(take.number, [], known=False))
+            return True
         if not isinstance(found, Refusal):
             self.send(Answer(take.number, found))
         elif final:

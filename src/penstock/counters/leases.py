@@ -96,6 +96,25 @@ class Leases:
         if returns:
             self._store.give(returns)
 
+    def settle(self, taken: Iterable[tuple[Lease, int, int]]) -> None:
+        """
+        Count what has been spent of sums, and give back the rest. The store hears of it at once.
+
+        Args:
+            taken: lease, amount that was taken and amount that was spent, which may be more.
+        """
+        now, returns = self._clock(), []
+        for lease, amount, spent in taken:
+            rest = amount - spent
+            if rest > 0 and now < lease.until:
+                lease.free += rest
+                self._running[lease] = None
+                rest = 0
+            if rest or spent:
+                returns.append(Return(lease.counter, rest, 0, spent))
+        if returns:
+            self._store.give(returns)
+
     def sweep(self) -> None:
         """Give back what is left of leases that have ended."""
         now = self._clock()

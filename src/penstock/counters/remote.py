@@ -63,6 +63,8 @@ class Remote(Frames):
             answer = await future
         finally:
             timer.cancel()
+        if not answer.known:
+            raise StoreUnavailable
         return answer.grants if answer.refusal is None else answer.refusal
 
     def give(self, returns: Sequence[Return]) -> None:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 
-from penstock.counters.counter import KEPT_S, SLOT_S, Ask, Counter, Grant, Kind, Refusal, Return
+from penstock.counters.counter import (
+    KEPT_S,
+    SLOT_S,
+    Ask,
+    Counter,
+    Grant,
+    Kind,
+    Opening,
+    Refusal,
+    Return,
+    StoreUnavailable,
+)
 
 _LENT_UP_TO = 0.75
 """Share of a limit up to which leases are given; beyond it everyone asks for each amount, so that none lies idle."""
 _MOST = 1_000_000
+_LOOK_S = 60.0
+_LATE_S = 86_400  # an exchange that came in before the end of its period may be settled so long after it
 
 
 class _Rate:
@@ -33,7 +47,7 @@ class _Rate:
         self.slots[slot] = self.slots.get(slot, 0) + amount
         self.total += amount
 
-    def give(self, holder: int, amount: int, slot: int, now_slot: int) -> None:
+    def give(self, holder: int, amount: int, slot: int, now_slot: int, _spent: int) -> None:
         """Take an amount out of the slot it was taken in; a negative one is added to the slot of now."""
         if amount < 0:
             self.add(holder, -amount, now_slot)
@@ -58,13 +72,18 @@ class _Rate:
 
 
 class _Level:
-    """Amounts held now, by holder."""
+    """
+    Amounts held now, by holder, on top of what is spent.
+
+    Args:
+        spent: what is spent already; 0 for levels.
+    """
 
     __slots__ = ("held", "lent_until", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, spent: int = 0) -> None:
         self.held: dict[int, int] = {}
-        self.total = 0
+        self.total = spent
         self.lent_until = 0.0
 
     @property
@@ -78,12 +97,14 @@ class _Level:
         self.held[holder] = self.held.get(holder, 0) + amount
         self.total += amount
 
-    def give(self, holder: int, amount: int, _slot: int, _now_slot: int) -> None:
+    def give(self, holder: int, amount: int, _slot: int, _now_slot: int, spent: int) -> None:
+        """Take back what is held; what is spent of it, and more than is held, stays counted."""
         held = self.held.get(holder, 0)
         part = min(amount, held)
-        self.total -= part
-        if held - part:
-            self.held[holder] = held - part
+        left = held - part - spent
+        self.total -= part + min(0, left)
+        if left > 0:
+            self.held[holder] = left
         else:
             self.held.pop(holder, None)
 
@@ -96,7 +117,12 @@ class _Level:
         return math.inf if need > limit else 0.0
 
 
-_MADE: dict[Kind, type[_Rate | _Level]] = {Kind.RATE: _Rate, Kind.LEVEL: _Level}
+class NothingSpent:
+    """An `Opening` for whoever counts from the very beginning."""
+
+    def spent(self, _counter: Counter) -> int:
+        """Return nothing."""
+        return 0
 
 
 class Tally:
@@ -105,14 +131,26 @@ class Tally:
 
     Args:
         clock: seconds, monotonic, the same for all holders.
-        most: counters that are kept. Those that count nothing go first; should there be more that do, those that were
-            not asked for longest begin anew.
+        most: rates and levels that are kept. Those that count nothing go first; should there be more that do, those
+            that were not asked for longest begin anew. Sums are kept until they end.
+        opening: where sums begin.
+        now: seconds since the epoch.
     """
 
-    def __init__(self, clock: Callable[[], float], most: int = _MOST) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        most: int = _MOST,
+        opening: Opening | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._clock = clock
         self._most = most
+        self._opening = opening or NothingSpent()
+        self._now = now
         self._kept: dict[str, _Rate | _Level] = {}  # not asked for longest first
+        self._sums: dict[str, tuple[_Level, int]] = {}  # with their ends
+        self._look_at = 0.0  # when to look for sums that have ended
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -123,6 +161,8 @@ class Tally:
 
         Args:
             asks: of different counters.
+        Raises:
+            StoreUnavailable: nobody knows yet what is spent of a sum.
         """
         now = self._clock()
         self._forget(now, len(asks))
@@ -142,14 +182,17 @@ class Tally:
         """Take back what a holder does not need."""
         now_slot = int(self._clock() / SLOT_S)
         for each in returns:
-            kept = self._kept.get(each.counter.name)
+            name = each.counter.name
+            kept = self._kept.get(name) or self._sums.get(name, (None, 0))[0]
             if kept is not None:
-                kept.give(holder, each.amount, each.slot, now_slot)
+                kept.give(holder, each.amount, each.slot, now_slot, each.spent)
 
     def gone(self, holder: int) -> None:
-        """Free the levels of a holder that has ended; what it took of a rate stays counted."""
+        """Free what a holder that has ended held; what it took of a rate and spent of a sum stays counted."""
         for kept in self._kept.values():
             kept.gone(holder)
+        for total, _ in self._sums.values():
+            total.gone(holder)
 
     def _forget(self, now: float, coming: int) -> None:
         """Drop counters that count nothing, some more than come, and any that are too many."""
@@ -162,10 +205,25 @@ class Tally:
 
     def _find(self, counter: Counter, now: float) -> _Rate | _Level:
         """Return the amounts of a counter as of now."""
-        kept = self._kept.pop(counter.name, None) or _MADE[counter.kind]()
+        if counter.kind is Kind.SUM:
+            return self._sum(counter, now)
+        kept = self._kept.pop(counter.name, None) or (_Rate() if counter.kind is Kind.RATE else _Level())
         self._kept[counter.name] = kept
         kept.settle(now)
         return kept
+
+    def _sum(self, counter: Counter, now: float) -> _Level:
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            today = self._now()
+            self._sums = {name: kept for name, kept in self._sums.items() if not 0 < kept[1] < today - _LATE_S}
+        found = self._sums.get(counter.name)
+        if found is None:
+            spent = self._opening.spent(counter)
+            if spent is None:
+                raise StoreUnavailable
+            found = self._sums[counter.name] = _Level(spent), counter.ends
+        return found[0]
 
     def _grant(self, holder: int, ask: Ask, kept: _Rate | _Level, now: float) -> Grant:
         limit, slot = ask.counter.limit, int(now / SLOT_S)

@@ -27,11 +27,12 @@ class Give(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to `Take`: a grant for each ask, or a refusal."""
+    """The answer to `Take`: a grant for each ask, a refusal, or neither when nobody knows."""
 
     number: int
     grants: list[Grant]
     refusal: Refusal | None = None
+    known: bool = True
 
 
 class Frames(asyncio.Protocol):
