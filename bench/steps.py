@@ -283,7 +283,8 @@ class Bench:
         for number in range(count):
             call, now = calls[number % VARIANTS], time.monotonic()
             with Account(books, f"req-{number:032x}", caller, call, now, [caller.explained]) as account:
-                account.open((price,))
+                account.estimate((price,))
+                account.open()
                 account.price, account.usage, account.deployment = price, found, "lab"
                 account.settle(Outcome.ANSWERED, 200)
 

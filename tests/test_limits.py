@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from penstock.lab.running import Running, start
+from penstock.pricing.price import usd
 from tests.processes import PATIENCE_S, Lab, eventually
 
 pytestmark = pytest.mark.stack
@@ -26,36 +27,56 @@ gateway: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, workers: 4}}
 admin: {{listen: 127.0.0.1:0}}
 deployments:
   lab: {{base_url: {url}/v1, model: lab}}
+  dear: {{base_url: {url}/v1, model: lab, price: {{input: 1000, output: 1000}}}}
 models:
+  money: {{targets: dear, policies: money}}
   places: {{targets: lab, policies: places}}
   rate: {{targets: lab, policies: rate}}
   share: {{targets: lab, policies: share}}
 policies:
+  money: {{budgets: [{{per: tenant, amount_usd: {usd}, period: total}}, {{per: key, amount_usd: 1000, period: day}}]}}
   places: {{limits: [{{per: key, concurrency: 24, on_counters_outage: deny}}]}}
   rate: {{limits: [{{per: key, requests_per_minute: 40, on_counters_outage: deny}}]}}
   share: {{limits: [{{per: key, concurrency: 8}}]}}
 """
+STALL = 'lab: {"stall": "before_head"}'
+CAP = 10  # tokens of an answer
+ESTIMATES = 13  # of a stalled call on the model `money`, that its budget has room for
+
+
+def body_of(model: str, prompt: str) -> bytes:
+    return json.dumps({"model": model, "max_tokens": CAP, "messages": [{"role": "user", "content": prompt}]}).encode()
+
+
+def estimate_nano(body: bytes) -> int:
+    return (len(body) + CAP) * 10**6  # a thousand dollars per million tokens
+
+
+BUDGET_NANO = ESTIMATES * estimate_nano(body_of("money", STALL))
+
+
+def stack(lab: Lab) -> str:
+    return STACK.format(url=lab.url, usd=usd(BUDGET_NANO))
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[tuple[Running, Lab]]:
-    with Lab() as lab, start(tmp_path, STACK.format(url=lab.url)) as running:
+    with Lab() as lab, start(tmp_path, stack(lab)) as running:
         yield running, lab
 
 
 def request(running: Running, model: str, prompt: str) -> bytes:
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]}).encode()
+    body = body_of(model, prompt)
     head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n"
     return head.format(running.key, len(body)).encode() + body
 
 
 def ask(running: Running, model: str, prompt: str = "hi") -> httpx.Response:
     """Ask over a connection of its own, so that the kernel spreads the requests over the workers."""
-    body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
-    headers = {"authorization": f"Bearer {running.key}"}
-    return httpx.post(
-        f"{running.url}/v1/chat/completions", json=body, headers=headers, timeout=60, trust_env=False, verify=False
-    )
+    headers = {"authorization": f"Bearer {running.key}", "content-type": "application/json"}
+    url = f"{running.url}/v1/chat/completions"
+    content = body_of(model, prompt)
+    return httpx.post(url, content=content, headers=headers, timeout=60, trust_env=False, verify=False)
 
 
 class Crowd:
@@ -104,7 +125,7 @@ def test_of_many_at_once_exactly_as_many_are_let_in_as_the_limit_says(up: tuple[
 
     async def main() -> None:
         for _ in range(3):
-            async with Crowd(running, "places", 200, 'lab: {"stall": "before_head"}') as crowd:
+            async with Crowd(running, "places", 200, STALL) as crowd:
                 assert await crowd.answered(waiting=24) == {429: 176}
                 assert lab.stats()["in_progress"] == 24
             while lab.stats()["in_progress"]:  # noqa: ASYNC110  # the clients have left
@@ -121,11 +142,11 @@ def test_what_a_killed_worker_held_is_free_and_what_it_spent_is_not(up: tuple[Ru
     async def main() -> None:
         async with Crowd(running, "rate", 60) as crowd:
             assert await crowd.answered() == {200: 40, 429: 20}
-        async with Crowd(running, "places", 100, 'lab: {"stall": "before_head"}') as crowd:
+        async with Crowd(running, "places", 100, STALL) as crowd:
             assert await crowd.answered(waiting=24) == {429: 76}
             for number in range(4):
                 os.kill(running.pid_of(f"penstock gateway {number}"), signal.SIGKILL)
-        async with Crowd(running, "places", 100, 'lab: {"stall": "before_head"}') as crowd:
+        async with Crowd(running, "places", 100, STALL) as crowd:
             assert await crowd.answered(waiting=24) == {429: 76}
         async with Crowd(running, "rate", 20) as crowd:
             assert await crowd.answered() == {429: 20}
@@ -159,6 +180,57 @@ def test_a_frozen_node_stalls_nobody(up: tuple[Running, Lab]) -> None:
 
 def _metrics(running: Running) -> str:
     return httpx.get(f"{running.ops_url}/metrics", trust_env=False).text
+
+
+def test_a_budget_of_so_many_estimates_lets_in_so_many_and_a_killed_worker_gives_its_own_back(
+    up: tuple[Running, Lab],
+) -> None:
+    running, _ = up
+
+    async def main() -> None:
+        for _ in range(2):
+            async with Crowd(running, "money", 200, STALL) as crowd:
+                assert await crowd.answered(waiting=ESTIMATES) == {429: 200 - ESTIMATES}
+                for number in range(4):
+                    os.kill(running.pid_of(f"penstock gateway {number}"), signal.SIGKILL)
+
+    asyncio.run(main())
+
+
+def test_what_is_spent_survives_workers_control_and_the_node(tmp_path: Path) -> None:
+    with Lab() as lab:
+        with start(tmp_path, stack(lab)) as running:
+            key = running.key
+            costs = [_cost(ask(running, "money", "one two three")) for _ in range(6)]
+            assert all(costs)
+            os.kill(running.pid_of("penstock gateway 0"), signal.SIGKILL)
+            os.kill(running.pid_of("penstock control"), signal.SIGKILL)
+            costs += [_cost(ask(running, "money", "one two")) for _ in range(4)]
+            os.kill(running.process.pid, signal.SIGKILL)
+        with start(tmp_path, stack(lab)) as running:
+            running.key = key
+            answer = ask(running, "money")
+            left = BUDGET_NANO - sum(costs) - estimate_nano(body_of("money", "hi"))
+            assert answer.headers["x-penstock-budget-remaining-usd"] == usd(left)
+            costs.append(_cost(answer))
+            while (answer := ask(running, "money", 'lab: {"completion_tokens": 10}')).status_code == 200:
+                costs.append(_cost(answer))
+            assert answer.json()["error"]["code"] == "insufficient_quota"
+            assert answer.headers["x-should-retry"] == "false"
+            assert sum(costs) <= BUDGET_NANO
+            usage = json.loads(_admin(running, "/admin/v1/usage?model=money"))
+            assert usage["totals"]["cost_nano"] == sum(costs)
+
+
+def _cost(response: httpx.Response) -> int:
+    assert response.status_code == 200, response.text
+    dollars, _, nano = response.headers["x-penstock-cost-usd"].partition(".")
+    return int(dollars) * 10**9 + int(nano)
+
+
+def _admin(running: Running, path: str) -> bytes:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(running.home.admin_socket))) as client:
+        return client.get(f"http://localhost{path}", timeout=60).content
 
 
 def test_a_changed_limit_counts_on(up: tuple[Running, Lab]) -> None:

@@ -9,7 +9,8 @@ import httpx
 import openai
 import pytest
 
-from penstock.snapshot.config import Limit, Measure, Outage
+from penstock.pricing.period import Period
+from penstock.snapshot.config import Budget, Limit, Measure, Outage
 from penstock.types.address import Address
 from tests.processes import Front, Lab, eventually, model, provider
 
@@ -129,6 +130,50 @@ def test_a_client_over_its_limit_is_told_what_and_when(tmp_path: Path) -> None:
         front.publish([provider("lab", lab.address())], [model("chat", "lab", limits=(limit(Measure.REQUESTS, 4),))])
         eventually(lambda: front.chat().status_code == 200, "the higher limit, which counts on")
         assert front.chat().status_code == 429
+
+
+def test_a_request_without_a_cap_gets_the_one_that_is_held_for(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        budget = Budget("b", "default", ("key",), Period.TOTAL, ("chat",), 10**9, Outage.DENY)
+        front.publish([provider("lab", lab.address())], [model("chat", "lab", budgets=(budget,))])
+        calls: list[tuple[str, dict[str, object], dict[str, object]]] = [
+            ("chat/completions", {"messages": [{"role": "user", "content": "hi"}]}, {"max_completion_tokens": 4096}),
+            ("completions", {"prompt": "hi", "max_tokens": None}, {"max_tokens": 4096}),
+            ("completions", {"prompt": "hi", "max_tokens": 7}, {"max_tokens": 7}),
+            ("embeddings", {"input": "hi"}, {}),
+        ]
+        for path, fields, cap in calls:
+            response = front.client.post(f"/v1/{path}", json={"model": "chat", **fields})
+            assert response.status_code == 200
+            (seen,) = lab.last()
+            body = json.loads(seen["body"]) if isinstance(seen["body"], str) else seen["body"]
+            assert body == {**fields, **cap, "model": "lab-upstream"}
+            record = front.settled(response.headers["x-request-id"])
+            assert [step for step, _ in record.explanation] == ["identity", "route", "budget", "upstream"]
+
+
+def test_a_client_whose_budget_is_spent_is_told_not_to_try_again(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        budget = Budget("b", "default", ("key",), Period.TOTAL, ("chat",), 150_000, Outage.DENY)
+        front.publish([provider("lab", lab.address())], [model("chat", "lab", budgets=(budget,))])
+        assert front.chat(max_tokens=1).headers["x-penstock-budget-remaining-usd"] < "0.000100000"
+        refused = front.chat(max_tokens=100)
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (429, "false")
+        error = refused.json()["error"]
+        assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
+        said = "The budget of 0.000150000 USD in all for this key (policy default) has 0.0001"
+        assert error["message"].startswith(said)
+        assert refused.headers["retry-after"] == "3600"
+        assert lab.stats()["requests"] == 1
+        with (
+            openai.OpenAI(base_url=f"{front.url}/v1", api_key=front.key, max_retries=5) as client,
+            pytest.raises(openai.RateLimitError),
+        ):
+            client.chat.completions.create(
+                model="chat", max_tokens=100, messages=[{"role": "user", "content": "hi"}], timeout=5
+            )
+        refused_rows = [entry for entry in front.journal() if getattr(entry, "status", 0) == 429]
+        assert len(refused_rows) == 2, "the SDK asks once"
 
 
 def test_embeddings_hold_no_tokens_for_an_answer_they_do_not_have(tmp_path: Path) -> None:

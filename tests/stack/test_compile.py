@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.snapshot.config import (
     Config,
@@ -145,7 +146,9 @@ models:
   free: a
 policies:
   fair: {limits: [{per: [model, key], requests_per_minute: 600, tokens_per_minute: 200, concurrency: 64}]}
-  house: {limits: [{per: address, concurrency: 5, on_counters_outage: deny}]}
+  house:
+    limits: [{per: address, concurrency: 5, on_counters_outage: deny}]
+    budgets: [{per: [model, tenant], amount_usd: 0.000000003, period: week, on_counters_outage: allow}]
 """
 
 
@@ -161,3 +164,18 @@ def test_a_model_has_the_limits_of_its_policies() -> None:
         "batch": (house,),
         "free": (),
     }
+
+
+def test_a_model_has_the_budgets_of_its_policies_which_are_for_all_models_that_have_them() -> None:
+    models = config_of(read(POLICIES), 1, 0, workers=4).models
+    (budget,) = models["chat"].budgets
+    assert models["batch"].budgets == (budget,)
+    assert models["free"].budgets == ()
+    assert (budget.policy, budget.per, budget.period) == ("house", ("tenant", "model"), Period.WEEK)
+    assert (budget.models, budget.most_nano, budget.on_outage) == (("batch", "chat"), 3, Outage.ALLOW)
+    (other,) = (
+        config_of(read(POLICIES.replace("  free: a", "  free: {targets: a, policies: house}")), 1, 0, 4)
+        .models["chat"]
+        .budgets
+    )
+    assert other.id != budget.id, "another set of models is another budget"

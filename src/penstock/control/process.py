@@ -28,11 +28,13 @@ from penstock.control.keys import Keys
 from penstock.control.publish import Published
 from penstock.control.reconcile import Reconciler
 from penstock.control.serve import serve
+from penstock.control.standings import Bookkeeper
 from penstock.records.database import Database
 from penstock.records.keys import KeyKind
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired
 from penstock.snapshot.principals import Principals
+from penstock.snapshot.standings import Standings
 from penstock.stack.watch import Watch
 from penstock.telemetry import log
 from penstock.telemetry.link import CANNOT_START, Link, Notice, Ready
@@ -54,6 +56,7 @@ class Options(msgspec.Struct, frozen=True):
         stack: the stack file; None for the built-in stack.
         admin, local, link: inherited descriptors (the admin port, its Unix socket, the link to the node), or -1.
         workers: gateway workers that the node runs; None: as many as the stack says.
+        since_ns: when the node started, nanoseconds since the epoch.
     """
 
     home: Home
@@ -62,6 +65,7 @@ class Options(msgspec.Struct, frozen=True):
     local: int
     link: int
     workers: int | None
+    since_ns: int = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,9 +99,11 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--link", type=int, default=_NONE, help="descriptor of the link to the node")
     parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
     parser.add_argument("--workers", type=int, default=None, help="gateway workers that the node runs")
+    parser.add_argument("--since", type=int, default=0, help="when the node started, nanoseconds since the epoch")
     given = parser.parse_args(arguments)
     stack = Path(given.stack) if given.stack else None
-    return Options(Home(given.home.absolute()), stack, given.admin, given.local, given.link, given.workers)
+    home = Home(given.home.absolute())
+    return Options(home, stack, given.admin, given.local, given.link, given.workers, given.since)
 
 
 async def _run(options: Options, environ: Mapping[str, str]) -> None:
@@ -129,6 +135,9 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         await _make_first_keys(keys, link, admin=admin_key is None)
         fold = Fold(home.journal, database)
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
+        standings = Published(home.snapshot, Standings)
+        bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns)
+        await bookkeeper.step(reconciler.config)
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
         app = admin.build(home, source, database, keys, fold, reconciler)
         credentials = Credentials(keys, admin_key)
@@ -138,6 +147,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
                 tasks.create_task(fold.run(), name="fold"),
                 tasks.create_task(reconciler.run(), name="reconcile"),
                 tasks.create_task(keys.run(), name="keys"),
+                tasks.create_task(bookkeeper.run(lambda: reconciler.config), name="standings"),
             )
             if link is not None:
                 link.send(Ready())

@@ -14,8 +14,9 @@ from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader, UnknownFormat, publish
 from penstock.snapshot.fleet import Desired
 from penstock.snapshot.principals import Principals
+from penstock.snapshot.standings import Standings
 
-T = TypeVar("T", Config, Principals, Desired)
+T = TypeVar("T", Config, Principals, Desired, Standings)
 
 _log = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ class Counter(msgspec.Struct, frozen=True, array_like=True):
         name: of the limit and whom it counts for; one name has one kind.
         limit: the most that may be counted.
         budget, subject: of a sum: what it is a part of, and whom it is for, as `Opening` knows them.
+        begins: of a sum: first day of its period, days since the epoch.
         ends: of a sum: seconds since the epoch after which nobody asks for it; 0 for never.
     """
 
@@ -42,6 +43,7 @@ class Counter(msgspec.Struct, frozen=True, array_like=True):
     limit: int
     budget: str = ""
     subject: str = ""
+    begins: int = 0
     ends: int = 0
 
 

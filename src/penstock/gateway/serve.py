@@ -120,6 +120,16 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             # routing
             plan = route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
             account.explanation.append(plan.explained)
+            account.estimate(plan.prices)
+
+            # money, for the dearest deployment that may answer
+            if route.purse is not None:
+                account.reservation = reserved = await gateway.admission.reserve(
+                    route.purse, caller, account.reserved_nano, account.at_ns
+                )
+                account.explanation.append(reserved.explained)
+                exchange.limit_lines += reserved.lines()
+                exchange.call = openai.capped(call)
 
             # upstream, and the answer on its way back
             try:

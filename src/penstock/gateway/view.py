@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
@@ -78,13 +79,14 @@ class Route(msgspec.Struct, frozen=True):
     Attributes:
         ends: of the shares of its targets, see `routing.choose`.
         plans: one for each target.
-        rules: its limits; None where it has none.
+        rules, purse: its limits and its budgets; None where it has none.
     """
 
     model: Model
     ends: tuple[float, ...]
     plans: tuple[Plan, ...]
     rules: Rules | None
+    purse: Purse | None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -136,7 +138,8 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
         prices = tuple(places[name].price for name in names if name in places)
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
     rules = Rules(model.name, model.limits) if model.limits else None
-    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules)
+    purse = Purse(model.name, model.budgets) if model.budgets else None
+    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules, purse)
 
 
 def _described(replica: Replica) -> str:

@@ -147,6 +147,12 @@ class Segment:
         """The `Writer` that this segment belongs to; unique among all writers of a directory."""
         return self.path.name.removesuffix(SUFFIX).rpartition("-")[0]
 
+    @property
+    def born_ns(self) -> int:
+        """When its writer began, nanoseconds since the epoch; 0 where the name does not say so."""
+        moment = self.writer.split("-")[-2:-1]
+        return int(moment[0]) if moment and moment[0].isdigit() else 0
+
     def closed(self) -> bool:
         """Tell whether the writer has let go, so that nothing more will be appended."""
         with self.path.open("rb") as file:

@@ -34,7 +34,10 @@ from penstock.node.life import Program
 from penstock.node.metrics import Totals
 from penstock.node.settings import Commands, HostPort, NodeSettings, Started
 from penstock.node.sockets import listen_tcp, listen_tcp_for, listen_unix
+from penstock.node.standings import Ledger
 from penstock.node.supervisor import Supervisor
+from penstock.snapshot.file import withdraw
+from penstock.snapshot.standings import Standings
 from penstock.types.errors import StartError
 
 _log = logging.getLogger(__name__)
@@ -76,7 +79,7 @@ class Node:
         self._totals = Totals()
         self._fleet = Fleet(settings.home, engines, Limits(drain=settings.drain_s)) if settings.roles.engines else None
         self._gateways: list[Supervisor] = []
-        self._counters = Desk(Tally(time.monotonic))
+        self._counters = Desk(Tally(time.monotonic, opening=Ledger(settings.home.snapshot)))
         self._control: Supervisor | None = None
         self._stopping = False
         self._patience_s = 0.0
@@ -97,6 +100,7 @@ class Node:
         home = settings.home
         for path in (home.snapshot, home.journal, home.run):
             directory.prepare(path)
+        withdraw(home.snapshot, Standings)
         for left_behind in home.run.glob("*.sock"):
             left_behind.unlink(missing_ok=True)
         async with AsyncExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class NodeSettings:
         stack_path: the stack file, passed on to control; None for the built-in stack.
         workers: gateway processes, at least 1.
         listen, admin, ops: where to listen; None for not at all.
+        since_ns: when the node starts, nanoseconds since the epoch.
         drain_s: how long gateways, and then replicas, may finish what they have.
         on_ready: called once, from the event loop, when all is ready.
         on_notice: called with each thing a person should see once, such as a first key; usually before `on_ready`.
@@ -66,6 +68,7 @@ class NodeSettings:
     admin: HostPort | None
     ops: HostPort | None
     roles: Roles = Roles()
+    since_ns: int = field(default_factory=time.time_ns)
     drain_s: float = 30.0
     on_ready: Callable[[Started], None] = _ignore
     on_notice: Callable[[Notice], None] = _ignore
@@ -89,6 +92,7 @@ def control_command(settings: NodeSettings, admin: int, local: int, link: int) -
     """Return the command line of control."""
     command = [sys.executable, "-m", "penstock.control", "--home", os.fspath(settings.home.root)]
     command += [OPTION, str(os.getpid())]
+    command += ["--since", str(settings.since_ns)]
     command += ["--stack", os.fspath(settings.stack_path) if settings.stack_path else ""]
     if settings.roles.gateways:
         command += ["--workers", str(settings.workers)]

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.types.address import Address
 
@@ -80,6 +81,26 @@ class Limit(msgspec.Struct, frozen=True):
     on_outage: Outage
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """
+    How much may be spent on the models with its policy, all of them together.
+
+    Attributes:
+        id: of what is counted together; another set of models is another one.
+        per: whom it counts for, each combination for itself: of key, tenant, model; in this order.
+        models: that have its policy.
+        most_nano: nano-dollars of a period.
+    """
+
+    id: str
+    policy: str
+    per: tuple[str, ...]
+    period: Period
+    models: tuple[str, ...]
+    most_nano: int
+    on_outage: Outage
+
+
 class Model(msgspec.Struct, frozen=True):
     """
     A name that clients ask for.
@@ -89,7 +110,7 @@ class Model(msgspec.Struct, frozen=True):
         first_token_s: seconds from dispatch to the first content, waiting for capacity included.
         total_s: seconds from dispatch to the end.
         created: seconds since the epoch, for `/v1/models`.
-        limits: of all its policies.
+        limits, budgets: of all its policies.
     """
 
     name: str
@@ -99,6 +120,7 @@ class Model(msgspec.Struct, frozen=True):
     total_s: float
     created: int
     limits: tuple[Limit, ...] = ()
+    budgets: tuple[Budget, ...] = ()
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -15,22 +15,29 @@ import msgspec
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired, Fleet
 from penstock.snapshot.principals import Principals
+from penstock.snapshot.standings import Standings
 
 FORMAT = 1  # grows when a reader of the old format could misread the new one
 
-Document = Config | Principals | Desired | Fleet
-T = TypeVar("T", Config, Principals, Desired, Fleet)
+Document = Config | Principals | Desired | Fleet | Standings
+T = TypeVar("T", Config, Principals, Desired, Fleet, Standings)
 
 _NAMES: dict[type[Document], str] = {
     Config: "config",
     Principals: "principals",
     Desired: "desired",
     Fleet: "fleet",
+    Standings: "standings",
 }
 
 
 class UnknownFormat(Exception):
     """The file was written in a format this reader does not know, or is damaged; the reader keeps what it has."""
+
+
+def withdraw(directory: Path, document: type[Document]) -> None:
+    """Remove a document, so that readers wait for the next one."""
+    (directory / f"{_NAMES[document]}.msgpack").unlink(missing_ok=True)
 
 
 def publish(directory: Path, document: Document) -> None:

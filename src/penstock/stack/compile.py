@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import msgspec
 
-from penstock.pricing.price import Price, nano_per_million
+from penstock.pricing.period import Period
+from penstock.pricing.price import NANO_PER_USD, Price, nano_per_million
 from penstock.snapshot.config import (
+    Budget,
     Config,
     Deployment,
     GatewaySettings,
@@ -40,7 +42,7 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
     return Config(
         version=version,
         deployments={name: _deployment(name, item, workers) for name, item in stack.deployments.items()},
-        models={name: _model(name, item, created, stack.policies) for name, item in stack.models.items()},
+        models={name: _model(name, item, created, stack) for name, item in stack.models.items()},
         gateway=_settings(stack.gateway, workers),
     )
 
@@ -86,7 +88,7 @@ def _price(price: schema.Price) -> Price:
     )
 
 
-def _model(name: str, model: schema.Model, created: int, policies: Mapping[str, Policy]) -> Model:
+def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:
     timeout = model.timeout
     return Model(
         name=name,
@@ -95,7 +97,8 @@ def _model(name: str, model: schema.Model, created: int, policies: Mapping[str, 
         first_token_s=min(timeout.first_token, timeout.total).seconds,
         total_s=timeout.total.seconds,
         created=created,
-        limits=tuple(limit for name in model.policies for limit in _limits(name, policies[name])),
+        limits=tuple(limit for name in model.policies for limit in _limits(name, stack.policies[name])),
+        budgets=tuple(budget for name in model.policies for budget in _budgets(name, stack)),
     )
 
 
@@ -109,6 +112,22 @@ def _limits(name: str, policy: Policy) -> Iterator[Limit]:
         ):
             if most is not None:
                 yield Limit(name, per, measure, most, Outage(limit.on_counters_outage))
+
+
+def _budgets(name: str, stack: Stack) -> Iterator[Budget]:
+    models = tuple(sorted(model for model, item in stack.models.items() if name in item.policies))
+    together = blake2b(msgspec.json.encode(models), digest_size=6).hexdigest()
+    for budget in stack.policies[name].budgets:
+        per = tuple(subject for subject in _SUBJECTS if subject in budget.per)
+        yield Budget(
+            id=f"{name} {'+'.join(per)} {budget.period} {together}",
+            policy=name,
+            per=per,
+            period=Period(budget.period),
+            models=models,
+            most_nano=int(budget.amount_usd * NANO_PER_USD),
+            on_outage=Outage(budget.on_counters_outage),
+        )
 
 
 def _settings(gateway: schema.Gateway, workers: int) -> GatewaySettings:

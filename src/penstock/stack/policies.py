@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from penstock.pricing.period import Period
 from penstock.stack import quantity, word
 from penstock.stack.reader import Unfit
 from penstock.stack.section import Section, at_most, default, distinct, one_as_list
@@ -20,6 +22,7 @@ PolicyName = Annotated[
     ),
 ]
 PolicyRef = Annotated[str, word.reference("policy")]
+Payer = Annotated[str, word.choice("key", "tenant", "model", planned=["user"])]
 Subject = Annotated[str, word.choice("key", "tenant", "model", "address", planned=["user"])]
 
 
@@ -57,13 +60,40 @@ class Limit(Section):
         return self
 
 
+class Budget(Section):
+    """How much each of those it counts for may spend on the models with this policy, all of them together."""
+
+    per: Annotated[
+        tuple[Payer, ...],
+        AfterValidator(distinct),
+        at_most(3),
+        BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
+    ] = Field(description="Whom it counts for: key, tenant or model; a list counts each combination.")
+    amount_usd: Annotated[Decimal, quantity.amount()] = Field(description="USD of the period; 0 allows nothing.")
+    period: Annotated[str, word.choice(*Period)] = Field(
+        description="After which it begins anew, in UTC: day, week (from Monday), month; total never does."
+    )
+    on_counters_outage: Annotated[str, word.choice("deny", "allow", planned=["local_share"])] = default(
+        "deny", "What to do while nobody can tell what is left: refuse or admit all."
+    )
+
+    @model_validator(mode="after")
+    def _counts_for_somebody(self) -> Budget:
+        if not self.per:
+            raise Unfit("per: needs at least one of: key, tenant, model")
+        return self
+
+
 class Policy(Section):
     """What an exchange must pass."""
 
-    planned = frozenset({"budgets", "guards", "cache"})
+    planned = frozenset({"guards", "cache"})
 
     limits: Annotated[tuple[Limit, ...], at_most(16)] = Field(
         default=(), description="How much may be asked; all of them hold."
+    )
+    budgets: Annotated[tuple[Budget, ...], at_most(16)] = Field(
+        default=(), description="How much may be spent; all of them hold."
     )
 
     @model_validator(mode="after")
@@ -73,4 +103,9 @@ class Policy(Section):
             if frozenset(limit.per) in seen:
                 raise Unfit(f"limits: there are two per {' and '.join(limit.per)}; one can hold all of them")
             seen.add(frozenset(limit.per))
+        spending: set[tuple[frozenset[str], str]] = set()
+        for budget in self.budgets:
+            if (frozenset(budget.per), budget.period) in spending:
+                raise Unfit(f"budgets: there are two per {' and '.join(budget.per)} and {budget.period}")
+            spending.add((frozenset(budget.per), budget.period))
         return self

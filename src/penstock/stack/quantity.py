@@ -96,6 +96,21 @@ def usd() -> Reader:
     return Reader(read, {"anyOf": [{"type": "number", "minimum": 0, "maximum": int(_DEAREST_USD)}, REFERENCE]})
 
 
+def amount() -> Reader:
+    """An amount of money as an exact `Decimal`: USD."""
+
+    def read(value: object, _around: Surroundings) -> Decimal:
+        dollars = _decimal(value)
+        if dollars is None or not 0 <= dollars <= _DEAREST_USD:
+            raise Unfit(f"must be an amount in USD, from 0 to {_DEAREST_USD}, not {shown(value)}")
+        with localcontext(Context(prec=200)):
+            if dollars != round(dollars, 9):
+                raise Unfit(f"must have at most nine decimal places, not {shown(value)}")
+        return dollars
+
+    return Reader(read, {"anyOf": [{"type": "number", "minimum": 0, "maximum": int(_DEAREST_USD)}, REFERENCE]})
+
+
 def weight() -> Reader:
     """A share of the traffic as a `Decimal` above zero; only its ratio to the others counts."""
 

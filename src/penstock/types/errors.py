@@ -102,6 +102,10 @@ class TokenLimitReached(LimitReached):
     """It is a limit of tokens."""
 
 
+class BudgetSpent(ExchangeError):
+    """A budget of the caller's has not enough left: 429 that is not to be tried again."""
+
+
 class NoCapacity(ExchangeError):
     """Nothing can take the request now (no replica ready, a full queue, draining): 503 with Retry-After."""
 

@@ -11,12 +11,17 @@ from penstock.counters.local import Local
 from penstock.counters.tally import Tally
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.admission.hold import Hold
+from penstock.gateway.admission.purse import Purse, Reservation
+from penstock.gateway.admission.purse import described as described_budget
 from penstock.gateway.admission.rules import Rules, described
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
+from penstock.pricing.period import DAY_S
+from penstock.pricing.price import usd
 from penstock.snapshot.config import Measure, Outage
-from penstock.types.errors import CountersUnavailable, LimitReached, TokenLimitReached
+from penstock.types.errors import BudgetSpent, CountersUnavailable, LimitReached, TokenLimitReached
 
+_LONG_S = 3600.0  # a budget that never begins anew is looked at again after so long
 _MOST_KNOWN = 20_000  # callers of models whose leases are kept; the rest are made anew
 
 
@@ -42,6 +47,7 @@ class Admission:
         self._leases = Leases(store, clock, sleep)
         self._alone = Leases(Local(Tally(clock)), clock, sleep)  # while the store is away
         self._known: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
+        self._purses: dict[tuple[Purse, str, str], tuple[Lease, ...]] = {}
         self._shares: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
         self._decisions = decisions
         self.workers = 1
@@ -67,6 +73,47 @@ class Admission:
         if isinstance(taken, Refusal):
             raise self._refused(rules, taken)
         return Hold(self._leases, rules, leases, amounts, taken)
+
+    async def reserve(self, purse: Purse, caller: Caller, nano: int, at_ns: int) -> Reservation:
+        """
+        Hold money for an exchange, of every budget or of none.
+
+        Args:
+            nano: the most that it can cost, nano-dollars. One that is free needs a budget that is not used up, too.
+            at_ns: when it came in, nanoseconds since the epoch.
+        Raises:
+            BudgetSpent: one has not so much left.
+            CountersUnavailable: nobody can tell, and a budget is to refuse then.
+        """
+        day, need = at_ns // (DAY_S * 10**9), max(1, nano)
+        name = (purse, caller.key, str(day))
+        leases = self._purses.get(name)
+        if leases is None:
+            if len(self._purses) >= _MOST_KNOWN:
+                del self._purses[next(iter(self._purses))]
+            leases = self._purses[name] = purse.leases(caller, day)
+        amounts = [need] * len(leases)
+        if self._leases.spend(leases, amounts):
+            self._decisions.held += 1
+            return Reservation(self._leases, leases, need)
+        try:
+            taken = await self._leases.take(leases, amounts)
+            self._decisions.asked += 1
+        except StoreUnavailable:
+            self._decisions.outage(purse.outage)
+            if purse.outage is Outage.DENY:
+                raise CountersUnavailable("What is left of a budget cannot be told now.", retry_after=1) from None
+            return Reservation(self._leases, (), 0, purse.outage)
+        if isinstance(taken, Refusal):
+            budget, lease = purse.budgets[taken.index], leases[taken.index]
+            self._decisions.refused(budget)
+            until_s = lease.counter.ends - at_ns / 10**9 if lease.counter.ends else _LONG_S
+            raise BudgetSpent(
+                f"The budget of {described_budget(budget)} has {usd(taken.remaining)} USD left, and this request "
+                f"may cost {usd(nano)} USD.",
+                retry_after=until_s,
+            )
+        return Reservation(self._leases, leases, need)
 
     def sweep(self) -> None:
         """Give back what has not been needed. Called every `SWEEP_S`."""

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from penstock.snapshot.config import Limit, Outage
+from penstock.snapshot.config import Budget, Limit, Outage
 
 
 class Decisions(Collector):
@@ -27,9 +27,10 @@ class Decisions(Collector):
         self._outages: dict[Outage, int] = {}
         registry.register(self)
 
-    def refused(self, limit: Limit) -> None:
-        """Count an exchange that a limit has no room for."""
-        where = (limit.policy, "+".join(limit.per), limit.measure.value)
+    def refused(self, by: Limit | Budget) -> None:
+        """Count an exchange that a limit or a budget has no room for."""
+        measure = by.measure.value if isinstance(by, Limit) else "usd"
+        where = (by.policy, "+".join(by.per), measure)
         self._refused[where] = self._refused.get(where, 0) + 1
 
     def outage(self, action: Outage) -> None:

@@ -38,6 +38,7 @@ MEANINGS: tuple[tuple[type[errors.PenstockError], Meaning], ...] = (
     (errors.HeadersTooLarge, Meaning(431, "invalid_request_error", "headers_too_large", "client")),
     (errors.InvalidRequest, Meaning(400, "invalid_request_error", None, "client")),
     (errors.TokenLimitReached, Meaning(429, "tokens", "rate_limit_exceeded", "client")),
+    (errors.BudgetSpent, Meaning(429, "insufficient_quota", "insufficient_quota", "client")),
     (errors.LimitReached, Meaning(429, "requests", "rate_limit_exceeded", "client")),
     (errors.NoCapacity, Meaning(503, "server_error", "overloaded", "penstock")),
     (errors.CountersUnavailable, Meaning(503, "server_error", "counters_unavailable", "penstock")),
@@ -123,6 +124,8 @@ def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
     if found.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         after = error.retry_after if isinstance(error, errors.ExchangeError) else None
         headers += b"retry-after: %d\r\n" % min(3600, max(1, math.ceil(after or 1)))
+    if isinstance(error, errors.BudgetSpent):
+        headers += b"x-should-retry: false\r\n"
     if isinstance(error, errors.CountersUnavailable):
         headers += counters_line(Outage.DENY)
     if isinstance(error, errors.LimitReached) and error.limit is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.gateway.dialects import document
-from penstock.gateway.dialects.operation import Call, Operation
+from penstock.gateway.dialects.operation import OUTPUT_BOUND, Call, Operation
 from penstock.types.errors import InvalidRequest
 
 OPERATIONS = {
@@ -114,6 +114,15 @@ def with_usage(call: Call, model: str) -> bytes:
         given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
         return found.extended({"model": model, "stream_options": {**(given or {}), "include_usage": True}})
     return found.body if model == call.model else found.patched("model", _encode(model))
+
+
+def capped(call: Call) -> Call:
+    """Return the call with a cap on its output where the client set none: what was reserved is not to be exceeded."""
+    if call.max_output is not None or call.operation is Operation.EMBEDDINGS:
+        return call
+    name = "max_completion_tokens" if call.operation is Operation.CHAT else "max_tokens"
+    body = call.document.extended({name: OUTPUT_BOUND})
+    return msgspec.structs.replace(call, max_output=OUTPUT_BOUND, document=document.read(body))
 
 
 def _prompts(prompt: str | list[Any]) -> int:

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.gateway.dialects.document import Document
 
-_OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
+OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
 
 
 class Operation(StrEnum):
@@ -57,4 +57,4 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def most_output(self) -> int:
         """Tokens that all answers are to have at the most."""
-        return 0 if self.operation is _EMBEDDINGS else (self.max_output or _OUTPUT_BOUND) * self.choices
+        return 0 if self.operation is _EMBEDDINGS else (self.max_output or OUTPUT_BOUND) * self.choices

@@ -13,6 +13,7 @@ from typing import Self
 import msgspec
 
 from penstock.gateway.admission.hold import Hold
+from penstock.gateway.admission.purse import Reservation
 from penstock.gateway.dialects.errors import meaning
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
@@ -91,6 +92,8 @@ class Account(msgspec.Struct):
         at_ns: when the request came in, nanoseconds since the epoch; 0 until it is needed.
         opened, settled: whether that has been written to the journal.
         hold: what it holds of limits, given back when it is settled.
+        reservation: what it holds of budgets.
+        reserved_nano: the most that it can cost.
     """
 
     books: Books
@@ -112,28 +115,39 @@ class Account(msgspec.Struct):
     opened: bool = False
     settled: bool = False
     hold: Hold | None = None
+    reservation: Reservation | None = None
+    reserved_nano: int = 0
 
     def explain(self, step: str, decision: str) -> None:
         """Add one decision to the exchange's explanation."""
         self.explanation.append((step, decision))
 
-    def open(self, prices: Iterable[Price]) -> None:
+    def estimate(self, prices: Iterable[Price]) -> None:
+        """
+        Set the most that the exchange can cost, and when it came in.
+
+        Args:
+            prices: of the deployments that may answer; the dearest counts.
+        """
+        ceiling, most = Usage(self.call.most_input, self.call.most_output), 0
+        for price in prices:
+            most = max(most, cost_nano(price, ceiling))
+        self.reserved_nano = min(most, _MAX_NANO)
+        self.at_ns = time.time_ns() - int((self.books.clock() - self.received) * 1e9)
+
+    def open(self) -> None:
         """
         Write that the exchange is about to be dispatched; called before each attempt, written before the first.
 
-        Args:
-            prices: of the deployments that may answer; the dearest is reserved.
         Raises:
             JournalError: it could not be written, so nothing may be dispatched.
         """
         if self.opened:
             return
         call, books, caller = self.call, self.books, self.caller
-        ceiling, reserved = Usage(call.most_input, call.most_output), 0
-        for price in prices:
-            reserved = min(max(reserved, cost_nano(price, ceiling)), _MAX_NANO)
-        self.at_ns = at_ns = time.time_ns() - int((books.clock() - self.received) * 1e9)
-        books.journal.append(Opened(self.id, at_ns, caller.key, caller.tenant, call.model, call.operation, reserved))
+        books.journal.append(
+            Opened(self.id, self.at_ns, caller.key, caller.tenant, call.model, call.operation, self.reserved_nano)
+        )
         self.opened = True
         books.metrics.in_progress += 1
 
@@ -153,6 +167,8 @@ class Account(msgspec.Struct):
         if self.opened:
             books.metrics.in_progress -= 1
         self.cost_nano = cost = cost_nano(self.price, usage)
+        if self.reservation is not None:
+            self.reservation.settle(cost)  # before the journal: what is in there has been counted
         duration = books.clock() - self.received
         duration_ms = int(duration * 1_000_000) / 1000
         first = None if self.first_content is None else self.first_content - self.received

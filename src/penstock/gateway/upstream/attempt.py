@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping
 
 from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.exchange import Exchange
@@ -18,7 +18,6 @@ from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import Place, Plan, View
 from penstock.http.pool import Reply, Timeouts
-from penstock.pricing.price import Price
 from penstock.types.errors import (
     NoCapacity,
     UpstreamError,
@@ -71,7 +70,7 @@ class Dispatcher:
         for position, name in enumerate(names):
             last = position == len(names) - 1
             try:
-                return await self._deployment(exchange, name, plan.prices, relay, last)
+                return await self._deployment(exchange, name, relay, last)
             except UpstreamRejected as error:
                 if error.status in _FINAL:
                     raise
@@ -83,9 +82,7 @@ class Dispatcher:
         assert failure is not None, "a plan names at least one deployment"
         raise failure
 
-    async def _deployment(
-        self, exchange: Exchange, name: str, prices: Sequence[Price], relay: Relay, wait: bool
-    ) -> None:
+    async def _deployment(self, exchange: Exchange, name: str, relay: Relay, wait: bool) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
         account = exchange.account
         exchange.first_token_deadline = min(self._clock() + exchange.model.first_token_s, exchange.deadline)
@@ -98,7 +95,7 @@ class Dispatcher:
                 raise NoCapacity(f"the deployment {name} is full", retry_after=1)
             account.deployment, account.price = name, place.price
             exchange.answer_lines = place.answer_lines
-            account.open(prices)
+            account.open()
             try:
                 with endpoint:
                     began = self._clock()
