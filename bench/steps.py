@@ -45,8 +45,9 @@ from penstock.http.server import Request, Responder, Server
 from penstock.http.upstream import Connection as UpstreamConnection
 from penstock.journal.records import Outcome
 from penstock.journal.segment import Writer
+from penstock.pricing.period import Period
 from penstock.pricing.price import Price
-from penstock.snapshot.config import Config, Deployment, GatewaySettings, Limit, Measure, Model, Outage, Target
+from penstock.snapshot.config import Budget, Config, Deployment, GatewaySettings, Limit, Measure, Model, Outage, Target
 from penstock.snapshot.principals import KeyRecord
 from penstock.telemetry.log import JsonHandler
 from penstock.types.address import Address
@@ -72,13 +73,13 @@ BUDGET = {
     "HTTP, both legs": 17.0,
     "decode and patch": 2.0,
     "identity": 1.0,
-    "limits": 6.0,
+    "limits and budgets": 6.0,
     "route": 3.0,
     "metering and journal": 6.0,
     "metrics": 3.0,
     "explanation and log record": 3.0,
 }
-"""µs per request that each step may take (the design's budget, system calls included; limits with three budgets)."""
+"""µs per request that each step may take (the design's budget, system calls included)."""
 LIMITS = tuple(
     Limit("default", per, measure, 10**9, Outage.LOCAL_SHARE)
     for per, measure in (
@@ -91,6 +92,10 @@ LIMITS = tuple(
         (("model",), Measure.REQUESTS),
         (("address",), Measure.CONCURRENCY),
     )
+)
+BUDGETS = tuple(
+    Budget(f"default {'+'.join(per)} {period}", "default", per, period, ("chat",), 10**15, Outage.DENY)
+    for per, period in ((("key",), Period.DAY), (("tenant",), Period.MONTH), (("key", "model"), Period.TOTAL))
 )
 
 
@@ -184,7 +189,7 @@ class Bench:
     def _view(self) -> View:
         address = Address(host="127.0.0.1", port=9, path="/v1")
         deployment = Deployment("lab", "openai", "mock", False, Price(10**9, 2 * 10**9), 1024, address)
-        model = Model("chat", (Target("lab"),), (), 10.0, 120.0, 1, LIMITS)
+        model = Model("chat", (Target("lab"),), (), 10.0, 120.0, 1, LIMITS, BUDGETS)
         config = Config(1, {"lab": deployment}, {"chat": model}, GatewaySettings())
         view = compile_view(config, self.callers, None, Endpoints({}, time.monotonic), {})
         instant(view.places["lab"].endpoints[0].pool)
@@ -255,14 +260,19 @@ class Bench:
             authenticate(headers, self.callers, self.gateway.digest)
 
     async def limits(self, count: int) -> None:
-        """Eight limits: taken, told to the client, given back."""
-        caller, rules = next(iter(self.callers.values()))[1], self.view.routes["chat"].rules
+        """Eight limits and three budgets: taken, told to the client, given back."""
+        caller, route = next(iter(self.callers.values()))[1], self.view.routes["chat"]
+        rules, purse, at_ns = route.rules, route.purse, time.time_ns()
         assert rules is not None
+        assert purse is not None
         calls, found = [openai.parse(Operation.CHAT, body) for body in self.bodies], Usage(20, 26)
         for number in range(count):
             hold = await self.admission.admit(rules, caller, calls[number % VARIANTS], "127.0.0.1")
             hold.lines()
+            reservation = await self.admission.reserve(purse, caller, 150_000, at_ns)
+            reservation.lines()
             hold.release(found)
+            reservation.settle(72_000)
 
     async def route(self, count: int) -> None:
         dispatcher = self.gateway.dispatcher
@@ -322,7 +332,7 @@ def measure(count: int, rounds: int, only: str | None = None) -> dict[str, list[
             "upstream leg": bench.upstream_leg,
             "decode and patch": bench.decode,
             "identity": bench.identity,
-            "limits": bench.limits,
+            "limits and budgets": bench.limits,
             "route": bench.route,
             "metering and journal": bench.metering,
             "metrics": bench.counting,

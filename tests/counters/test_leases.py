@@ -264,11 +264,11 @@ def test_never_more_of_a_sum_is_spent_or_held_than_there_is(
             assert spent + sum(amount for _, amount, _ in waiting) <= limit
             if len(waiting) > 2:
                 worker, amount, cost = waiting.pop(0)
-                workers.leases[worker].settle([(held[worker], amount, cost)])
+                workers.leases[worker].settle([held[worker]], amount, cost)
                 spent += cost
             await workers.sleep(after_s)
         for worker, amount, cost in waiting:
-            workers.leases[worker].settle([(held[worker], amount, cost)])
+            workers.leases[worker].settle([held[worker]], amount, cost)
             spent += cost
         await workers.sleep(1)
         assert await workers.take(0, held[0], limit - spent), "nothing has leaked"

@@ -53,13 +53,17 @@ class Leases:
 
     def spend(self, leases: Sequence[Lease], amounts: Sequence[int]) -> bool:
         """Take all amounts from what is held; False, and nothing is taken, where that is not enough."""
-        now = self._clock()
+        now, taken = self._clock(), 0
         for lease, amount in zip(leases, amounts, strict=True):
             if lease.free < amount or lease.until <= now:
-                return False
-        for lease, amount in zip(leases, amounts, strict=True):
+                break
             lease.free -= amount
-        return True
+            taken += 1
+        else:
+            return True
+        for lease, amount in zip(leases[:taken], amounts[:taken], strict=True):
+            lease.free += amount
+        return False
 
     async def take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
         """
@@ -96,21 +100,22 @@ class Leases:
         if returns:
             self._store.give(returns)
 
-    def settle(self, taken: Iterable[tuple[Lease, int, int]]) -> None:
+    def settle(self, leases: Iterable[Lease], amount: int, spent: int) -> None:
         """
         Count what has been spent of sums, and give back the rest. The store hears of it at once.
 
         Args:
-            taken: lease, amount that was taken and amount that was spent, which may be more.
+            amount: that was taken of each.
+            spent: of each; it may be more.
         """
-        now, returns = self._clock(), []
-        for lease, amount, spent in taken:
-            rest = amount - spent
+        now, rest, returns = self._clock(), amount - spent, []
+        for lease in leases:
             if rest > 0 and now < lease.until:
                 lease.free += rest
                 self._running[lease] = None
-                rest = 0
-            if rest or spent:
+                if spent:
+                    returns.append(Return(lease.counter, 0, 0, spent))
+            elif amount or spent:
                 returns.append(Return(lease.counter, rest, 0, spent))
         if returns:
             self._store.give(returns)

@@ -47,7 +47,7 @@ class Admission:
         self._leases = Leases(store, clock, sleep)
         self._alone = Leases(Local(Tally(clock)), clock, sleep)  # while the store is away
         self._known: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
-        self._purses: dict[tuple[Purse, str, str], tuple[Lease, ...]] = {}
+        self._purses: dict[tuple[Purse, str, int], tuple[Lease, ...]] = {}
         self._shares: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
         self._decisions = decisions
         self.workers = 1
@@ -86,7 +86,7 @@ class Admission:
             CountersUnavailable: nobody can tell, and a budget is to refuse then.
         """
         day, need = at_ns // (DAY_S * 10**9), max(1, nano)
-        name = (purse, caller.key, str(day))
+        name = (purse, caller.key, day)
         leases = self._purses.get(name)
         if leases is None:
             if len(self._purses) >= _MOST_KNOWN:

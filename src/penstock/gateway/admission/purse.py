@@ -8,7 +8,7 @@ from penstock.counters.counter import Counter, Kind
 from penstock.counters.leases import Lease, Leases
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import DAY_S, bounds
-from penstock.pricing.price import usd
+from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.snapshot.config import Budget, Outage
 from penstock.snapshot.standings import subject
 
@@ -67,14 +67,16 @@ class Reservation:
 
     def settle(self, cost_nano: int) -> None:
         """Count what the exchange cost, and give back the rest."""
-        self._owner.settle([(lease, self._nano, cost_nano) for lease in self._leases])
+        self._owner.settle(self._leases, self._nano, cost_nano)
 
     def lines(self) -> bytes:
         """Return a header line: what is left of the budget nearest to its end."""
-        if not self._leases:
-            return b""
-        left = min(lease.remaining + lease.free for lease in self._leases)
-        return b"x-penstock-budget-remaining-usd: " + usd(left).encode() + b"\r\n"
+        least = -1
+        for lease in self._leases:
+            left = lease.remaining + lease.free
+            if left < least or least < 0:
+                least = left
+        return b"" if least < 0 else b"x-penstock-budget-remaining-usd: %d.%09d\r\n" % divmod(least, NANO_PER_USD)
 
 
 def described(budget: Budget) -> str:
