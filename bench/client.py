@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -57,9 +57,14 @@ class Client:
 
     async def call(self, body: bytes) -> tuple[int, str, bytes]:
         """Return status, request id and body of one chat completion."""
+        status, headers, content = await self.exchange(body)
+        return status, headers.get(b"x-request-id", b"").decode(), content
+
+    async def exchange(self, body: bytes) -> tuple[int, Mapping[bytes, bytes], bytes]:
+        """Return status, headers and body of one chat completion."""
         with await self._pool.request(b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts) as reply:
             content = await reply.read(64 * 1024 * 1024)
-            return reply.status, reply.headers.get(b"x-request-id", b"").decode(), content
+            return reply.status, reply.headers, content
 
     async def answer(self, body: bytes) -> bytes:
         """Return the body of one chat completion; RuntimeError when it is not a good one."""
