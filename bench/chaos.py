@@ -1,8 +1,9 @@
 """
 `make chaos`: a hundred kills under load, and every cent and every place accounted for.
 
-Clients ask `penstock up`, with two workers, limits and budgets, for plain answers and streams, and some leave early. At
-random moments a process is killed with SIGKILL: a worker, control, or the node, which is started again. In the end:
+Clients ask `penstock up`, with two workers, limits and budgets, for plain answers and streams; some leave early, and
+for some the upstream refuses, fails, breaks off or says nothing until time is up. At random moments a process is killed
+with SIGKILL: a worker, control, or the node, which is started again. In the end:
 
 - every answer that a client has had whole is in the ledger, once, with the cost its header told;
 - nothing is open: what was under way in a killed worker is `lost`;
@@ -39,12 +40,13 @@ from penstock.lab.running import Running, start
 from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.types.errors import PenstockError
 
-_CALLERS = 12
+_CALLERS = 15
 _PLACES = 16
 _BUDGET_USD = 1000
 _NODE_SHARE = 0.1  # of the kills
 _VICTIMS = ("penstock gateway", "penstock control")
 _LENT_S = 1.0  # after so long without load no worker has anything of a budget for itself
+_MODEL = ", policies: all, timeout: {first_token: 300ms, total: 2s}"
 _POLICIES = f"""\
 policies:
   all:
@@ -56,6 +58,18 @@ policies:
 """
 _PLAIN = 'lab: {"delay": "20ms"} one two three'
 _STREAM = 'lab: {"events": 12, "delay_between": "10ms"}'
+_FAULTS = tuple(
+    f"lab: {order}"
+    for order in (
+        '{"status": 400}',
+        '{"status": 500}',
+        '{"status": 429}',
+        '{"cut": "in_head"}',
+        '{"body": "garbage"}',
+        '{"events": 9, "cut_after": 0}',
+        '{"stall": "before_head"}',
+    )
+)
 _STALL = 'lab: {"stall": "before_head"}'
 
 
@@ -93,8 +107,12 @@ class Load:
                 if chance < 0.1:
                     await client.leave_after(chat_body(_STREAM, stream=True, max_tokens=50), 3)
                     self.ends["left"] += 1
+                elif chance < 0.2:
+                    fault, stream = self._random.choice(_FAULTS), chance < 0.15
+                    status, _, _ = await client.exchange(chat_body(fault, stream=stream, max_tokens=50))
+                    self.ends[f"fault, {status}"] += 1
                 else:
-                    await self._ask(client, stream=chance < 0.5)
+                    await self._ask(client, stream=chance < 0.6)
             except (PenstockError, TimeoutError) as error:
                 self.ends[type(error).__name__] += 1
                 await asyncio.sleep(0.01)  # nobody listens, perhaps
@@ -256,6 +274,7 @@ def summary(figures: dict[str, Any]) -> str:
 
 | | |
 |---|---|
+| exchanges | {sum(figures["ledger"].values()):,} |
 | answers that clients had whole | {figures["answers"]:,} |
 | the ledger | {ledger} |
 | spent, USD | {usd(figures["spent_nano"])} |
@@ -272,7 +291,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with lab() as (upstream, _), tempfile.TemporaryDirectory() as directory:
-        stack = stack_text(upstream, workers=2, model=", policies: all") + _POLICIES
+        stack = stack_text(upstream, workers=2, model=_MODEL) + _POLICIES
         figures = uvloop.run(chaos(Path(directory), stack, given.kills, given.seed))
     write("chaos", figures, summary(figures))
     for problem in figures["problems"][:20]:

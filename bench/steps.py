@@ -252,7 +252,7 @@ class Bench:
     async def decode(self, count: int) -> None:
         provider = PROVIDERS["openai"]
         for number in range(count):
-            provider.body(openai.parse(Operation.CHAT, self.bodies[number % VARIANTS]), "mock")
+            provider.body(openai.parse(Operation.CHAT, self.bodies[number % VARIANTS]), "mock", "max_tokens")
 
     async def identity(self, count: int) -> None:
         headers = {b"authorization": b"Bearer " + self.key.key.encode(), b"content-type": b"application/json"}

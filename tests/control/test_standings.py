@@ -37,7 +37,10 @@ class World:
         self.journal, self.database = home / "journal", database
         self.fold = Fold(self.journal, database)
         self.published = Published(home, Standings)
-        self.books = Bookkeeper(self.journal, self.fold, database, self.published, since_ns, lambda: AT / 10**9)
+        self.clock = 0.0
+        self.books = Bookkeeper(
+            self.journal, self.fold, database, self.published, since_ns, lambda: AT / 10**9, lambda: self.clock
+        )
 
     @property
     def told(self) -> dict[str, Standing]:
@@ -80,9 +83,9 @@ def test_each_budget_has_the_sums_of_its_period_its_models_and_whom_it_counts_fo
         assert await world.books.step(config(*budgets))
         monday = TODAY - TODAY % 7 + 4 if TODAY % 7 >= 4 else TODAY - TODAY % 7 - 3  # day 0 was a Thursday
         assert list(world.told.values()) == [
-            Standing(TODAY, {"key1": 300, "key2": 18}),
-            Standing(monday, {"acme": 320}),
-            Standing(0, {"acme chat": 320, "acme large": 11, "x chat": 17}),
+            Standing(TODAY, {"key1": 300, "key2": 18}, 1),
+            Standing(monday, {"acme": 320}, 1),
+            Standing(0, {"acme chat": 320, "acme large": 11, "x chat": 17}, 1),
         ]
 
     run(tmp_path, case)
@@ -130,5 +133,35 @@ def test_another_set_of_models_is_another_budget(tmp_path: Path) -> None:
         await world.books.step(config(narrow))
         await world.books.step(config(wide))
         assert {name: standing.spent_nano for name, standing in world.told.items()} == {"wide": {"key1": 301}}
+
+    run(tmp_path, case)
+
+
+def test_a_budget_that_comes_back_is_told_anew_and_one_that_stays_is_not(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        stays, goes = budget(Period.DAY, "key"), budget(Period.DAY, "tenant")
+        await world.books.step(config(stays, goes))
+        await world.books.step(config(stays))
+        assert list(world.told) == [stays.id]
+        async with world.database.write() as connection:
+            await ledger.add(connection, [settled(1)])
+        await world.books.step(config(stays, goes))
+        assert [world.told[each.id].told for each in (stays, goes)] == [1, 3]
+        assert world.told[goes.id].spent_nano == {"acme": 300}
+
+    run(tmp_path, case)
+
+
+def test_what_a_configuration_wants_is_told_before_it_and_what_is_wanted_now_stays(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        old, new = budget(Period.DAY, "key"), budget(Period.DAY, "tenant")
+        await world.books.step(config(old))
+        await world.books.prepare(config(new))
+        assert set(world.told) == {old.id, new.id}
+        await world.books.step(config(new))
+        assert set(world.told) == {old.id, new.id}, "gateways may not have followed yet"
+        world.clock += 5
+        await world.books.step(config(new))
+        assert set(world.told) == {new.id}
 
     run(tmp_path, case)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from penstock.counters.counter import Ask, Counter, Grant, Kind, StoreUnavailable
+from penstock.counters.counter import Ask, Counter, Grant, Kind, Return, StoreUnavailable
 from penstock.counters.desk import Desk
 from penstock.counters.remote import Remote
 from penstock.counters.tally import Tally
@@ -30,9 +30,11 @@ def with_frozen(test: Test, timeout_s: float = 0.001) -> None:
         store = await Remote.open(theirs, clock, timeout_s)
         with ours:
             desk = Desk(Tally(clock))
-            await test(store, ours, desk, clock)
-            store.close()
-            await desk.aclose()
+            try:
+                await test(store, ours, desk, clock)
+            finally:
+                store.close()
+                await desk.aclose()
 
     uvloop.run(run())
 
@@ -93,6 +95,23 @@ def test_what_is_granted_to_a_client_that_has_left_is_given_back() -> None:
         await patient(store)
 
     with_frozen(test, 30.0)
+
+
+def test_what_is_granted_at_the_very_moment_a_client_leaves_is_given_back() -> None:
+    async def test(store: Remote, ours: socket.socket, desk: Desk, _clock: Clock) -> None:
+        asking = asyncio.create_task(store.take([ONE]))
+        await asyncio.sleep(0)
+        await desk.serve(ours)
+        while store._waiting:  # noqa: ASYNC110  # the answer comes, and before the one who asked runs it is cancelled
+            await asyncio.sleep(0)
+        asking.cancel()
+        result = await asyncio.gather(asking, return_exceptions=True)
+        if isinstance(result[0], list):  # it was the quicker one
+            store.give([Return(ONE.counter, 1, result[0][0].slot)])
+        await patient(store)
+
+    for _ in range(20):
+        with_frozen(test, 30.0)
 
 
 def test_one_that_has_gone_is_away_at_once() -> None:

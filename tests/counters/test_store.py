@@ -38,6 +38,9 @@ class Known:
     def spent(self, counter: Counter) -> int | None:
         return {"": 0, "month": 30}.get(counter.budget)
 
+    def telling(self, _counter: Counter) -> int:
+        return 1
+
 
 class Shop:
     """A store that two workers ask, and the ways in which the second one may go."""

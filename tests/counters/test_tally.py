@@ -163,3 +163,43 @@ def test_sums_are_kept_until_they_end_however_many_there_are() -> None:
     clock.now += 100
     assert isinstance(take(tally, for_ever), Refusal)
     assert isinstance(take(tally, old[0]), Grant), "nobody asks for it any more, so it may begin anew"
+
+
+class _Told:
+    """An opening whose budget goes out of force and comes back."""
+
+    told, before = 1, 0
+
+    def spent(self, _counter: Counter) -> int:
+        return self.before
+
+    def telling(self, _counter: Counter) -> int:
+        return self.told
+
+
+def test_a_sum_that_has_been_out_of_force_begins_anew_with_what_is_held_of_it() -> None:
+    opening, budget = _Told(), counter(Kind.SUM, 1000)
+    tally = Tally(Clock(), opening=opening)
+    take(tally, budget, 100)
+    tally.give(0, [Return(budget, 60, 0, 40)])
+    take(tally, budget, 200)
+    opening.told, opening.before = 2, 700
+    grant = take(tally, budget, 30)
+    assert isinstance(grant, Grant)
+    assert grant.remaining == 1000 - 700 - 200 - 30
+    tally.give(0, [Return(budget, 30, 0, 200)])
+    assert isinstance(take(tally, budget, 100), Grant)
+    assert isinstance(take(tally, budget), Refusal)
+
+
+def test_what_is_held_for_long_hides_nothing_that_can_be_forgotten() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    take(tally, counter(Kind.LEVEL, 5, "held"))
+    for number in range(500):
+        take(tally, counter(Kind.RATE, 5, f"address {number}"))
+    clock.now += 100
+    for _ in range(600):
+        take(tally, counter(Kind.RATE, 5, "somebody"))
+    assert len(tally) == 2
+    assert take(tally, counter(Kind.LEVEL, 5, "held"), 4).remaining == 0

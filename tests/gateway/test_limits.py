@@ -137,7 +137,7 @@ def test_a_request_without_a_cap_gets_the_one_that_is_held_for(tmp_path: Path) -
         budget = Budget("b", "default", ("key",), Period.TOTAL, ("chat",), 10**9, Outage.DENY)
         front.publish([provider("lab", lab.address())], [model("chat", "lab", budgets=(budget,))])
         calls: list[tuple[str, dict[str, object], dict[str, object]]] = [
-            ("chat/completions", {"messages": [{"role": "user", "content": "hi"}]}, {"max_completion_tokens": 4096}),
+            ("chat/completions", {"messages": [{"role": "user", "content": "hi"}]}, {"max_tokens": 4096}),
             ("completions", {"prompt": "hi", "max_tokens": None}, {"max_tokens": 4096}),
             ("completions", {"prompt": "hi", "max_tokens": 7}, {"max_tokens": 7}),
             ("embeddings", {"input": "hi"}, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ from penstock.types.errors import PenstockError, StartError
 from penstock.types.home import Home
 
 _NONE = -1  # in place of a descriptor
+_FIRST_FOLD_S = 5.0  # what is ready without it answers everything that no budget is for
 _LAST_FOLD_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -124,20 +126,20 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         database = await Database.open(home.database)
         opened.push_async_callback(database.close)
         keys = await Keys.open(database, Published(home.snapshot, Principals), secret, time.time_ns)
+        fold = Fold(home.journal, database)
+        standings = Published(home.snapshot, Standings)
+        bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns)
         reconciler = Reconciler(
             Watch(options.stack, environ, Path.cwd()),
             Published(home.snapshot, Config),
             Published(home.snapshot, Desired),
             options.workers,
             time.time,
+            bookkeeper.prepare,
         )
         await reconciler.start()
         await _make_first_keys(keys, link, admin=admin_key is None)
-        fold = Fold(home.journal, database)
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
-        standings = Published(home.snapshot, Standings)
-        bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns)
-        await bookkeeper.step(reconciler.config)
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
         app = admin.build(home, source, database, keys, fold, reconciler)
         credentials = Credentials(keys, admin_key)
@@ -149,6 +151,9 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
                 tasks.create_task(keys.run(), name="keys"),
                 tasks.create_task(bookkeeper.run(lambda: reconciler.config), name="standings"),
             )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_FOLD_S):
+                    await bookkeeper.told.wait()
             if link is not None:
                 link.send(Ready())
             _log.info("control serves")

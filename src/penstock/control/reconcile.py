@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from penstock.control.publish import Published
@@ -49,9 +49,11 @@ class Reconciler:
         desired: Published[Desired],
         workers: int | None,
         clock: Callable[[], float],
+        prepare: Callable[[Config], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
+            prepare: called before a configuration is published.
             workers: gateway workers that run now; None: as many as the first stack says.
             clock: seconds since the epoch.
         """
@@ -60,6 +62,7 @@ class Reconciler:
         self._desired = desired
         self._workers = workers
         self._clock = clock
+        self._prepare = prepare
         self.running: dict[str, str] = {}
         self._pending: Stack | None = None
         self.stack: Stack | None = None
@@ -130,6 +133,8 @@ class Reconciler:
         workers = int(self.running["gateway.workers"])
         config = config_of(stack, self._config.next_version, self._created(), workers)
         desired = desired_of(stack, self._desired.next_version)
+        if self._prepare is not None:
+            await self._prepare(config)
         await self._config.replace(config)
         await self._desired.replace(desired)
         self.stack, self.error = stack, ""

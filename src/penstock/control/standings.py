@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,17 +26,21 @@ from penstock.snapshot.config import Budget, Config
 from penstock.snapshot.standings import Standing, Standings, subject
 
 _INTERVAL_S = 0.25
+_KEPT_S = 5.0  # gateways follow a configuration within 0.1 s
 
 _log = logging.getLogger(__name__)
 
 
 class Bookkeeper:
     """
-    Publishes `Standings` whenever there are budgets that the last ones do not have.
+    Publishes `Standings` whenever there are other budgets than the last ones have.
 
     Args:
         since_ns: when the node started, nanoseconds since the epoch; who wrote before belongs to an earlier one.
         now: seconds since the epoch.
+
+    Attributes:
+        told: set once everything that is wanted has been published.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Bookkeeper:
         published: Published[Standings],
         since_ns: int,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._fold = fold
@@ -54,15 +59,29 @@ class Bookkeeper:
         self._published = published
         self._since_ns = since_ns
         self._now = now
+        self._clock = clock
+        self._mentioned: set[str] = set()
+        self._wanted: dict[str, Budget] = {}  # as it was published last
+        self._keep_until = 0.0
+        self.told = asyncio.Event()
 
     async def run(self, config: Callable[[], Config | None]) -> None:
         """Follow the configuration for ever, until cancelled."""
         while True:
-            await asyncio.sleep(_INTERVAL_S)
             try:
-                await self.step(config())
+                if await self.step(config()):
+                    self.told.set()
             except (OSError, SQLAlchemyError):
                 _log.exception("what budgets have spent cannot be told; trying again")
+            await asyncio.sleep(_INTERVAL_S)
+
+    async def prepare(self, config: Config) -> None:
+        """Tell of what a configuration will want, before gateways follow it; what they want now stays for a while."""
+        self._keep_until = self._clock() + _KEPT_S
+        try:
+            await self._publish({**self._wanted, **_budgets(config)})
+        except (OSError, SQLAlchemyError):
+            _log.exception("what budgets have spent cannot be told; trying again")
 
     async def step(self, config: Config | None) -> bool:
         """
@@ -71,20 +90,30 @@ class Bookkeeper:
         Raises:
             OSError, SQLAlchemyError: the ledger cannot be read, or the document not be written.
         """
-        wanted = {budget.id: budget for model in config.models.values() for budget in model.budgets} if config else {}
+        wanted = _budgets(config) if config is not None else {}
+        return await self._publish({**self._wanted, **wanted} if self._clock() < self._keep_until else wanted)
+
+    async def _publish(self, wanted: dict[str, Budget]) -> bool:
         known = self._published.current.budgets if self._published.current is not None else {}
-        if wanted.keys() <= known.keys():
+        if wanted.keys() == known.keys():
             return True
         if not await self._fold.step():
             return False
-        if any(segment.born_ns < self._since_ns for segment in segments(self._journal)):
-            return False  # its writer lives yet, or it is not folded to its end
-        found = await self._sum(wanted.values())
-        await self._published.replace(Standings(self._published.next_version, found))
+        for segment in segments(self._journal):
+            if segment.born_ns < self._since_ns:  # its writer lives yet, or it is not folded to its end
+                if segment.path.name not in self._mentioned:
+                    self._mentioned.add(segment.path.name)
+                    _log.warning("budgets wait for a segment of an earlier node", extra=_fields(segment.path))
+                return False
+        version = self._published.next_version
+        tellings = {name: known[name].told if name in known else version for name in wanted}
+        found = await self._sum(wanted.values(), tellings)
+        self._wanted = wanted
+        await self._published.replace(Standings(version, found))
         _log.info("standings published", extra={"fields": {"budgets": len(found)}})
         return True
 
-    async def _sum(self, budgets: Iterable[Budget]) -> dict[str, Standing]:
+    async def _sum(self, budgets: Iterable[Budget], tellings: Mapping[str, int]) -> dict[str, Standing]:
         today = int(self._now()) // DAY_S
         found: dict[str, Standing] = {}
         async with self._database.read() as connection:
@@ -96,5 +125,13 @@ class Bookkeeper:
                     if tally.model in budget.models and tally.cost_nano:
                         whom = subject(tuple(str(getattr(tally, name)) for name in budget.per))
                         spent[whom] = spent.get(whom, 0) + tally.cost_nano
-                found[budget.id] = Standing(first, spent)
+                found[budget.id] = Standing(first, spent, tellings[budget.id])
         return found
+
+
+def _budgets(config: Config) -> dict[str, Budget]:
+    return {budget.id: budget for model in config.models.values() for budget in model.budgets}
+
+
+def _fields(path: Path) -> dict[str, dict[str, object]]:
+    return {"fields": {"segment": path.name}}

@@ -83,7 +83,8 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         index: of the ask that could not be met; the one with the longest wait.
         remaining: what is left of it.
-        after_s: seconds after which there is room if nobody else takes it; for levels nobody knows, and it is 0.
+        after_s: seconds after which there is room if nobody else takes it; 0 where that is up to who holds it, infinite
+            where it never is, as when it is spent.
         lent: others have leases they may not need; asking again after a lease's time tells for certain.
     """
 
@@ -117,6 +118,9 @@ class Opening(Protocol):
 
     def spent(self, counter: Counter) -> int | None:
         """Return what a sum begins with, or None when that is not known, so that nothing may be granted of it."""
+
+    def telling(self, counter: Counter) -> int:
+        """Return a number that is another one when a budget has been out of force, so that its sums begin anew."""
 
 
 class Store(Protocol):

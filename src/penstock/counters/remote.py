@@ -34,17 +34,26 @@ class Remote(Frames):
         self._number = 0
         self._waiting: dict[int, tuple[asyncio.Future[Answer], Sequence[Ask]]] = {}
         self._away_until = 0.0
+        self._on_gone: Callable[[], None] | None = None
 
     @classmethod
-    async def open(cls, sock: socket.socket, clock: Callable[[], float], timeout_s: float = TIMEOUT_S) -> Remote:
+    async def open(
+        cls,
+        sock: socket.socket,
+        clock: Callable[[], float],
+        timeout_s: float = TIMEOUT_S,
+        on_gone: Callable[[], None] | None = None,
+    ) -> Remote:
         """
         Take over a connected socket.
 
         Args:
             clock: seconds, monotonic.
+            on_gone: called when the other end has gone; there is no way back.
         """
         loop = asyncio.get_running_loop()
         _, store = await loop.connect_accepted_socket(lambda: cls(clock, timeout_s), sock)
+        store._on_gone = on_gone  # noqa: SLF001  # our own
         return store
 
     async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
@@ -61,6 +70,10 @@ class Remote(Frames):
         try:
             self.send(Take(number, list(asks)))
             answer = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:  # it came at the same moment
+                self._give_back(asks, future.result())
+            raise
         finally:
             timer.cancel()
         if not answer.known:
@@ -68,8 +81,9 @@ class Remote(Frames):
         return answer.grants if answer.refusal is None else answer.refusal
 
     def give(self, returns: Sequence[Return]) -> None:
-        """Give back, if the node reads at all."""
-        if self.transport is not None and self.transport.get_write_buffer_size() < _MAX_UNSENT:
+        """Give back, if the node reads at all. What makes limits stricter is sent in any case."""
+        stricter = any(each.spent or each.amount < 0 for each in returns)
+        if self.transport is not None and (stricter or self.transport.get_write_buffer_size() < _MAX_UNSENT):
             self.send(Give(list(returns)))
 
     def close(self) -> None:
@@ -83,13 +97,20 @@ class Remote(Frames):
         future, asks = self._waiting.pop(answer.number, (None, ()))
         if future is not None and not future.done():
             future.set_result(answer)
-        elif answer.grants:
+        else:
+            self._give_back(asks, answer)
+
+    def _give_back(self, asks: Sequence[Ask], answer: Answer) -> None:
+        """Give back what was granted to somebody who does not wait any more."""
+        if answer.grants:
             pairs = zip(asks, answer.grants, strict=True)
             self.give([Return(ask.counter, grant.amount, grant.slot) for ask, grant in pairs])
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The node has gone, and nobody is waited for."""
         self._away_until = float("inf")
+        if self._on_gone is not None:
+            self._on_gone()
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
             if not future.done():

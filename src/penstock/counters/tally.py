@@ -113,8 +113,9 @@ class _Level:
         self.total -= self.held.pop(holder, 0)
 
     def room_after(self, need: int, limit: int, _now: float) -> float:
-        """Nobody knows."""
-        return math.inf if need > limit else 0.0
+        """Nobody knows when what is held comes back; what is spent never does."""
+        spent = self.total - sum(self.held.values())
+        return math.inf if spent + need > limit else 0.0
 
 
 class NothingSpent:
@@ -122,6 +123,10 @@ class NothingSpent:
 
     def spent(self, _counter: Counter) -> int:
         """Return nothing."""
+        return 0
+
+    def telling(self, _counter: Counter) -> int:
+        """There is one."""
         return 0
 
 
@@ -149,7 +154,7 @@ class Tally:
         self._opening = opening or NothingSpent()
         self._now = now
         self._kept: dict[str, _Rate | _Level] = {}  # not asked for longest first
-        self._sums: dict[str, tuple[_Level, int]] = {}  # with their ends
+        self._sums: dict[str, tuple[_Level, int, int]] = {}  # with their ends, and which telling they begin with
         self._look_at = 0.0  # when to look for sums that have ended
 
     def __len__(self) -> int:
@@ -183,7 +188,7 @@ class Tally:
         now_slot = int(self._clock() / SLOT_S)
         for each in returns:
             name = each.counter.name
-            kept = self._kept.get(name) or self._sums.get(name, (None, 0))[0]
+            kept = self._kept.get(name) or self._sums.get(name, (None, 0, 0))[0]
             if kept is not None:
                 kept.give(holder, each.amount, each.slot, now_slot, each.spent)
 
@@ -191,7 +196,7 @@ class Tally:
         """Free what a holder that has ended held; what it took of a rate and spent of a sum stays counted."""
         for kept in self._kept.values():
             kept.gone(holder)
-        for total, _ in self._sums.values():
+        for total, _, _ in self._sums.values():
             total.gone(holder)
 
     def _forget(self, now: float, coming: int) -> None:
@@ -199,9 +204,9 @@ class Tally:
         for _ in range(min(coming + 1, len(self._kept))):
             name, oldest = next(iter(self._kept.items()))
             oldest.settle(now)
-            if oldest.total and len(self._kept) + coming <= self._most:
-                break
             del self._kept[name]
+            if oldest.total and len(self._kept) + coming < self._most:
+                self._kept[name] = oldest  # behind all others, so that it hides none of them
 
     def _find(self, counter: Counter, now: float) -> _Rate | _Level:
         """Return the amounts of a counter as of now."""
@@ -217,12 +222,16 @@ class Tally:
             self._look_at = now + _LOOK_S
             today = self._now()
             self._sums = {name: kept for name, kept in self._sums.items() if not 0 < kept[1] < today - _LATE_S}
-        found = self._sums.get(counter.name)
-        if found is None:
+        found, telling = self._sums.get(counter.name), self._opening.telling(counter)
+        if found is None or found[2] != telling:
             spent = self._opening.spent(counter)
             if spent is None:
                 raise StoreUnavailable
-            found = self._sums[counter.name] = _Level(spent), counter.ends
+            level = _Level(spent)
+            if found is not None:  # it was not in force for a while
+                level.held = found[0].held
+                level.total += sum(level.held.values())
+            found = self._sums[counter.name] = level, counter.ends, telling
         return found[0]
 
     def _grant(self, holder: int, ask: Ask, kept: _Rate | _Level, now: float) -> Grant:

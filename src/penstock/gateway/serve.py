@@ -116,6 +116,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
                 account.explanation.append(hold.explained)
                 exchange.limit_lines = hold.lines()
+                headers = exchange.headers()
 
             # routing
             plan = route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
@@ -129,7 +130,8 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 )
                 account.explanation.append(reserved.explained)
                 exchange.limit_lines += reserved.lines()
-                exchange.call = openai.capped(call)
+            if route.capped:
+                exchange.call = msgspec.structs.replace(call, cap_due=True)
 
             # upstream, and the answer on its way back
             try:

@@ -27,6 +27,8 @@ from penstock.types.errors import PenstockError
 # A ready replica counts too: when an exchange finds it dead, its successor is on its way.
 _COMING = frozenset({ReplicaState.STARTING, ReplicaState.WEDGED, ReplicaState.READY})
 
+_NEW_CAP = ("api.openai.com", ".openai.azure.com")
+
 
 class Place(msgspec.Struct, frozen=True):
     """
@@ -42,6 +44,7 @@ class Place(msgspec.Struct, frozen=True):
         coming: a replica is starting or about to be restarted, so waiting makes sense.
         problem: why there is no endpoint, as one sentence, or empty.
         answer_lines: ready-made header lines of what it answers.
+        cap_name: what it calls the cap of a chat's output.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Place(msgspec.Struct, frozen=True):
     coming: bool
     problem: str
     answer_lines: bytes
+    cap_name: str
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -63,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         names: in order.
-        prices: of those that are known; the dearest is reserved.
+        prices: of those that are known, at their dearest; the dearest of them is reserved.
         explained: for the explanation of an exchange.
     """
 
@@ -80,6 +84,7 @@ class Route(msgspec.Struct, frozen=True):
         ends: of the shares of its targets, see `routing.choose`.
         plans: one for each target.
         rules, purse: its limits and its budgets; None where it has none.
+        capped: some of these count tokens or money, so that answers need a cap.
     """
 
     model: Model
@@ -87,6 +92,7 @@ class Route(msgspec.Struct, frozen=True):
     plans: tuple[Plan, ...]
     rules: Rules | None
     purse: Purse | None
+    capped: bool
 
 
 class View(msgspec.Struct, frozen=True):
@@ -135,11 +141,12 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
     plans = []
     for target in range(len(model.targets)):
         names = choose.order(model, target)
-        prices = tuple(places[name].price for name in names if name in places)
+        prices = tuple(places[name].price.ceiling for name in names if name in places)
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
-    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules, purse)
+    capped = purse is not None or (rules is not None and bool(rules.tokens))
+    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules, purse, capped)
 
 
 def _described(replica: Replica) -> str:
@@ -184,4 +191,11 @@ def _place(
         coming=coming and (not replicas or any(replica.state in _COMING for replica in replicas)),
         problem=problem,
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
+        cap_name=_cap_name(deployment.address),
     )
+
+
+def _cap_name(address: Address | None) -> str:
+    """OpenAI's newer models refuse the old name, and some of those that speak like it the new one."""
+    host = address.host if address is not None else ""
+    return "max_completion_tokens" if host.endswith(_NEW_CAP) else "max_tokens"

@@ -265,7 +265,7 @@ async def _run(arguments: Arguments, line: TakesLines | None) -> None:
     link = await Link.open(arguments.link, _node_gone) if arguments.link >= 0 else None
     store: Store = Local(Tally(time.monotonic))
     if arguments.counters >= 0:
-        store = await Remote.open(socket.socket(fileno=arguments.counters), time.monotonic)
+        store = await Remote.open(socket.socket(fileno=arguments.counters), time.monotonic, on_gone=_node_gone)
     with link.reporting() if link is not None else contextlib.nullcontext():
         await Worker(arguments, link, store, line).run()
 

@@ -28,6 +28,11 @@ class Price(msgspec.Struct, frozen=True):
     output: int = 0
     cache_read: int | None = None
 
+    @property
+    def ceiling(self) -> Price:
+        """The price if everything is as dear as it can be."""
+        return Price(max(self.input, self.cache_read or 0), self.output)
+
 
 def nano_per_million(usd_per_million: Decimal) -> int:
     """

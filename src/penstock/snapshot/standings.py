@@ -12,10 +12,12 @@ class Standing(msgspec.Struct, frozen=True):
     Attributes:
         since_day: first day of the period that is summed, days since the epoch.
         spent_nano: by subject, see `subject`; who is not here has spent nothing.
+        told: version of the document that had it first since it came into force.
     """
 
     since_day: int
     spent_nano: dict[str, int]
+    told: int
 
 
 class Standings(msgspec.Struct, frozen=True):

@@ -106,6 +106,10 @@ class BudgetSpent(ExchangeError):
     """A budget of the caller's has not enough left: 429 that is not to be tried again."""
 
 
+class BudgetHeld(ExchangeError):
+    """A budget of the caller's has not enough left while others hold some of it: 429 with Retry-After."""
+
+
 class NoCapacity(ExchangeError):
     """Nothing can take the request now (no replica ready, a full queue, draining): 503 with Retry-After."""
 

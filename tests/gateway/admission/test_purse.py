@@ -17,7 +17,7 @@ from penstock.gateway.admission.purse import Purse
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import Period
 from penstock.snapshot.config import Budget, Outage
-from penstock.types.errors import BudgetSpent, CountersUnavailable
+from penstock.types.errors import BudgetHeld, BudgetSpent, CountersUnavailable
 from tests.gateway.admission.test_admission import ANN, BOB, Host
 
 DAY_NS = 86_400 * 10**9
@@ -31,9 +31,12 @@ def budget(
     return Budget(f"{policy} {'+'.join(names)} {period} x", policy, names, period, ("m",), nano, outage)
 
 
-async def refusal(worker: Admission, purse: Purse, nano: int, caller: Caller = ANN, at_ns: int = AT) -> BudgetSpent:
-    with pytest.raises(BudgetSpent) as caught:
+async def refusal(
+    worker: Admission, purse: Purse, nano: int, caller: Caller = ANN, at_ns: int = AT
+) -> BudgetSpent | BudgetHeld:
+    with pytest.raises((BudgetSpent, BudgetHeld)) as caught:
         await worker.reserve(purse, caller, nano, at_ns)
+    assert isinstance(caught.value, BudgetSpent | BudgetHeld)
     return caught.value
 
 
@@ -46,7 +49,7 @@ def test_a_budget_of_so_many_estimates_lets_in_so_many(count: int, nano: int, wo
             try:
                 await host.workers[turn % workers].reserve(purse, (ANN, BOB)[turn % 2], nano, AT)
                 admitted += 1
-            except BudgetSpent:
+            except (BudgetSpent, BudgetHeld):
                 continue
         return admitted
 
@@ -62,7 +65,7 @@ def test_a_budget_is_never_overrun_and_nothing_of_it_is_lost(steps: list[tuple[i
         for worker, nano, share, now in steps:
             try:
                 waiting.append((await host.workers[worker].reserve(purse, ANN, nano, AT), int(nano * share)))
-            except BudgetSpent:
+            except (BudgetSpent, BudgetHeld):
                 assert spent + sum(cost for _, cost in waiting) <= 5000
             if now and waiting:
                 reservation, cost = waiting.pop(0)
@@ -88,15 +91,20 @@ def test_what_is_refused_says_how_much_is_left_and_until_when() -> None:
         assert held.lines() == b"x-penstock-budget-remaining-usd: 0.400000000\r\n"
         assert held.explained == ("budget", "up to 0.600000000 USD held of 2 budgets")
         error = await refusal(host.workers[0], purse, 500_000_000)
+        assert isinstance(error, BudgetHeld)
+        assert error.retry_after == 1
+        assert "has 0.400000000 USD left while other requests are in progress, and this one may" in str(error)
+        held.settle(600_000_000)
+        error = await refusal(host.workers[0], purse, 500_000_000)
+        assert isinstance(error, BudgetSpent)
         assert str(error) == (
             "The budget of 1.000000000 USD a day for this tenant and this model (policy p) has 0.400000000 USD left, "
             "and this request may cost 0.500000000 USD."
         )
         assert error.retry_after == 86_400 / 2
-        held.settle(100_000_000)
-        (await host.workers[0].reserve(purse, ANN, 900_000_000, AT)).settle(900_000_000)
-        await refusal(host.workers[0], purse, 0)
-        assert host.metric("penstock_limits_reached_total", policy="p", per="tenant+model", measure="usd") == 2
+        (await host.workers[0].reserve(purse, ANN, 400_000_000, AT)).settle(400_000_000)
+        assert isinstance(await refusal(host.workers[0], purse, 0), BudgetSpent)
+        assert host.metric("penstock_limits_reached_total", policy="p", per="tenant+model", measure="usd") == 3
 
     asyncio.run(main())
 
@@ -143,6 +151,9 @@ def test_what_costs_more_than_was_held_is_counted() -> None:
 class _Unknown:
     def spent(self, _counter: Counter) -> int | None:
         return None
+
+    def telling(self, _counter: Counter) -> int:
+        return 0
 
 
 @pytest.mark.parametrize("outage", [Outage.DENY, Outage.ALLOW])

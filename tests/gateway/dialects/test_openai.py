@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.gateway.dialects import openai
@@ -85,14 +86,14 @@ def test_the_newer_name_of_the_cap_wins() -> None:
 
 def test_a_plain_body_for_an_upstream_of_the_same_name_is_the_clients_own() -> None:
     sent = body()
-    assert openai.with_usage(openai.parse(Operation.CHAT, sent), "chat") is sent
+    assert openai.for_upstream(openai.parse(Operation.CHAT, sent), "chat", "max_tokens") is sent
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None, "other": 1}])
 def test_usage_is_asked_for_in_every_stream(options: dict[str, Any] | None) -> None:
     call = openai.parse(Operation.CHAT, body(stream=True, stream_options=options))
     assert not call.usage_wanted
-    patched = json.loads(openai.with_usage(call, "mini"))
+    patched = json.loads(openai.for_upstream(call, "mini", "max_tokens"))
     assert patched["model"] == "mini"
     assert patched["stream_options"] == {**(options or {}), "include_usage": True}
 
@@ -101,7 +102,7 @@ def test_a_client_that_asks_for_usage_itself_is_left_alone() -> None:
     sent = body(stream=True, stream_options={"include_usage": True})
     call = openai.parse(Operation.CHAT, sent)
     assert call.usage_wanted
-    assert openai.with_usage(call, "chat") is sent
+    assert openai.for_upstream(call, "chat", "max_tokens") is sent
 
 
 def test_content_may_be_parts_or_null() -> None:
@@ -121,3 +122,33 @@ def test_content_may_be_parts_or_null() -> None:
 )
 def test_how_many_answers_are_asked_for(fields: dict[str, Any], choices: int) -> None:
     assert openai.parse(Operation.COMPLETION, json.dumps({"model": "m"} | fields).encode()).choices == choices
+
+
+@pytest.mark.parametrize("name", ["n_predict", "n_cmpl"])
+@pytest.mark.parametrize("operation", [Operation.CHAT, Operation.COMPLETION])
+def test_other_names_for_what_is_counted_are_refused(name: str, operation: Operation) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        openai.parse(operation, body(prompt="x", **{name: 100}))
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+
+
+def test_of_two_caps_the_larger_is_what_may_be_used() -> None:
+    call = openai.parse(Operation.CHAT, body(max_tokens=100, max_completion_tokens=3))
+    assert call.most_output == 100
+
+
+def test_all_that_is_tried_for_the_best_is_counted() -> None:
+    sent = json.dumps({"model": "chat", "prompt": ["a", "b"], "best_of": 5, "n": 2, "max_tokens": 10}).encode()
+    assert openai.parse(Operation.COMPLETION, sent).most_output == 2 * 5 * 10
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_cap_that_is_due_is_put_in_where_there_is_none(stream: bool) -> None:
+    call = msgspec.structs.replace(openai.parse(Operation.CHAT, body(stream=stream)), cap_due=True)
+    sent = json.loads(openai.for_upstream(call, "mini", "max_completion_tokens"))
+    assert (sent["model"], sent["max_completion_tokens"], "max_tokens" in sent) == ("mini", 4096, False)
+    mine = msgspec.structs.replace(openai.parse(Operation.CHAT, body(max_tokens=7)), cap_due=True)
+    assert json.loads(openai.for_upstream(mine, "mini", "max_completion_tokens")) == {
+        **json.loads(mine.document.body),
+        "model": "mini",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from penstock.counters.counter import Refusal, Store, StoreUnavailable
@@ -19,7 +20,7 @@ from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import DAY_S
 from penstock.pricing.price import usd
 from penstock.snapshot.config import Measure, Outage
-from penstock.types.errors import BudgetSpent, CountersUnavailable, LimitReached, TokenLimitReached
+from penstock.types.errors import BudgetHeld, BudgetSpent, CountersUnavailable, LimitReached, TokenLimitReached
 
 _LONG_S = 3600.0  # a budget that never begins anew is looked at again after so long
 _MOST_KNOWN = 20_000  # callers of models whose leases are kept; the rest are made anew
@@ -83,6 +84,7 @@ class Admission:
             at_ns: when it came in, nanoseconds since the epoch.
         Raises:
             BudgetSpent: one has not so much left.
+            BudgetHeld: one would have, were it not for what others hold.
             CountersUnavailable: nobody can tell, and a budget is to refuse then.
         """
         day, need = at_ns // (DAY_S * 10**9), max(1, nano)
@@ -107,12 +109,14 @@ class Admission:
         if isinstance(taken, Refusal):
             budget, lease = purse.budgets[taken.index], leases[taken.index]
             self._decisions.refused(budget)
+            text = f"The budget of {described_budget(budget)} has {usd(taken.remaining)} USD left"
+            if not math.isinf(taken.after_s):
+                raise BudgetHeld(
+                    f"{text} while other requests are in progress, and this one may cost {usd(nano)} USD.",
+                    retry_after=1,
+                )
             until_s = lease.counter.ends - at_ns / 10**9 if lease.counter.ends else _LONG_S
-            raise BudgetSpent(
-                f"The budget of {described_budget(budget)} has {usd(taken.remaining)} USD left, and this request "
-                f"may cost {usd(nano)} USD.",
-                retry_after=until_s,
-            )
+            raise BudgetSpent(f"{text}, and this request may cost {usd(nano)} USD.", retry_after=until_s)
         return Reservation(self._leases, leases, need)
 
     def sweep(self) -> None:

@@ -18,6 +18,8 @@ OPERATIONS = {
 }
 
 _MAX_MODEL = 256
+# Other names that engines have for what limits and budgets count by.
+_UNCOUNTED = {"n_predict": "max_tokens", "n_cmpl": "n"}
 
 _Model = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_MODEL)]
 _Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -66,6 +68,7 @@ class _Chat(_Sampling, kw_only=True):
 
 class _Completion(_Sampling, kw_only=True):
     prompt: str | Annotated[list[Any], msgspec.Meta(min_length=1)]
+    best_of: _Choices | None = None
 
 
 class _Embeddings(msgspec.Struct, kw_only=True):
@@ -90,14 +93,18 @@ def parse(operation: Operation, body: bytes) -> Call:
         InvalidRequest: with the field at fault in `param`.
     """
     found = document.read(body)
+    for name, instead in _UNCOUNTED.items():
+        if name in found.fields:
+            raise InvalidRequest(f"'{name}' is not supported; use {instead}", param=name, code="unsupported_parameter")
     try:
         if operation is Operation.CHAT:
             chat = _decode_chat(body)
-            cap = chat.max_completion_tokens or chat.max_tokens
+            caps = (chat.max_completion_tokens, chat.max_tokens)  # upstreams differ in which of them counts
+            cap = max((each for each in caps if each is not None), default=None)
             return _sampled(operation, chat, cap, chat.n or 1, found)
         if operation is Operation.COMPLETION:
             completion = _decode_completion(body)
-            choices = (completion.n or 1) * _prompts(completion.prompt)
+            choices = max(completion.n or 1, completion.best_of or 1) * _prompts(completion.prompt)
             return _sampled(operation, completion, completion.max_tokens, choices, found)
         return Call(operation, _decode_embeddings(body).model, False, False, None, 1, found)
     except msgspec.ValidationError as error:
@@ -106,23 +113,23 @@ def parse(operation: Operation, body: bytes) -> Call:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
 
 
-def with_usage(call: Call, model: str) -> bytes:
-    """Return the body for the upstream: its own model name, and for a stream a request for usage."""
-    found = call.document
+def for_upstream(call: Call, model: str, cap_name: str) -> bytes:
+    """
+    Return the body for the upstream: its own model name, for a stream a request for usage, and a cap if one is due.
+
+    Args:
+        cap_name: what the upstream calls the cap of a chat's output.
+    """
+    found, extra = call.document, dict[str, object]()
     if call.stream and not call.usage_wanted:
         options = found.fields.get("stream_options")
         given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
-        return found.extended({"model": model, "stream_options": {**(given or {}), "include_usage": True}})
+        extra["stream_options"] = {**(given or {}), "include_usage": True}
+    if call.cap_due and call.max_output is None and call.operation is not Operation.EMBEDDINGS:
+        extra[cap_name if call.operation is Operation.CHAT else "max_tokens"] = OUTPUT_BOUND
+    if extra:
+        return found.extended({"model": model, **extra})
     return found.body if model == call.model else found.patched("model", _encode(model))
-
-
-def capped(call: Call) -> Call:
-    """Return the call with a cap on its output where the client set none: what was reserved is not to be exceeded."""
-    if call.max_output is not None or call.operation is Operation.EMBEDDINGS:
-        return call
-    name = "max_completion_tokens" if call.operation is Operation.CHAT else "max_tokens"
-    body = call.document.extended({name: OUTPUT_BOUND})
-    return msgspec.structs.replace(call, max_output=OUTPUT_BOUND, document=document.read(body))
 
 
 def _prompts(prompt: str | list[Any]) -> int:
