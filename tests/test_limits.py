@@ -222,10 +222,41 @@ def test_what_is_spent_survives_workers_control_and_the_node(tmp_path: Path) -> 
             assert usage["totals"]["cost_nano"] == sum(costs)
 
 
+def test_a_change_of_what_a_budget_is_for_refuses_nobody_meanwhile(up: tuple[Running, Lab]) -> None:
+    running, _ = up
+    assert ask(running, "money").status_code == 200
+    path = running.home.root / "penstock.yaml"
+    line = "  money: {targets: dear, policies: money}\n"
+    path.write_text(path.read_text().replace(line, line + line.replace("money:", "more:")))
+    seen: list[tuple[int, int]] = []
+
+    def followed() -> bool:
+        seen.append((ask(running, "money").status_code, ask(running, "more").status_code))
+        return seen[-1][1] == 200
+
+    eventually(followed, "the second model")
+    for _ in range(10):
+        followed()
+    assert {first for first, _ in seen} == {200}
+    assert {second for _, second in seen} == {404, 200}
+    left = BUDGET_NANO - _spent(running) - estimate_nano(body_of("more", "hi"))
+    told = ask(running, "more").headers["x-penstock-budget-remaining-usd"]
+    assert _nano(told) <= left, "of both models; other workers may have leases yet"
+
+
+def _spent(running: Running) -> int:
+    totals: dict[str, int] = json.loads(_admin(running, "/admin/v1/usage"))["totals"]
+    return totals["cost_nano"]
+
+
 def _cost(response: httpx.Response) -> int:
     assert response.status_code == 200, response.text
-    dollars, _, nano = response.headers["x-penstock-cost-usd"].partition(".")
-    return int(dollars) * 10**9 + int(nano)
+    return _nano(response.headers["x-penstock-cost-usd"])
+
+
+def _nano(dollars: str) -> int:
+    whole, _, nano = dollars.partition(".")
+    return int(whole) * 10**9 + int(nano)
 
 
 def _admin(running: Running, path: str) -> bytes:

@@ -39,6 +39,7 @@ class Site:
         self.directory = directory
         self.file = directory / "penstock.yaml"
         self.now = 1_700_000_000.0
+        self.prepared: list[tuple[int, int]] = []  # versions of what is to come, and of what was there then
         self.reconciler = self.restarted()
 
     def write(self, text: str) -> None:
@@ -53,7 +54,12 @@ class Site:
             Published(self.directory, Desired),
             workers,
             lambda: self.now,
+            self._prepare,
         )
+
+    async def _prepare(self, config: Config) -> None:
+        published = self.config()
+        self.prepared.append((config.version, published.version if published else 0))
 
     async def settle(self) -> None:
         for _ in range(3):  # a watch looks twice before it takes a file for finished
@@ -95,6 +101,16 @@ def test_the_stack_is_published_at_start_and_followed(tmp_path: Path) -> None:
         assert list(second.deployments) == ["mini"]
         assert second.version > first.version
         assert engines(site.desired()) == ["mini"]
+
+    at_site(tmp_path, case)
+
+
+def test_what_has_to_be_ready_for_a_configuration_is_told_before_it(tmp_path: Path) -> None:
+    async def case(site: Site) -> None:
+        await site.reconciler.start()
+        site.write(ONE)
+        await site.settle()
+        assert site.prepared == [(1, 0), (2, 1)]
 
     at_site(tmp_path, case)
 
