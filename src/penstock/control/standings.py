@@ -26,6 +26,7 @@ from penstock.snapshot.config import Budget, Config
 from penstock.snapshot.standings import Standing, Standings, subject
 
 _INTERVAL_S = 0.25
+_PATIENCE_S = 5.0  # a configuration does not wait for longer
 _KEPT_S = 5.0  # gateways follow a configuration within 0.1 s
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,10 @@ class Bookkeeper:
         """Tell of what a configuration will want, before gateways follow it; what they want now stays for a while."""
         self._keep_until = self._clock() + _KEPT_S
         try:
-            await self._publish({**self._wanted, **_budgets(config)})
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._publish({**self._wanted, **_budgets(config)})
+        except TimeoutError:
+            _log.warning("the journal is long; budgets wait until it is in the ledger")
         except (OSError, SQLAlchemyError):
             _log.exception("what budgets have spent cannot be told; trying again")
 
