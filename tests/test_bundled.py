@@ -32,7 +32,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_an_unknown_name_is_told_those_that_are_known() -> None:
-    with pytest.raises(LookupError, match="no bundled model 'maxi'; there are: mini"):
+    with pytest.raises(LookupError, match="no bundled model 'maxi'; there are: mini, base"):
         bundled.model("maxi")
 
 

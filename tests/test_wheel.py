@@ -46,4 +46,4 @@ def test_it_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "1 deployment" in done.stdout
+    assert "2 deployments" in done.stdout

@@ -34,7 +34,7 @@ def test_a_valid_file(file: Path, run: Run) -> None:
 
 def test_without_a_file_the_built_in_stack_is_judged(run: Run) -> None:
     result = run("check")
-    assert (result.exit_code, result.stdout) == (0, "built-in stack is valid: 1 deployment, 2 models\n")
+    assert (result.exit_code, result.stdout) == (0, "built-in stack is valid: 2 deployments, 3 models\n")
 
 
 def test_json(file: Path, run: Run) -> None:

@@ -176,7 +176,7 @@ def test_sections(section: str, message: str) -> None:
          [f".weights: hf: is {NOT_YET}; download the file and give its path"]),
         ("{engine: llama.cpp, weights: 'https://host/x.gguf'}",
          [f".weights: https: is {NOT_YET}; download the file and give its path"]),
-        ("{engine: llama.cpp, weights: bundled:mni}", [".weights: no bundled model 'mni'; there are: mini"]),
+        ("{engine: llama.cpp, weights: bundled:mni}", [".weights: no bundled model 'mni'; there are: mini, base"]),
         ("{engine: llama.cpp, weights: 5}", [".weights: must be bundled:NAME or the path of a file, not 5"]),
         ("{engine: llama.cpp, weights: bundled:mini, replicas: 65}",
          [".replicas: must be a whole number from 0 to 64, not 65"]),

@@ -45,5 +45,5 @@ class Recipe:
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     "mini": Recipe(Shape(width=96, layers=4, heads=3, hidden=256), ("easy",), steps=7_000),
-    "base": Recipe(Shape(width=192, layers=6, heads=6, hidden=512), ("easy", "hard"), steps=7_000),
+    "base": Recipe(Shape(width=192, layers=6, heads=6, hidden=512), ("easy", "hard"), steps=9_000),
 }

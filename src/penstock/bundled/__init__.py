@@ -22,7 +22,8 @@ class Model(msgspec.Struct, frozen=True):
 
 _HERE: Final = Path(__file__).parent
 MODELS: Final = {
-    "mini": Model(_HERE / "mini.gguf", Decimal("0.0005"), Decimal("0.001")),
+    "mini": Model(_HERE / "mini.gguf", Decimal("0.00061"), Decimal("0.00082")),
+    "base": Model(_HERE / "base.gguf", Decimal("0.0013"), Decimal("0.0026")),
 }
 
 

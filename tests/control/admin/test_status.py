@@ -18,10 +18,10 @@ def test_what_is_wanted_is_shown(tmp_path: Path) -> None:
         assert status["stack"] == {"source": "built-in", "version": 1, "error": None, "restart_needed": []}
         assert status["gateway"] == {"listen": ["127.0.0.1:8080"], "ops": "127.0.0.1:8082", "workers": 1}
         assert status["models"] == [
-            {"name": name, "targets": [{"deployment": "mini", "weight": 1.0}], "fallback": []}
-            for name in ("chat", "mini")
+            {"name": name, "targets": [{"deployment": deployment, "weight": 1.0}], "fallback": []}
+            for name, deployment in (("chat", "mini"), ("mini", "mini"), ("base", "base"))
         ]
-        assert [(one["name"], one["engine"]) for one in status["deployments"]] == [("mini", True)]
+        assert [(one["name"], one["engine"]) for one in status["deployments"]] == [("mini", True), ("base", True)]
         assert status["replicas"] == []
         assert status["processes"] == {"control": os.getpid(), "node": None}
 
