@@ -40,8 +40,8 @@ from penstock.lab.running import Running, start
 from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.types.errors import PenstockError
 
-_CALLERS = 15
-_PLACES = 16
+_CALLERS = 18
+_PLACES = 24
 _BUDGET_USD = 1000
 _NODE_SHARE = 0.1  # of the kills
 _VICTIMS = ("penstock gateway", "penstock control")

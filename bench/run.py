@@ -30,7 +30,7 @@ _TOPIC = "Topic of this message: my parcel has not arrived and the tracking page
 
 
 def stack_text() -> str:
-    """Return the built-in stack on free ports."""
+    """Return a stack with `mini` alone on free ports."""
     ports = [free_port() for _ in range(3)]
     return f"""
 version: 1

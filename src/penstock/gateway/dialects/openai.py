@@ -18,8 +18,6 @@ OPERATIONS = {
 }
 
 _MAX_MODEL = 256
-# Other names that engines have for what limits and budgets count by.
-_UNCOUNTED = {"n_predict": "max_tokens", "n_cmpl": "n"}
 
 _Model = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_MODEL)]
 _Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -87,20 +85,22 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 def parse(operation: Operation, body: bytes) -> Call:
     """
-    Check a request's body as far as Penstock and every upstream agree on it; what it does not know passes unread.
+    Check a request's body as far as Penstock and every upstream agree on it; what it does not know passes unread, but
+    for other names that engines have for what limits and budgets count by.
 
     Raises:
         InvalidRequest: with the field at fault in `param`.
     """
     found = document.read(body)
-    for name, instead in _UNCOUNTED.items():
-        if name in found.fields:
-            raise InvalidRequest(f"'{name}' is not supported; use {instead}", param=name, code="unsupported_parameter")
+    if "n_predict" in found.fields or "n_cmpl" in found.fields:
+        name, instead = ("n_predict", "max_tokens") if "n_predict" in found.fields else ("n_cmpl", "n")
+        raise InvalidRequest(f"'{name}' is not supported; use {instead}", param=name, code="unsupported_parameter")
     try:
         if operation is Operation.CHAT:
             chat = _decode_chat(body)
-            caps = (chat.max_completion_tokens, chat.max_tokens)  # upstreams differ in which of them counts
-            cap = max((each for each in caps if each is not None), default=None)
+            cap = chat.max_tokens
+            if chat.max_completion_tokens is not None:  # upstreams differ in which of the two counts
+                cap = max(cap or 0, chat.max_completion_tokens)
             return _sampled(operation, chat, cap, chat.n or 1, found)
         if operation is Operation.COMPLETION:
             completion = _decode_completion(body)
