@@ -39,7 +39,7 @@ class World:
         self.published = Published(home, Standings)
         self.clock = 0.0
         self.books = Bookkeeper(
-            self.journal, self.fold, database, self.published, since_ns, lambda: AT / 10**9, lambda: self.clock
+            self.journal, self.fold, database, self.published, since_ns, None, lambda: AT / 10**9, lambda: self.clock
         )
 
     @property
@@ -95,7 +95,9 @@ def test_what_an_earlier_nodes_worker_may_still_write_is_waited_for(tmp_path: Pa
     async def case(world: World) -> None:
         old = Writer(world.journal, "gateway-0")
         since_ns = next(iter(world.journal.glob("*.journal"))).stat().st_ctime_ns + DAY_NS
-        books = Bookkeeper(world.journal, world.fold, world.database, world.published, since_ns, lambda: AT / 10**9)
+        books = Bookkeeper(
+            world.journal, world.fold, world.database, world.published, since_ns, None, lambda: AT / 10**9
+        )
         wanted = config(budget(Period.DAY, "key"))
         old.append(settled(1))
         assert not await books.step(wanted)
@@ -163,5 +165,45 @@ def test_what_a_configuration_wants_is_told_before_it_and_what_is_wanted_now_sta
         world.clock += 5
         await world.books.step(config(new))
         assert set(world.told) == {new.id}
+
+    run(tmp_path, case)
+
+
+def test_a_budget_that_was_away_for_a_moment_is_told_anew(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        there, away = config(budget(Period.DAY, "key")), config()
+        await world.books.prepare(there)
+        await world.books.prepare(away)
+        async with world.database.write() as connection:
+            await ledger.add(connection, [settled(1)])
+        await world.books.prepare(there)
+        (standing,) = world.told.values()
+        assert (standing.told, standing.spent_nano) == (2, {"key1": 300})
+
+    run(tmp_path, case)
+
+
+def test_another_control_goes_on_with_what_is_in_force(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        old, new = budget(Period.DAY, "key"), budget(Period.DAY, "tenant")
+        await world.books.prepare(config(old))
+        successor = Bookkeeper(
+            world.journal, world.fold, world.database, world.published, 0, config(old), lambda: AT / 10**9, lambda: 0.0
+        )
+        await successor.prepare(config(old))
+        assert world.told[old.id].told == 1
+        await successor.prepare(config(new))
+        assert set(world.told) == {old.id, new.id}, "gateways have not followed yet"
+        assert world.told[old.id].told == 1
+
+    run(tmp_path, case)
+
+
+def test_what_two_tasks_want_is_published_one_after_the_other(tmp_path: Path) -> None:
+    async def case(world: World) -> None:
+        one, two = config(budget(Period.DAY, "key")), config(budget(Period.DAY, "tenant"))
+        await world.books.prepare(one)
+        await asyncio.gather(world.books.step(one), world.books.prepare(two), world.books.step(one))
+        assert set(world.told) == {each.id for each in (*one.models["chat"].budgets, *two.models["chat"].budgets)}
 
     run(tmp_path, case)

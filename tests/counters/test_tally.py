@@ -203,3 +203,12 @@ def test_what_is_held_for_long_hides_nothing_that_can_be_forgotten() -> None:
         take(tally, counter(Kind.RATE, 5, "somebody"))
     assert len(tally) == 2
     assert take(tally, counter(Kind.LEVEL, 5, "held"), 4).remaining == 0
+
+
+def test_what_is_spent_while_nobody_asks_counts_in_a_sum_that_has_come_back() -> None:
+    opening, budget = _Told(), counter(Kind.SUM, 100)
+    tally = Tally(Clock(), opening=opening)
+    take(tally, budget, 60)
+    opening.told, opening.before = 2, 5
+    tally.give(0, [Return(budget, 0, 0, 60)])
+    assert take(tally, budget, 36).remaining == 35

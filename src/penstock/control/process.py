@@ -128,10 +128,11 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         keys = await Keys.open(database, Published(home.snapshot, Principals), secret, time.time_ns)
         fold = Fold(home.journal, database)
         standings = Published(home.snapshot, Standings)
-        bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns)
+        config = Published(home.snapshot, Config)
+        bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns, config.current)
         reconciler = Reconciler(
             Watch(options.stack, environ, Path.cwd()),
-            Published(home.snapshot, Config),
+            config,
             Published(home.snapshot, Desired),
             options.workers,
             time.time,

@@ -38,6 +38,7 @@ class Bookkeeper:
 
     Args:
         since_ns: when the node started, nanoseconds since the epoch; who wrote before belongs to an earlier one.
+        before: the configuration that is in force already, where another control has published it.
         now: seconds since the epoch.
 
     Attributes:
@@ -51,6 +52,7 @@ class Bookkeeper:
         database: Database,
         published: Published[Standings],
         since_ns: int,
+        before: Config | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,7 +64,10 @@ class Bookkeeper:
         self._now = now
         self._clock = clock
         self._mentioned: set[str] = set()
-        self._wanted: dict[str, Budget] = {}  # as it was published last
+        self._turn = asyncio.Lock()
+        self._wanted = _budgets(before) if before is not None else {}  # as it was published last
+        self._in_force = set(self._wanted)  # by the configuration that was prepared last
+        self._anew: set[str] = set()  # what has come into force and is to be told anew
         self._keep_until = 0.0
         self.told = asyncio.Event()
 
@@ -79,9 +84,12 @@ class Bookkeeper:
     async def prepare(self, config: Config) -> None:
         """Tell of what a configuration will want, before gateways follow it; what they want now stays for a while."""
         self._keep_until = self._clock() + _KEPT_S
+        wanted = _budgets(config)
+        self._anew |= wanted.keys() - self._in_force
+        self._in_force = set(wanted)
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self._publish({**self._wanted, **_budgets(config)})
+                await self.step(config)
         except TimeoutError:
             _log.warning("the journal is long; budgets wait until it is in the ledger")
         except (OSError, SQLAlchemyError):
@@ -94,12 +102,16 @@ class Bookkeeper:
         Raises:
             OSError, SQLAlchemyError: the ledger cannot be read, or the document not be written.
         """
-        wanted = _budgets(config) if config is not None else {}
-        return await self._publish({**self._wanted, **wanted} if self._clock() < self._keep_until else wanted)
+        async with self._turn:
+            wanted = _budgets(config) if config is not None else {}
+            if self._clock() < self._keep_until:
+                wanted = {**self._wanted, **wanted}
+            return await self._publish(wanted)
 
     async def _publish(self, wanted: dict[str, Budget]) -> bool:
         known = self._published.current.budgets if self._published.current is not None else {}
-        if wanted.keys() == known.keys():
+        self._anew &= wanted.keys()
+        if wanted.keys() == known.keys() and not self._anew:
             return True
         if not await self._fold.step():
             return False
@@ -110,10 +122,11 @@ class Bookkeeper:
                     _log.warning("budgets wait for a segment of an earlier node", extra=_fields(segment.path))
                 return False
         version = self._published.next_version
-        tellings = {name: known[name].told if name in known else version for name in wanted}
+        anew = self._anew | (wanted.keys() - known.keys())
+        tellings = {name: version if name in anew else known[name].told for name in wanted}
         found = await self._sum(wanted.values(), tellings)
-        self._wanted = wanted
         await self._published.replace(Standings(version, found))
+        self._wanted, self._anew = wanted, set()
         _log.info("standings published", extra={"fields": {"budgets": len(found)}})
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -153,7 +154,7 @@ class Tally:
         self._most = most
         self._opening = opening or NothingSpent()
         self._now = now
-        self._kept: dict[str, _Rate | _Level] = {}  # not asked for longest first
+        self._kept: dict[str, _Rate | _Level] = {}  # first those that were not asked for, or looked at, for longest
         self._sums: dict[str, tuple[_Level, int, int]] = {}  # with their ends, and which telling they begin with
         self._look_at = 0.0  # when to look for sums that have ended
 
@@ -185,12 +186,14 @@ class Tally:
 
     def give(self, holder: int, returns: Sequence[Return]) -> None:
         """Take back what a holder does not need."""
-        now_slot = int(self._clock() / SLOT_S)
+        now = self._clock()
         for each in returns:
-            name = each.counter.name
-            kept = self._kept.get(name) or self._sums.get(name, (None, 0, 0))[0]
+            kept = self._kept.get(each.counter.name) if each.counter.kind is not Kind.SUM else None
+            if each.counter.name in self._sums:
+                with contextlib.suppress(StoreUnavailable):  # it is not in force any more
+                    kept = self._sum(each.counter, now)
             if kept is not None:
-                kept.give(holder, each.amount, each.slot, now_slot, each.spent)
+                kept.give(holder, each.amount, each.slot, int(now / SLOT_S), each.spent)
 
     def gone(self, holder: int) -> None:
         """Free what a holder that has ended held; what it took of a rate and spent of a sum stays counted."""

@@ -27,7 +27,7 @@ from penstock.types.errors import PenstockError
 # A ready replica counts too: when an exchange finds it dead, its successor is on its way.
 _COMING = frozenset({ReplicaState.STARTING, ReplicaState.WEDGED, ReplicaState.READY})
 
-_NEW_CAP = ("api.openai.com", ".openai.azure.com")
+_NEW_CAP = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -99,7 +99,7 @@ def test_what_is_refused_says_how_much_is_left_and_until_when() -> None:
         assert isinstance(error, BudgetSpent)
         assert str(error) == (
             "The budget of 1.000000000 USD a day for this tenant and this model (policy p) has 0.400000000 USD left, "
-            "and this request may cost 0.500000000 USD."
+            "and this request may cost 0.500000000 USD by its max_tokens (4096 without one)."
         )
         assert error.retry_after == 86_400 / 2
         (await host.workers[0].reserve(purse, ANN, 400_000_000, AT)).settle(400_000_000)

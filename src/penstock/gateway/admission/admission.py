@@ -15,7 +15,7 @@ from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.purse import Purse, Reservation
 from penstock.gateway.admission.purse import described as described_budget
 from penstock.gateway.admission.rules import Rules, described
-from penstock.gateway.dialects.operation import Call
+from penstock.gateway.dialects.operation import OUTPUT_BOUND, Call
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import DAY_S
 from penstock.pricing.price import usd
@@ -23,6 +23,7 @@ from penstock.snapshot.config import Measure, Outage
 from penstock.types.errors import BudgetHeld, BudgetSpent, CountersUnavailable, LimitReached, TokenLimitReached
 
 _LONG_S = 3600.0  # a budget that never begins anew is looked at again after so long
+_ADVICE = f" by its max_tokens ({OUTPUT_BOUND} without one)."
 _MOST_KNOWN = 20_000  # callers of models whose leases are kept; the rest are made anew
 
 
@@ -112,11 +113,11 @@ class Admission:
             text = f"The budget of {described_budget(budget)} has {usd(taken.remaining)} USD left"
             if not math.isinf(taken.after_s):
                 raise BudgetHeld(
-                    f"{text} while other requests are in progress, and this one may cost {usd(nano)} USD.",
+                    f"{text} while other requests are in progress, and this one may cost {usd(nano)} USD{_ADVICE}",
                     retry_after=1,
                 )
             until_s = lease.counter.ends - at_ns / 10**9 if lease.counter.ends else _LONG_S
-            raise BudgetSpent(f"{text}, and this request may cost {usd(nano)} USD.", retry_after=until_s)
+            raise BudgetSpent(f"{text}, and this request may cost {usd(nano)} USD{_ADVICE}", retry_after=until_s)
         return Reservation(self._leases, leases, need)
 
     def sweep(self) -> None:

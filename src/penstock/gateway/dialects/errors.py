@@ -39,7 +39,7 @@ MEANINGS: tuple[tuple[type[errors.PenstockError], Meaning], ...] = (
     (errors.InvalidRequest, Meaning(400, "invalid_request_error", None, "client")),
     (errors.TokenLimitReached, Meaning(429, "tokens", "rate_limit_exceeded", "client")),
     (errors.BudgetSpent, Meaning(429, "insufficient_quota", "insufficient_quota", "client")),
-    (errors.BudgetHeld, Meaning(429, "insufficient_quota", "budget_held", "client")),
+    (errors.BudgetHeld, Meaning(429, "requests", "budget_held", "client")),
     (errors.LimitReached, Meaning(429, "requests", "rate_limit_exceeded", "client")),
     (errors.NoCapacity, Meaning(503, "server_error", "overloaded", "penstock")),
     (errors.CountersUnavailable, Meaning(503, "server_error", "counters_unavailable", "penstock")),
