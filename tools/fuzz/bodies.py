@@ -126,7 +126,7 @@ def _call(operation: seams.Operation, body: bytes) -> None:
     demand(0 <= call.prompt_bytes <= len(body), "the prompt is part of the body", call.prompt_bytes, body)
     demand(call.choices >= 1, "there is at least one answer", call.choices, body)
     for model in (call.model, "another"):
-        patched = seams.openai.for_upstream(call, model, "max_tokens")
+        patched = seams.openai.for_upstream(call, model, None)
         expected = {**said, "model": model}
         if call.stream:
             options = said.get("stream_options")

@@ -25,7 +25,7 @@ class Remote(Frames):
     Made by `open`.
     """
 
-    def __init__(self, clock: Callable[[], float], timeout_s: float) -> None:
+    def __init__(self, clock: Callable[[], float], timeout_s: float, on_gone: Callable[[], None] | None) -> None:
         super().__init__()
         self._clock = clock
         self._timeout_s = timeout_s
@@ -34,7 +34,7 @@ class Remote(Frames):
         self._number = 0
         self._waiting: dict[int, tuple[asyncio.Future[Answer], Sequence[Ask]]] = {}
         self._away_until = 0.0
-        self._on_gone: Callable[[], None] | None = None
+        self._on_gone = on_gone
 
     @classmethod
     async def open(
@@ -52,8 +52,7 @@ class Remote(Frames):
             on_gone: called when the other end has gone; there is no way back.
         """
         loop = asyncio.get_running_loop()
-        _, store = await loop.connect_accepted_socket(lambda: cls(clock, timeout_s), sock)
-        store._on_gone = on_gone  # noqa: SLF001  # our own
+        _, store = await loop.connect_accepted_socket(lambda: cls(clock, timeout_s, on_gone), sock)
         return store
 
     async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import cast
 
 import msgspec
@@ -35,7 +36,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     known: bool = True
 
 
-class Frames(asyncio.Protocol):
+class Frames(asyncio.Protocol, ABC):
     """One end of the connection. What it is for is `received`; a peer that sends nonsense is cut off."""
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Frames(asyncio.Protocol):
             start = end
         self._rest = data[start:]
 
+    @abstractmethod
     def received(self, frame: bytes) -> None:
         """
         Take in a message.
@@ -73,7 +75,6 @@ class Frames(asyncio.Protocol):
         Raises:
             msgspec.DecodeError: it is none.
         """
-        raise NotImplementedError
 
     def send(self, message: Take | Give | Answer) -> None:
         """Send a message; nothing happens when the other end has gone."""

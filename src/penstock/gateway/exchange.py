@@ -24,6 +24,7 @@ class Exchange(msgspec.Struct):
         deadline: clock time by which the answer must be complete.
         first_token_deadline: clock time by which the deployment being tried must have sent its first content.
         counts_first_choice: the upstream reports the usage of the first of several choices only, as llama.cpp does.
+        capped: what is held for it is the cap of its output, where the client set none.
         limit_lines: ready-made header lines about the caller's limits, for the answer.
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
         answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
@@ -39,6 +40,7 @@ class Exchange(msgspec.Struct):
     deadline: float
     first_token_deadline: float = 0.0
     counts_first_choice: bool = False
+    capped: bool = False
     limit_lines: bytes = b""
     answer_lines: bytes = b""
 

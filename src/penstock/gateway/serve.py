@@ -130,8 +130,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 )
                 account.explanation.append(reserved.explained)
                 exchange.limit_lines += reserved.lines()
-            if route.capped:
-                exchange.call = msgspec.structs.replace(call, cap_due=True)
+            exchange.capped = route.capped
 
             # upstream, and the answer on its way back
             try:

@@ -14,13 +14,7 @@ from penstock.stack.section import Section, at_most, default, distinct, one_as_l
 
 _MOST = 1_000_000_000_000
 
-PolicyName = Annotated[
-    str,
-    word.name(
-        r"[a-z0-9][a-z0-9._-]{0,62}",
-        "of a policy has 1 to 63 of: lower-case letters, digits, '.', '_', '-'; it starts with a letter or digit",
-    ),
-]
+PolicyName = Annotated[str, word.identifier("policy")]
 PolicyRef = Annotated[str, word.reference("policy")]
 Payer = Annotated[str, word.choice("key", "tenant", "model", planned=["user"])]
 Subject = Annotated[str, word.choice("key", "tenant", "model", "address", planned=["user"])]

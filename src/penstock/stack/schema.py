@@ -27,13 +27,7 @@ from penstock.types.address import Address
 VERSION = 1
 VARIANTS = frozenset({"<engine>", "<provider>", "<list>", "<weights>"})  # tags in the places pydantic names
 
-DeploymentName = Annotated[
-    str,
-    word.name(
-        r"[a-z0-9][a-z0-9._-]{0,62}",
-        "of a deployment has 1 to 63 of: lower-case letters, digits, '.', '_', '-'; it starts with a letter or digit",
-    ),
-]
+DeploymentName = Annotated[str, word.identifier("deployment")]
 ModelName = Annotated[
     str,
     word.name(

@@ -36,6 +36,12 @@ def name(pattern: str, rule: str) -> Reader:
     return Reader(read, {"type": "string", "pattern": f"^{pattern}$"})
 
 
+def identifier(kind: str) -> Reader:
+    """A name of the user's choice for a deployment or a policy."""
+    letters = "1 to 63 of: lower-case letters, digits, '.', '_', '-'; it starts with a letter or digit"
+    return name(r"[a-z0-9][a-z0-9._-]{0,62}", f"of a {kind} has {letters}")
+
+
 def reference(kind: str) -> Reader:
     """The name of a deployment or a policy of this stack."""
 

@@ -1,7 +1,6 @@
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from penstock.gateway.dialects import openai
@@ -86,14 +85,14 @@ def test_the_newer_name_of_the_cap_wins() -> None:
 
 def test_a_plain_body_for_an_upstream_of_the_same_name_is_the_clients_own() -> None:
     sent = body()
-    assert openai.for_upstream(openai.parse(Operation.CHAT, sent), "chat", "max_tokens") is sent
+    assert openai.for_upstream(openai.parse(Operation.CHAT, sent), "chat", None) is sent
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None, "other": 1}])
 def test_usage_is_asked_for_in_every_stream(options: dict[str, Any] | None) -> None:
     call = openai.parse(Operation.CHAT, body(stream=True, stream_options=options))
     assert not call.usage_wanted
-    patched = json.loads(openai.for_upstream(call, "mini", "max_tokens"))
+    patched = json.loads(openai.for_upstream(call, "mini", None))
     assert patched["model"] == "mini"
     assert patched["stream_options"] == {**(options or {}), "include_usage": True}
 
@@ -102,7 +101,7 @@ def test_a_client_that_asks_for_usage_itself_is_left_alone() -> None:
     sent = body(stream=True, stream_options={"include_usage": True})
     call = openai.parse(Operation.CHAT, sent)
     assert call.usage_wanted
-    assert openai.for_upstream(call, "chat", "max_tokens") is sent
+    assert openai.for_upstream(call, "chat", None) is sent
 
 
 def test_content_may_be_parts_or_null() -> None:
@@ -144,10 +143,10 @@ def test_all_that_is_tried_for_the_best_is_counted() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_cap_that_is_due_is_put_in_where_there_is_none(stream: bool) -> None:
-    call = msgspec.structs.replace(openai.parse(Operation.CHAT, body(stream=stream)), cap_due=True)
+    call = openai.parse(Operation.CHAT, body(stream=stream))
     sent = json.loads(openai.for_upstream(call, "mini", "max_completion_tokens"))
     assert (sent["model"], sent["max_completion_tokens"], "max_tokens" in sent) == ("mini", 4096, False)
-    mine = msgspec.structs.replace(openai.parse(Operation.CHAT, body(max_tokens=7)), cap_due=True)
+    mine = openai.parse(Operation.CHAT, body(max_tokens=7))
     assert json.loads(openai.for_upstream(mine, "mini", "max_completion_tokens")) == {
         **json.loads(mine.document.body),
         "model": "mini",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import TypeVar
 
 from penstock.counters.counter import Refusal, Store, StoreUnavailable
 from penstock.counters.leases import Lease, Leases
@@ -25,6 +26,8 @@ from penstock.types.errors import BudgetHeld, BudgetSpent, CountersUnavailable, 
 _LONG_S = 3600.0  # a budget that never begins anew is looked at again after so long
 _ADVICE = f" by its max_tokens ({OUTPUT_BOUND} without one)."
 _MOST_KNOWN = 20_000  # callers of models whose leases are kept; the rest are made anew
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Admission:
@@ -62,7 +65,7 @@ class Admission:
             LimitReached: one has no room; nothing is taken.
             CountersUnavailable: nobody can tell, and a limit is to refuse then.
         """
-        leases = _known(self._known, rules, caller, address, 1)
+        leases = _kept(self._known, _subject(rules, caller, address), lambda: rules.leases(caller, address))
         amounts = rules.amounts(call)
         if self._leases.spend(leases, amounts):
             self._decisions.held += 1
@@ -89,12 +92,7 @@ class Admission:
             CountersUnavailable: nobody can tell, and a budget is to refuse then.
         """
         day, need = at_ns // (DAY_S * 10**9), max(1, nano)
-        name = (purse, caller.key, day)
-        leases = self._purses.get(name)
-        if leases is None:
-            if len(self._purses) >= _MOST_KNOWN:
-                del self._purses[next(iter(self._purses))]
-            leases = self._purses[name] = purse.leases(caller, day)
+        leases = _kept(self._purses, (purse, caller.key, day), lambda: purse.leases(caller, day))
         amounts = [need] * len(leases)
         if self._leases.spend(leases, amounts):
             self._decisions.held += 1
@@ -135,7 +133,8 @@ class Admission:
         self._decisions.outage(outage)
         if outage is Outage.DENY:
             raise CountersUnavailable("The limits cannot be counted now.", retry_after=1)
-        every = _known(self._shares, rules, caller, address, self.workers)
+        name = _subject(rules, caller, address)
+        every = _kept(self._shares, name, lambda: rules.leases(caller, address, self.workers))
         shared = [index for index, limit in enumerate(rules.limits) if limit.on_outage is Outage.LOCAL_SHARE]
         leases = tuple(every[index] for index in shared)
         kept = Rules(rules.model, [rules.limits[index] for index in shared])
@@ -157,14 +156,15 @@ class Admission:
         )
 
 
-def _known(
-    kept: dict[tuple[Rules, str, str], tuple[Lease, ...]], rules: Rules, caller: Caller, address: str, parts: int
-) -> tuple[Lease, ...]:
+def _kept(known: dict[K, tuple[Lease, ...]], name: K, make: Callable[[], tuple[Lease, ...]]) -> tuple[Lease, ...]:
     """Return the leases of a caller; where there are too many, those of whoever was first seen longest ago go."""
-    name = (rules, caller.key, address if rules.by_address else "")
-    leases = kept.get(name)
+    leases = known.get(name)
     if leases is None:
-        if len(kept) >= _MOST_KNOWN:
-            del kept[next(iter(kept))]
-        leases = kept[name] = rules.leases(caller, address, parts)
+        if len(known) >= _MOST_KNOWN:
+            del known[next(iter(known))]
+        leases = known[name] = make()
     return leases
+
+
+def _subject(rules: Rules, caller: Caller, address: str) -> tuple[Rules, str, str]:
+    return rules, caller.key, address if rules.by_address else ""

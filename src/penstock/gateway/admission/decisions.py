@@ -16,8 +16,8 @@ class Decisions(Collector):
     Counts of one worker. Labels come from the configuration.
 
     Attributes:
-        held: exchanges that were let in by what was held, so that nobody was asked.
-        asked: exchanges for which the store was asked.
+        held: how often what was held was enough, so that nobody was asked; limits and budgets each count.
+        asked: how often the store was asked.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -40,7 +40,7 @@ class Decisions(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield everything as prometheus-client's families."""
         decided = CounterMetricFamily(
-            "penstock_limits_decided", "Exchanges under limits by how these were decided.", labels=["by"]
+            "penstock_limits_decided", "Decisions about limits and budgets by what made them.", labels=["by"]
         )
         decided.add_metric(("lease",), self.held)
         decided.add_metric(("store",), self.asked)

@@ -113,19 +113,19 @@ def parse(operation: Operation, body: bytes) -> Call:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
 
 
-def for_upstream(call: Call, model: str, cap_name: str) -> bytes:
+def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
     """
     Return the body for the upstream: its own model name, for a stream a request for usage, and a cap if one is due.
 
     Args:
-        cap_name: what the upstream calls the cap of a chat's output.
+        cap_name: what the upstream calls the cap of a chat's output; None where none is to be put in.
     """
     found, extra = call.document, dict[str, object]()
     if call.stream and not call.usage_wanted:
         options = found.fields.get("stream_options")
         given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
         extra["stream_options"] = {**(given or {}), "include_usage": True}
-    if call.cap_due and call.max_output is None and call.operation is not Operation.EMBEDDINGS:
+    if cap_name is not None and call.max_output is None and call.operation is not Operation.EMBEDDINGS:
         extra[cap_name if call.operation is Operation.CHAT else "max_tokens"] = OUTPUT_BOUND
     if extra:
         return found.extended({"model": model, **extra})

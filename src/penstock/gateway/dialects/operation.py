@@ -34,7 +34,6 @@ class Call(msgspec.Struct, frozen=True):
         max_output: the client's cap on output tokens, if it set one.
         choices: how many answers are asked for.
         document: the request's body, as received.
-        cap_due: where the client set no cap, the one that is held for is put into the request.
     """
 
     operation: Operation
@@ -44,7 +43,6 @@ class Call(msgspec.Struct, frozen=True):
     max_output: int | None
     choices: int
     document: Document
-    cap_due: bool = False
 
     @property
     def prompt_bytes(self) -> int:

@@ -134,7 +134,12 @@ class Dispatcher:
             total_s=exchange.deadline - now,
         )
         headers = place.headers + exchange.id_line + exchange.trace
-        return provider.target(call.operation), headers, provider.body(call, place.model, place.cap_name), timeouts
+        return (
+            provider.target(call.operation),
+            headers,
+            provider.body(call, place.model, place.cap_name if exchange.capped else None),
+            timeouts,
+        )
 
     def _place(self, exchange: Exchange, name: str) -> Place:
         # A deployment that a reload has removed is still known to the exchange's own view.

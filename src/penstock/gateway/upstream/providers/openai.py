@@ -26,6 +26,6 @@ class OpenAI:
         lines = b"content-type: application/json\r\naccept-encoding: identity\r\n"
         return lines if secret is None else lines + b"authorization: Bearer " + secret.encode() + b"\r\n"
 
-    def body(self, call: Call, model: str, cap_name: str) -> bytes:
+    def body(self, call: Call, model: str, cap_name: str | None) -> bytes:
         """Return the client's bytes with the model's name exchanged, usage asked for in streams, and a cap if due."""
         return dialect.for_upstream(call, model, cap_name)

@@ -20,10 +20,10 @@ class Provider(Protocol):
     def headers(self, secret: str | None) -> bytes:
         """Return the ready-made header lines that each request carries, the credential among them."""
 
-    def body(self, call: Call, model: str, cap_name: str) -> bytes:
+    def body(self, call: Call, model: str, cap_name: str | None) -> bytes:
         """
         Return the call's body for the upstream, asking for `model`, with usage in streams.
 
         Args:
-            cap_name: what this deployment calls the cap of a chat's output, where one is to be added.
+            cap_name: what this deployment calls the cap of a chat's output; None where none is to be put in.
         """
