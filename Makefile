@@ -17,7 +17,7 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --
 	--exclude-newer "1 week" --quiet
 ARGS ?=
 # command:Debian package, for what tests call that pip cannot install
-SYSTEM := curl:curl
+SYSTEM := curl:curl redis-server:redis-server pg_ctlcluster:postgresql
 
 export PIP_ROOT_USER_ACTION := ignore
 

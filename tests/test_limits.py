@@ -1,4 +1,4 @@
-"""Limits over all workers of a host, with workers killed and the node frozen."""
+"""Limits over all workers of a host, counted by the node and by Redis, with workers killed and who counts frozen."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ import pytest
 from penstock.lab.running import Running, start
 from penstock.pricing.price import usd
 from tests.processes import PATIENCE_S, Lab, eventually
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.stack
 
 STACK = """\
 version: 1
+state: {{counters: "{counters}"}}
 gateway: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, workers: 4}}
 admin: {{listen: 127.0.0.1:0}}
 deployments:
@@ -55,14 +57,21 @@ def estimate_nano(body: bytes) -> int:
 BUDGET_NANO = ESTIMATES * estimate_nano(body_of("money", STALL))
 
 
-def stack(lab: Lab) -> str:
-    return STACK.format(url=lab.url, usd=usd(BUDGET_NANO))
+def stack(lab: Lab, counters: str = "local") -> str:
+    return STACK.format(url=lab.url, usd=usd(BUDGET_NANO), counters=counters)
+
+
+@pytest.fixture(params=["local", "${REDIS_URL}"])
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Running, Lab]]:
+    environ = {} if request.param == "local" else {"REDIS_URL": request.getfixturevalue("redis").url}
+    with Lab() as lab, start(tmp_path, stack(lab, request.param), environ=environ) as running:
+        yield running, lab
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[tuple[Running, Lab]]:
+def local(tmp_path: Path) -> Iterator[Running]:
     with Lab() as lab, start(tmp_path, stack(lab)) as running:
-        yield running, lab
+        yield running
 
 
 def request(running: Running, model: str, prompt: str) -> bytes:
@@ -154,8 +163,8 @@ def test_what_a_killed_worker_held_is_free_and_what_it_spent_is_not(up: tuple[Ru
     asyncio.run(main())
 
 
-def test_a_frozen_node_stalls_nobody(up: tuple[Running, Lab]) -> None:
-    running, _ = up
+def test_a_frozen_node_stalls_nobody(local: Running) -> None:
+    running = local
     assert ask(running, "share").status_code == 200
     os.kill(running.process.pid, signal.SIGSTOP)
     try:
@@ -176,6 +185,41 @@ def test_a_frozen_node_stalls_nobody(up: tuple[Running, Lab]) -> None:
     metrics = eventually(lambda: text if 'outages_total{action="deny"}' in (text := _metrics(running)) else None)
     assert 'penstock_counters_outages_total{action="local_share"}' in metrics
     assert 'penstock_limits_decided_total{by="store"}' in metrics
+
+
+def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
+    with RedisServer() as redis, Lab() as lab:
+        with start(tmp_path, stack(lab, "${REDIS_URL}"), environ={"REDIS_URL": redis.url}) as running:
+            assert [ask(running, model).status_code for model in ("share", "places", "money")] == [200] * 3
+            for away, back in ((redis.freeze, redis.thaw), (redis.kill, redis.start)):
+                away()
+                eventually(lambda: "x-penstock-counters" in ask(running, "share").headers, "Redis being away")
+                began = time.monotonic()
+                answers = [ask(running, "share") for _ in range(20)]
+                assert time.monotonic() - began < PATIENCE_S
+                told = {answer.headers.get("x-penstock-counters") for answer in answers}
+                assert told <= {"local_share", None}, "leases may last a while yet"
+                assert {answer.status_code for answer in answers} == {200}
+                for model in ("places", "money"):
+                    eventually(lambda: ask(running, model).status_code == 503, model)  # noqa: B023
+                back()
+                eventually(lambda: "x-penstock-counters" not in ask(running, "share").headers, "Redis being back")
+                for model in ("places", "money"):
+                    eventually(lambda: ask(running, model).status_code == 200, model)  # noqa: B023
+            metrics = eventually(
+                lambda: text if 'outages_total{action="deny"}' in (text := _metrics(running)) else None
+            )
+            assert 'penstock_counters_outages_total{action="local_share"}' in metrics
+
+        async def main() -> None:
+            async with Crowd(running, "money", 60, STALL) as crowd:
+                left = (BUDGET_NANO - _spent(running)) // estimate_nano(body_of("money", STALL))
+                assert await crowd.answered(waiting=left) == {429: 60 - left}
+
+        with start(tmp_path, stack(lab, "${REDIS_URL}"), environ={"REDIS_URL": redis.url}) as again:
+            again.key = running.key
+            running = again
+            asyncio.run(main())
 
 
 def _metrics(running: Running) -> str:

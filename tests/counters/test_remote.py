@@ -67,7 +67,7 @@ def test_one_that_comes_back_is_asked_again_and_gets_back_what_it_granted_too_la
     async def test(store: Remote, ours: socket.socket, desk: Desk, _clock: Clock) -> None:
         await away(store)
         await desk.serve(ours)  # reads what was asked while it was frozen
-        while store._away_until:  # noqa: ASYNC110  # until the late answer is here
+        while store._waiting.away_until:  # noqa: ASYNC110  # until the late answer is here
             await asyncio.sleep(0)
         (grant,) = await patient(store)
         assert grant.amount == 1
@@ -77,7 +77,7 @@ def test_one_that_comes_back_is_asked_again_and_gets_back_what_it_granted_too_la
 
 async def patient(store: Remote) -> list[Grant]:
     """Take the one slot; it is there only if the late grant was given back."""
-    store._timeout_s = 30.0
+    store._waiting.timeout_s = 30.0
     answer = await store.take([ONE])
     assert isinstance(answer, list)
     return answer

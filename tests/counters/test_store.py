@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -24,8 +25,11 @@ from penstock.counters.counter import (
 from penstock.counters.desk import Desk
 from penstock.counters.local import Local
 from penstock.counters.remote import Remote
+from penstock.counters.shared import Shared
+from penstock.counters.sums import Sums
 from penstock.counters.tally import Tally
 from tests.counters.test_tally import Clock
+from tests.servers import RedisServer
 
 PATIENT_S = 30.0
 RATE, LEVEL, SUM = Counter("rate", Kind.RATE, 100), Counter("level", Kind.LEVEL, 100), Counter("sum", Kind.SUM, 100)
@@ -91,13 +95,38 @@ async def remote(clock: Clock) -> Shop:
     return Shop(clock, [*stores], end, close)
 
 
-@pytest.fixture(params=["local", "remote"])
+async def shared(clock: Clock, redis: RedisServer) -> Shop:
+    stores = [
+        Shared.begin(lambda: redis.url, f"w{n}", lambda: ("", 0), time.monotonic, PATIENT_S, PATIENT_S, clock)
+        for n in range(2)
+    ]
+    sums = await Sums.open(redis.url)
+    await sums.replace({"": 0, "month": 0}, [(OLD.name, 30, 0)], {})
+    for store in stores:
+        await connected(store)
+
+    async def end() -> None:
+        await stores[1].aclose()
+        assert await sums.free("w1", 0.0)
+
+    async def close() -> None:
+        for store in stores:
+            await store.aclose()
+        await sums.close()
+
+    return Shop(clock, [*stores], end, close)
+
+
+@pytest.fixture(params=["local", "remote", "shared"])
 def with_shop(request: pytest.FixtureRequest) -> Callable[[Callable[[Shop], Coroutine[Any, Any, None]]], None]:
     """Run a test with a shop of either kind."""
 
     def run(test: Callable[[Shop], Coroutine[Any, Any, None]]) -> None:
         async def whole() -> None:
-            shop = local(Clock()) if request.param == "local" else await remote(Clock())
+            if request.param == "shared":
+                shop = await shared(Clock(), request.getfixturevalue("redis"))
+            else:
+                shop = local(Clock()) if request.param == "local" else await remote(Clock())
             try:
                 await test(shop)
             finally:
@@ -109,6 +138,11 @@ def with_shop(request: pytest.FixtureRequest) -> Callable[[Callable[[Shop], Coro
 
 
 WithShop = Callable[[Callable[[Shop], Coroutine[Any, Any, None]]], None]
+
+
+async def connected(store: Shared) -> None:
+    while not store._connected:  # noqa: ASYNC110  # until Redis has answered
+        await asyncio.sleep(0)
 
 
 async def granted(store: Store, *asks: Ask) -> list[Grant]:

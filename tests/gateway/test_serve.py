@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from penstock.auth import keys, pepper
+from penstock.auth.secrets import SecretRef
 from penstock.journal.records import Opened, Settled
-from penstock.snapshot.config import SecretRef
 from penstock.snapshot.fleet import Fleet
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.address import Address

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.snapshot.config import (
@@ -13,7 +14,6 @@ from penstock.snapshot.config import (
     Measure,
     Model,
     Outage,
-    SecretRef,
     Target,
     Tls,
 )

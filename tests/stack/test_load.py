@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock import bundled
-from penstock.snapshot.config import SecretRef
+from penstock.auth.secrets import SecretRef
 from penstock.stack.listen import Listen
 from penstock.stack.load import load, parse
 from penstock.stack.problem import InvalidStack

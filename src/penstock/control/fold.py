@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -31,14 +34,31 @@ _REST = 20  # steps for which a segment is left alone that could not be folded
 _log = logging.getLogger(__name__)
 
 
+class Follower(Protocol):
+    """Whoever is told what has just been folded. Called from the fold, so it only takes notes."""
+
+    def folded(self, segment: Segment, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
+        """
+        Take note of what is in the ledger now.
+
+        Args:
+            start, end: between which positions of the segment these were.
+            anew: some of them were in the ledger before.
+        """
+
+    def finished(self, segment: Segment) -> None:
+        """Take note that nothing more comes from this segment."""
+
+
 class Fold:
     """
     Folds the journal of one data directory. Made once per control; shared by its tasks, which take turns inside.
     """
 
-    def __init__(self, journal: Path, database: Database) -> None:
+    def __init__(self, journal: Path, database: Database, follower: Follower | None = None) -> None:
         self._journal = journal
         self._database = database
+        self._follower = follower
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
         self._broken: dict[str, int] = {}  # segments that could not be folded, and how many steps they still rest
@@ -77,6 +97,12 @@ class Fold:
             except asyncio.CancelledError:
                 self._positions = None  # so may one that was cancelled
                 raise
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[Mapping[str, int]]:
+        """Yield how far each segment is in the ledger, those without a record left out; nothing is folded meanwhile."""
+        async with self._turn:
+            yield await self._load()
 
     def backlog(self) -> tuple[int, int]:
         """Return how many segments there are, and how many of their bytes are not in the ledger yet."""
@@ -132,10 +158,14 @@ class Fold:
                 await opened.add(connection, segment.writer, pending)
                 await offsets.store(connection, name, after)
             positions[name] = after
+            if self._follower is not None:
+                self._follower.folded(segment, position, after, settled, anew=added < len(settled))
             if added < len(settled):
                 _log.warning("%d records were in the ledger already", len(settled) - added, extra=_fields(segment.path))
         if closed:
             await self._finish(segment, positions)
+            if self._follower is not None:
+                self._follower.finished(segment)
         return closed
 
     async def _finish(self, segment: Segment, positions: dict[str, int]) -> None:

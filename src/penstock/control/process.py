@@ -29,6 +29,7 @@ from penstock.control.keys import Keys
 from penstock.control.publish import Published
 from penstock.control.reconcile import Reconciler
 from penstock.control.serve import serve
+from penstock.control.shared_standings import SharedBookkeeper
 from penstock.control.standings import Bookkeeper
 from penstock.records.database import Database
 from penstock.records.keys import KeyKind
@@ -126,17 +127,24 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         database = await Database.open(home.database)
         opened.push_async_callback(database.close)
         keys = await Keys.open(database, Published(home.snapshot, Principals), secret, time.time_ns)
-        fold = Fold(home.journal, database)
+        shared = SharedBookkeeper(home.journal, database, environ)
+        opened.push_async_callback(shared.aclose)
+        fold = Fold(home.journal, database, shared)
         standings = Published(home.snapshot, Standings)
         config = Published(home.snapshot, Config)
         bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns, config.current)
+
+        async def prepare(config: Config) -> None:
+            await bookkeeper.prepare(config)
+            await shared.prepare(fold, config)
+
         reconciler = Reconciler(
             Watch(options.stack, environ, Path.cwd()),
             config,
             Published(home.snapshot, Desired),
             options.workers,
             time.time,
-            bookkeeper.prepare,
+            prepare,
         )
         await reconciler.start()
         await _make_first_keys(keys, link, admin=admin_key is None)
@@ -151,10 +159,12 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
                 tasks.create_task(reconciler.run(), name="reconcile"),
                 tasks.create_task(keys.run(), name="keys"),
                 tasks.create_task(bookkeeper.run(lambda: reconciler.config), name="standings"),
+                tasks.create_task(shared.run(fold, lambda: reconciler.config), name="shared standings"),
             )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_FOLD_S):
                     await bookkeeper.told.wait()
+                    await shared.told.wait()
             if link is not None:
                 link.send(Ready())
             _log.info("control serves")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.control.fold import Fold
 from penstock.control.publish import Published
@@ -65,7 +66,7 @@ class Bookkeeper:
         self._clock = clock
         self._mentioned: set[str] = set()
         self._turn = asyncio.Lock()
-        self._wanted = _budgets(before) if before is not None else {}  # as it was published last
+        self._wanted = _local(before) if before is not None else {}  # as it was published last
         self._in_force = set(self._wanted)  # by the configuration that was prepared last
         self._anew: set[str] = set()  # what has come into force and is to be told anew
         self._keep_until = 0.0
@@ -84,7 +85,7 @@ class Bookkeeper:
     async def prepare(self, config: Config) -> None:
         """Tell of what a configuration will want, before gateways follow it; what they want now stays for a while."""
         self._keep_until = self._clock() + _KEPT_S
-        wanted = _budgets(config)
+        wanted = _local(config)
         self._anew |= wanted.keys() - self._in_force
         self._in_force = set(wanted)
         try:
@@ -103,7 +104,7 @@ class Bookkeeper:
             OSError, SQLAlchemyError: the ledger cannot be read, or the document not be written.
         """
         async with self._turn:
-            wanted = _budgets(config) if config is not None else {}
+            wanted = _local(config) if config is not None else {}
             if self._clock() < self._keep_until:
                 wanted = {**self._wanted, **wanted}
             return await self._publish(wanted)
@@ -124,30 +125,40 @@ class Bookkeeper:
         version = self._published.next_version
         anew = self._anew | (wanted.keys() - known.keys())
         tellings = {name: version if name in anew else known[name].told for name in wanted}
-        found = await self._sum(wanted.values(), tellings)
+        today = int(self._now()) // DAY_S
+        async with self._database.read() as connection:
+            found = {
+                budget.id: Standing(first, spent, tellings[budget.id])
+                async for budget, first, spent in sums(connection, wanted.values(), today)
+            }
         await self._published.replace(Standings(version, found))
         self._wanted, self._anew = wanted, set()
         _log.info("standings published", extra={"fields": {"budgets": len(found)}})
         return True
 
-    async def _sum(self, budgets: Iterable[Budget], tellings: Mapping[str, int]) -> dict[str, Standing]:
-        today = int(self._now()) // DAY_S
-        found: dict[str, Standing] = {}
-        async with self._database.read() as connection:
-            for budget in budgets:
-                first, _ = bounds(budget.period, today)
-                selection = Selection(since_ns=first * DAY_NS)
-                spent: dict[str, int] = {}
-                for tally in await usage.tallies(connection, selection, (*budget.per, "model")):
-                    if tally.model in budget.models and tally.cost_nano:
-                        whom = subject(tuple(str(getattr(tally, name)) for name in budget.per))
-                        spent[whom] = spent.get(whom, 0) + tally.cost_nano
-                found[budget.id] = Standing(first, spent, tellings[budget.id])
-        return found
+
+async def sums(
+    connection: AsyncConnection, budgets: Iterable[Budget], today: int
+) -> AsyncIterator[tuple[Budget, int, dict[str, int]]]:
+    """Yield each budget with the first day of its period, and what has been spent in it by subject."""
+    for budget in budgets:
+        first, _ = bounds(budget.period, today)
+        spent: dict[str, int] = {}
+        for tally in await usage.tallies(connection, Selection(since_ns=first * DAY_NS), (*budget.per, "model")):
+            if tally.model in budget.models and tally.cost_nano:
+                whom = subject(tuple(str(getattr(tally, name)) for name in budget.per))
+                spent[whom] = spent.get(whom, 0) + tally.cost_nano
+        yield budget, first, spent
 
 
-def _budgets(config: Config) -> dict[str, Budget]:
+def budgets_of(config: Config) -> dict[str, Budget]:
+    """Return all budgets by their ids."""
     return {budget.id: budget for model in config.models.values() for budget in model.budgets}
+
+
+def _local(config: Config) -> dict[str, Budget]:
+    """Return those that the node counts."""
+    return {} if config.gateway.counters is not None else budgets_of(config)
 
 
 def _fields(path: Path) -> dict[str, dict[str, object]]:

@@ -9,7 +9,8 @@ import msgspec
 
 from penstock.counters.counter import Refusal, StoreUnavailable
 from penstock.counters.tally import Tally
-from penstock.counters.wire import Answer, Frames, Give, Take
+from penstock.counters.waiting import Answer
+from penstock.counters.wire import Frames, Give, Take
 
 
 class Desk:

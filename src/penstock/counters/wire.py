@@ -8,7 +8,8 @@ from typing import cast
 
 import msgspec
 
-from penstock.counters.counter import Ask, Grant, Refusal, Return
+from penstock.counters.counter import Ask, Return
+from penstock.counters.waiting import Answer
 
 _LENGTH = 4
 _MAX_FRAME = 1024 * 1024
@@ -25,15 +26,6 @@ class Give(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A worker gives back."""
 
     returns: list[Return]
-
-
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to `Take`: a grant for each ask, a refusal, or neither when nobody knows."""
-
-    number: int
-    grants: list[Grant]
-    refusal: Refusal | None = None
-    known: bool = True
 
 
 class Frames(asyncio.Protocol, ABC):

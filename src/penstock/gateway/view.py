@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.auth.secrets import SecretMissing, resolve
 from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
-from penstock.gateway.upstream import secrets
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
@@ -173,9 +173,11 @@ def _place(
             problem = "; ".join(_described(replica) for replica in replicas or ()) or "no replica has been started"
     elif deployment.address is not None:
         try:
-            secret = secrets.resolve(deployment.api_key, environ) if deployment.api_key else None
+            secret = resolve(deployment.api_key, environ) if deployment.api_key else None
             headers = provider.headers(secret)
             found.append(endpoints.get(deployment.name, deployment.address, deployment.slots))
+        except SecretMissing as error:
+            problem = f"the deployment's credential is missing: {error}"
         except (PenstockError, ValueError) as error:
             problem = str(error)
     coming = deployment.engine and replicas is not None

@@ -20,12 +20,14 @@ import setproctitle
 import uvloop
 
 from penstock.auth import pepper
+from penstock.auth.secrets import SecretRef, resolve
 from penstock.counters.counter import Store
 from penstock.counters.leases import SWEEP_S
 from penstock.counters.local import Local
 from penstock.counters.remote import Remote
 from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
+from penstock.gateway.admission.counting import Counting, Elsewhere
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.identity.caller import Callers, compile_callers
 from penstock.gateway.metering.account import Books, TakesLines
@@ -114,7 +116,7 @@ class Worker:
         PenstockError: it cannot start: the secret, the certificate, the journal.
     """
 
-    def __init__(self, arguments: Arguments, link: Link | None, store: Store, line: TakesLines | None = None) -> None:
+    def __init__(self, arguments: Arguments, link: Link | None, here: Store, line: TakesLines | None = None) -> None:
         secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
@@ -125,7 +127,8 @@ class Worker:
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic, line)
-        self._admission = Admission(store, Decisions(self._metrics.registry), time.monotonic)
+        self._counting = Counting(here, self._connect)
+        self._admission = Admission(self._counting, Decisions(self._metrics.registry), time.monotonic)
         self._gateway = Gateway(books, self._admission, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -159,6 +162,7 @@ class Worker:
         finally:
             ticker.cancel()
             self._admission.close()
+            await self._counting.aclose()
             await self._endpoints.aclose()
             self._journal.close()
             self._send_metrics()
@@ -223,6 +227,7 @@ class Worker:
         principals = documents.principals
         if not documents.refresh() or documents.config is None:
             return
+        self._counting.follow(documents.config.gateway.counters)
         if documents.principals is not None and documents.principals is not principals:
             self._callers = compile_callers(documents.principals.keys)
         try:
@@ -239,6 +244,14 @@ class Worker:
 
     def _compile(self, config: Config) -> View:
         return compile_view(config, self._callers, self._documents.fleet, self._endpoints, os.environ)
+
+    def _connect(self, reference: SecretRef) -> Elsewhere:
+        from penstock.counters.shared import Shared  # 0.1 s, for those who have a Redis
+
+        journal = self._journal
+        return Shared.begin(
+            lambda: resolve(reference, os.environ), journal.name, lambda: journal.position, time.monotonic
+        )
 
     def _send_metrics(self) -> None:
         """Send all samples. Made in proportion rarer when collecting them takes long."""

@@ -44,11 +44,14 @@ class Writer:
     Appends records for one worker process; starts a new segment when the current one is full.
 
     Made once per process; not to be shared between threads.
+
+    Attributes:
+        name: unique among all writers there ever were.
     """
 
     def __init__(self, directory: Path, worker: str, segment_bytes: int = 64 * 1024 * 1024) -> None:
         self._directory = directory
-        self._name = f"{worker}-{time.time_ns()}-{os.getpid()}"
+        self.name = f"{worker}-{time.time_ns()}-{os.getpid()}"
         self._number = 0
         self._segment_bytes = segment_bytes
         self._encode = msgspec.msgpack.Encoder().encode
@@ -56,8 +59,14 @@ class Writer:
         self._size = 0
         self._start = 0  # where in the file the window begins
         self._end = 0  # where it ends
+        self._before = ("", 0)  # the end of the segment before this one
         self._window: mmap.mmap | None = None
         self._descriptor = self._open()
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """The segment that the last record is in, and where it ends there."""
+        return (self._segment, self._size) if self._size else self._before
 
     def append(self, record: Record) -> None:
         """
@@ -102,7 +111,7 @@ class Writer:
         self._window, self._start, self._end = window, start, end
 
     def _open(self) -> int:
-        path = self._directory / f"{self._name}-{self._number:06d}{SUFFIX}"
+        path = self._directory / f"{self.name}-{self._number:06d}{SUFFIX}"
         draft = path.with_name(f".{path.name}.new")
         try:
             descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -115,15 +124,17 @@ class Writer:
         except OSError as error:
             raise JournalError(f"the journal cannot be opened: {error.strerror}") from error
         self._number += 1
+        self._segment = path.name
         return descriptor
 
     def _rotate(self) -> None:
+        before = self.position
         try:
             descriptor = self._open()
         except JournalError:
             return  # the old segment still takes records; the next append tries again
         self._release()
-        self._descriptor = descriptor
+        self._descriptor, self._before = descriptor, before
         self._size = self._start = self._end = 0
 
     def _release(self) -> None:

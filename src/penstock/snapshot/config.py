@@ -6,16 +6,10 @@ from enum import StrEnum
 
 import msgspec
 
+from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.types.address import Address
-
-
-class SecretRef(msgspec.Struct, frozen=True):
-    """Where a secret is found: the name of an environment variable or the path of a file; exactly one is set."""
-
-    env: str | None = None
-    file: str | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -137,6 +131,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
         drain_s: seconds that streams may go on after SIGTERM.
         commit_after_s: seconds of upstream silence after which a stream's 200 goes out.
         workers: that share the limits.
+        counters: where the address of the Redis is that counts for all hosts; None where the node counts.
     """
 
     max_body: int = 32 * 1024 * 1024
@@ -144,6 +139,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     commit_after_s: float = 15.0
     tls: Tls | None = None
     workers: int = 1
+    counters: SecretRef | None = None
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -30,3 +30,8 @@ class Standings(msgspec.Struct, frozen=True):
 def subject(values: tuple[str, ...]) -> str:
     """Return the name of whom a budget counts for: its key, tenant, model, as far as it tells them apart."""
     return " ".join(values)
+
+
+def sum_name(budget: str, begins: int, whom: str) -> str:
+    """Return the name of the counter of what a budget has spent for a subject in the period that begins on this day."""
+    return f"{budget} {begins} {whom}"

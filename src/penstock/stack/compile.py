@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import NANO_PER_USD, Price, nano_per_million
 from penstock.snapshot.config import (
@@ -43,7 +44,7 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
         version=version,
         deployments={name: _deployment(name, item, workers) for name, item in stack.deployments.items()},
         models={name: _model(name, item, created, stack) for name, item in stack.models.items()},
-        gateway=_settings(stack.gateway, workers),
+        gateway=_settings(stack, workers),
     )
 
 
@@ -130,14 +131,15 @@ def _budgets(name: str, stack: Stack) -> Iterator[Budget]:
         )
 
 
-def _settings(gateway: schema.Gateway, workers: int) -> GatewaySettings:
-    tls = gateway.tls
+def _settings(stack: Stack, workers: int) -> GatewaySettings:
+    gateway, tls, counters = stack.gateway, stack.gateway.tls, stack.state.counters
     return GatewaySettings(
         max_body=int(gateway.max_body),
         drain_s=gateway.drain.seconds,
         commit_after_s=gateway.commit_after.seconds,
         tls=None if tls is None else Tls(certificate=tls.certificate, key=tls.key),
         workers=max(1, workers),
+        counters=counters if isinstance(counters, SecretRef) else None,
     )
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 from pydantic import BaseModel
 
-from penstock.snapshot.config import SecretRef
+from penstock.auth.secrets import SecretRef
 from penstock.stack import url
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.resolve import Origin, OriginKind

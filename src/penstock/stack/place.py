@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from penstock import bundled
-from penstock.snapshot.config import SecretRef
+from penstock.auth.secrets import SecretRef
 from penstock.stack import environment, listen, url
 from penstock.stack.reader import NOT_YET, PRINTABLE, Reader, Surroundings, Unfit, shown
 
@@ -89,21 +89,42 @@ def base_url() -> Reader:
     return Reader(read, {"type": "string", "minLength": 1, "examples": ["http://127.0.0.1:8000/v1", "unix:/path.sock"]})
 
 
+_REFERENCE = r"(\$\{[A-Za-z_]\w*\}|os\.environ/[A-Za-z_]\w*|file:.+)"
+
+
+def server(example: str) -> Reader:
+    """Where the address of a server is, a `SecretRef` as it may hold a password; or the word `local`."""
+
+    def read(value: object, around: Surroundings) -> SecretRef | str:
+        if value == "local":
+            return "local"
+        if isinstance(value, str) and "://" in value:  # not repeated, as it may hold a password
+            raise Unfit(
+                f"an address may hold a password and does not belong in this file: put it ({example}) in an "
+                "environment variable and write ${NAME}, or in a file and write file:/path"
+            )
+        if value is None or (isinstance(value, str) and not value.startswith(("$", "file:", "os.environ/"))):
+            raise Unfit("must be local, ${NAME} or file:/path")
+        return _reference(value, around)
+
+    return Reader(read, {"type": "string", "pattern": f"^(local|{_REFERENCE})$", "examples": ["local", "${REDIS_URL}"]})
+
+
 def secret() -> Reader:
     """A `SecretRef`: where the secret is, never the secret. Gets the text with its reference unresolved."""
+    return Reader(_reference, {"type": "string", "pattern": f"^{_REFERENCE}$"})
 
-    def read(value: object, around: Surroundings) -> SecretRef:
-        if isinstance(value, str) and (variable := environment.reference(value)):
-            return SecretRef(env=variable)
-        if isinstance(value, str) and value.startswith("file:"):
-            if "${" in value or value == "file:":
-                raise Unfit("the path after file: is written out, such as file:/run/secrets/openai")
-            return SecretRef(file=_absolute(value.removeprefix("file:"), around))
-        if isinstance(value, str) and value.startswith("${") and ":-" in value:
-            raise Unfit("a secret has no default; write ${NAME}")
-        raise Unfit(
-            "a secret does not belong in this file: put it in an environment variable and write ${NAME}, "
-            "or in a file and write file:/path"
-        )
 
-    return Reader(read, {"type": "string", "pattern": r"^(\$\{[A-Za-z_]\w*\}|os\.environ/[A-Za-z_]\w*|file:.+)$"})
+def _reference(value: object, around: Surroundings) -> SecretRef:
+    if isinstance(value, str) and (variable := environment.reference(value)):
+        return SecretRef(env=variable)
+    if isinstance(value, str) and value.startswith("file:"):
+        if "${" in value or value == "file:":
+            raise Unfit("the path after file: is written out, such as file:/run/secrets/openai")
+        return SecretRef(file=_absolute(value.removeprefix("file:"), around))
+    if isinstance(value, str) and value.startswith("${") and ":-" in value:
+        raise Unfit("a secret has no default; write ${NAME}")
+    raise Unfit(
+        "a secret does not belong in this file: put it in an environment variable and write ${NAME}, "
+        "or in a file and write file:/path"
+    )

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from penstock import bundled
-from penstock.snapshot.config import SecretRef
+from penstock.auth.secrets import SecretRef
 from penstock.stack import place, quantity, word
 from penstock.stack.keypath import KeyPath
 from penstock.stack.listen import Listen
@@ -83,8 +83,8 @@ class State(Section):
     database: Annotated[str, word.only("sqlite", planned="another database")] = default(
         "sqlite", "The database of ledger and keys."
     )
-    counters: Annotated[str, word.only("local", planned="a shared counter store")] = default(
-        "local", "Where limits are counted."
+    counters: Annotated[SecretRef | str, place.server("redis://host:6379/0")] = default(
+        "local", "Where limits are counted: local for one host, or the address of a Redis: ${NAME} or file:/path."
     )
 
 

@@ -10,7 +10,7 @@ from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import DAY_S, bounds
 from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.snapshot.config import Budget, Outage
-from penstock.snapshot.standings import subject
+from penstock.snapshot.standings import subject, sum_name
 
 
 class Purse:
@@ -35,8 +35,19 @@ class Purse:
         for budget in self.budgets:
             first, end = bounds(budget.period, day)
             whom = subject(tuple(who[name] for name in budget.per))
-            name = f"{budget.id} {first} {whom}"
-            found.append(Lease(Counter(name, Kind.SUM, budget.most_nano, budget.id, whom, first, end * DAY_S)))
+            found.append(
+                Lease(
+                    Counter(
+                        sum_name(budget.id, first, whom),
+                        Kind.SUM,
+                        budget.most_nano,
+                        budget.id,
+                        whom,
+                        first,
+                        end * DAY_S,
+                    )
+                )
+            )
         return tuple(found)
 
 

@@ -1,0 +1,243 @@
+"""
+What budgets have spent, for all workers of all hosts that count in Redis.
+
+A worker holds what an exchange has cost until it is in the ledger, and control brings what is new in the ledger into
+the sums, with the position in the journal, in one step. So at any moment what is spent is either held or in the sum;
+and what Redis has lost, it is told anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from penstock.auth.secrets import SecretMissing, SecretRef, resolve
+from penstock.control.fold import Fold
+from penstock.control.standings import budgets_of, sums
+from penstock.counters.redis import GONE
+from penstock.counters.sums import Amount, Sums
+from penstock.journal.records import Settled
+from penstock.journal.segment import Segment, segments
+from penstock.pricing.period import DAY_S, bounds
+from penstock.records.database import Database
+from penstock.snapshot.config import Budget, Config
+from penstock.snapshot.standings import subject, sum_name
+
+_INTERVAL_S = 0.1
+_PATIENCE_S = 5.0  # a configuration does not wait for longer
+_KEPT_S = 5.0  # gateways follow a configuration within 0.1 s
+_SILENT_S = 5.0  # a worker whose journal is folded to its end has ended by then
+_MOST = 10_000  # batches of the fold that wait for Redis; with more, it is told everything anew
+
+_log = logging.getLogger(__name__)
+
+
+class _Posting(msgspec.Struct, frozen=True):
+    """What one batch of the fold adds; one that ends nowhere is the end of its segment."""
+
+    writer: str
+    segment: str
+    start: int = 0
+    end: int = 0
+    amounts: Sequence[Amount] = ()
+
+
+class SharedBookkeeper:
+    """
+    Keeps the sums in Redis as the ledger has them, while the configuration names one. Follows the fold.
+
+    Args:
+        environ: where the address of Redis may be.
+        now: seconds since the epoch.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        database: Database,
+        environ: Mapping[str, str],
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._database = database
+        self._environ = environ
+        self._now = now
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._reference: SecretRef | None = None
+        self._sums: Sums | None = None
+        self._budgets: dict[str, Budget] = {}  # as Redis knows them
+        self._wanted: dict[str, Budget] = {}
+        self._keep_until = 0.0
+        self._postings: deque[_Posting] = deque()
+        self._ended: set[str] = set()  # writers that had a segment which will not grow; with no other, they have ended
+        self._lost = True  # whether it has to be told everything anew
+        self._away = False
+        self.told = asyncio.Event()
+
+    def folded(self, segment: Segment, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
+        """Take note of what is in the ledger now."""
+        if self._reference is None:
+            return
+        self._lost = self._lost or anew or len(self._postings) >= _MOST
+        if self._lost:
+            self._postings.clear()
+            return
+        amounts: dict[tuple[str, int], int] = {}
+        for record in settled:
+            for budget in self._budgets.values() if record.cost_nano else ():
+                if record.model in budget.models:
+                    named = _named(budget, record)
+                    amounts[named] = amounts.get(named, 0) + record.cost_nano
+        listed = [(name, amount, ends) for (name, ends), amount in amounts.items()]
+        self._postings.append(_Posting(segment.writer, segment.path.name, start, end, listed))
+
+    def finished(self, segment: Segment) -> None:
+        """Take note that nothing more comes from this segment."""
+        if self._reference is None:
+            return
+        self._ended.add(segment.writer)
+        if not self._lost:
+            self._postings.append(_Posting(segment.writer, segment.path.name))
+
+    async def run(self, fold: Fold, config: Callable[[], Config | None]) -> None:
+        """Follow ledger and configuration for ever, until cancelled."""
+        while True:
+            await self._try(fold, config())
+            await asyncio.sleep(_INTERVAL_S)
+
+    async def prepare(self, fold: Fold, config: Config) -> None:
+        """Tell of what a configuration will want, before gateways follow it; what they want now stays for a while."""
+        self._keep_until = self._clock() + _KEPT_S
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._try(fold, config)
+        except TimeoutError:
+            _log.warning("Redis has not been told of all budgets yet; they wait")
+            async with self._turn:
+                await self._disconnect()  # as nobody reads the answer that comes late
+
+    async def aclose(self) -> None:
+        """Tell what is not told yet, and close."""
+        async with self._turn:
+            with contextlib.suppress(*GONE):
+                if self._sums is not None and not self._lost:
+                    await self._post()
+            await self._disconnect()
+
+    async def _try(self, fold: Fold, config: Config | None) -> None:
+        try:
+            if config is not None:
+                await self.step(fold, config)
+                self.told.set()
+        except SQLAlchemyError:
+            _log.exception("what budgets have spent cannot be read; trying again")
+        except GONE as error:
+            async with self._turn:
+                await self._disconnect()
+            if not self._away:
+                reason = str(error) if isinstance(error, SecretMissing) else type(error).__name__
+                _log.warning("Redis is away; trying again", extra={"fields": {"error": reason}})
+            self._away = True
+
+    async def step(self, fold: Fold, config: Config) -> None:
+        """
+        Tell Redis what it does not know yet.
+
+        Raises:
+            redis.GONE: it cannot be reached; nothing is lost by that.
+            SQLAlchemyError: the ledger cannot be read.
+        """
+        async with self._turn:
+            wanted = budgets_of(config)
+            if self._clock() < self._keep_until:
+                wanted = {**self._wanted, **wanted}
+            self._wanted = wanted
+            if config.gateway.counters != self._reference:
+                await self._disconnect()
+                self._reference, self._lost = config.gateway.counters, True
+            if self._reference is None:
+                return
+            if self._sums is None:
+                self._sums = await Sums.open(resolve(self._reference, self._environ))
+                self._away = False
+            present = {segment.writer for segment in segments(self._journal)}  # before the rest is posted
+            known = await self._sums.budgets()
+            if known is None or self._lost or not await self._post():
+                await self._tell_all(fold, wanted)
+            elif wanted.keys() != known.keys():
+                await self._change(fold, wanted, known)
+            for writer in await self._sums.writers() - present:
+                if await self._sums.free(writer, 0.0 if writer in self._ended else _SILENT_S):
+                    self._ended.discard(writer)
+            self._ended &= present
+
+    async def _post(self) -> bool:
+        """Post what has been folded; False when Redis does not know what that is to be added to."""
+        assert self._sums is not None, "connected"
+        while self._postings:
+            first = self._postings[0]
+            if not first.end:
+                await self._sums.finish(first.writer, first.segment)
+            elif not await self._sums.post(first.writer, first.segment, first.start, first.end, first.amounts):
+                return False
+            self._postings.popleft()
+        return True
+
+    async def _tell_all(self, fold: Fold, wanted: dict[str, Budget]) -> None:
+        assert self._sums is not None, "connected"
+        began = self._clock()
+        async with fold.still() as positions:
+            self._postings.clear()
+            of_writers: dict[str, dict[str, int]] = {}
+            for segment in segments(self._journal):
+                of_writers.setdefault(segment.writer, {})[segment.path.name] = positions.get(segment.path.name, 0)
+            days, amounts = await self._read(wanted)
+            await self._sums.replace(days, amounts, of_writers)
+            self._budgets, self._lost = wanted, False
+        seconds = round(self._clock() - began, 3)
+        _log.info("Redis knows what is spent", extra={"fields": {"sums": len(amounts), "seconds": seconds}})
+
+    async def _change(self, fold: Fold, wanted: dict[str, Budget], known: Mapping[str, int]) -> None:
+        assert self._sums is not None, "connected"
+        async with fold.still():
+            if not await self._post():
+                self._lost = True
+                return
+            days, amounts = await self._read({name: wanted[name] for name in wanted.keys() - known.keys()})
+            await self._sums.add(days, amounts)
+            await self._sums.remove(known.keys() - wanted.keys())
+            self._budgets = wanted
+
+    async def _read(self, budgets: Mapping[str, Budget]) -> tuple[dict[str, int], list[Amount]]:
+        """Return the first days of the budgets' periods, and what the ledger has."""
+        days: dict[str, int] = {}
+        amounts: list[Amount] = []
+        today = int(self._now()) // DAY_S
+        async with self._database.read() as connection:
+            async for budget, first, spent in sums(connection, budgets.values(), today):
+                days[budget.id] = first
+                ends = bounds(budget.period, first)[1] * DAY_S
+                amounts += [(sum_name(budget.id, first, whom), amount, ends) for whom, amount in spent.items()]
+        return days, amounts
+
+    async def _disconnect(self) -> None:
+        if self._sums is not None:
+            await self._sums.close()
+            self._sums = None
+
+
+def _named(budget: Budget, record: Settled) -> tuple[str, int]:
+    first, end = bounds(budget.period, record.at_ns // (DAY_S * 10**9))
+    whom = subject(tuple(str(getattr(record, name)) for name in budget.per))
+    return sum_name(budget.id, first, whom), end * DAY_S

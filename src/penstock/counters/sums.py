@@ -1,0 +1,142 @@
+"""Control's end of the sums in Redis: where they begin, and what is new in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
+
+import msgspec
+from redis.asyncio.client import Pipeline
+
+from penstock.counters.redis import PREFIX, Connection
+from penstock.pricing.period import DAY_S
+
+_PATIENCE_S = 5.0
+_AT_ONCE = 1000
+_IN_ONE_STEP = 5000  # about 10 ms, in which nobody else is served
+_WRITERS = f"{PREFIX}:writers"
+_BUDGET = "budget "
+_END = 2**53  # behind the end of every segment
+_encode = msgspec.msgpack.Encoder().encode
+
+Amount = tuple[str, int, int]
+"""Name of a sum, nano-dollars, and the second since the epoch at which it ends; 0 for never."""
+
+
+class Sums:
+    """
+    One connection, for one control. Made by `open`, and made anew after any of `redis.GONE`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._open = f"{PREFIX}:open"
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """
+        Connect.
+
+        Raises:
+            redis.GONE: it cannot be reached.
+        """
+        return cls(await Connection.open(url, _PATIENCE_S))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def budgets(self) -> dict[str, int] | None:
+        """Return the budgets whose sums are known, with the days they begin; None after a start of Redis."""
+        kept = await self._connection.client.hgetall(self._open)
+        known = {_text(name): _text(value) for name, value in kept.items()}
+        if known.pop("run", "") != self._connection.run:
+            return None
+        return {name.removeprefix(_BUDGET): int(day) for name, day in known.items()}
+
+    async def replace(
+        self, budgets: Mapping[str, int], spent: Sequence[Amount], positions: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        """
+        Say what has been spent, all that is known of it: in one step, or, where it is much, nobody knows it meanwhile.
+
+        Args:
+            budgets: with the first days of their periods, days since the epoch.
+            spent: sums that are not 0.
+            positions: by writer, how far each segment is in these sums.
+        """
+        client = self._connection.client
+        if len(spent) > _IN_ONE_STEP:
+            await client.delete(self._open)
+            await self._set(spent)
+            spent = ()
+        async with client.pipeline(transaction=True) as pipeline:
+            _spent(pipeline, spent)
+            for writer, offsets in positions.items():
+                pipeline.sadd(_WRITERS, writer)
+                pipeline.delete(f"{PREFIX}:folded:{writer}")
+                if offsets:
+                    pipeline.hset(f"{PREFIX}:folded:{writer}", items=_pairs(offsets))
+            pipeline.delete(self._open)
+            pipeline.hset(self._open, items=["run", self._connection.run, *_pairs(budgets, _BUDGET)])
+            await pipeline.execute()
+
+    async def add(self, budgets: Mapping[str, int], spent: Sequence[Amount]) -> None:
+        """Say what has been spent of further budgets, as of the positions that are known."""
+        await self._set(spent)
+        if budgets:
+            await self._connection.client.hset(self._open, items=_pairs(budgets, _BUDGET))
+
+    async def _set(self, spent: Sequence[Amount]) -> None:
+        for start in range(0, len(spent), _AT_ONCE):
+            async with self._connection.client.pipeline(transaction=False) as pipeline:
+                _spent(pipeline, spent[start : start + _AT_ONCE])
+                await pipeline.execute()
+
+    async def remove(self, budgets: Iterable[str]) -> None:
+        """Say that nobody follows these budgets any more."""
+        for name in budgets:
+            await self._connection.client.hdel(self._open, _BUDGET + name)
+
+    async def post(self, writer: str, segment: str, start: int, end: int, amounts: Iterable[Amount]) -> bool:
+        """
+        Add what is new in the ledger. False when it is not known what it is to be added to: `replace` says.
+
+        Args:
+            start, end: between which positions of the segment it is from.
+        """
+        message = _encode((self._connection.run, writer, segment, start, end, list(amounts)))
+        return await self._connection.call("post", message) == 1
+
+    async def finish(self, writer: str, segment: str) -> None:
+        """Say that a segment is in the ledger to its end."""
+        await self._connection.client.hset(f"{PREFIX}:folded:{writer}", segment, _END)
+
+    async def positions(self, writer: str) -> dict[str, int]:
+        """Return how far each segment of a worker is in the sums."""
+        kept = await self._connection.client.hgetall(f"{PREFIX}:folded:{writer}")
+        return {_text(name): int(value) for name, value in kept.items()}
+
+    async def writers(self) -> set[str]:
+        """Return the workers that hold sums, or did."""
+        return {_text(writer) for writer in await self._connection.client.smembers(_WRITERS)}
+
+    async def free(self, writer: str, silent_s: float) -> bool:
+        """Free what a worker holds that is silent for so long. False when it is not."""
+        return await self._connection.call("free", writer, int(silent_s * 1e6)) == 1
+
+
+def _spent(pipeline: Pipeline, spent: Iterable[Amount]) -> None:
+    for name, amount, ends in spent:
+        pipeline.hset(f"{PREFIX}:s:{name}", "spent", amount)
+        if ends:
+            pipeline.expireat(f"{PREFIX}:s:{name}", ends + DAY_S)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _pairs(values: Mapping[str, int], prefix: str = "") -> list[str | int]:
+    """Return names and values by turns, as Redis takes them."""
+    return [part for name, value in values.items() for part in (prefix + name, value)]

@@ -1,0 +1,224 @@
+"""Counting in a real Redis that is slow, frozen, gone, or has lost its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from penstock.auth.secrets import SecretMissing
+from penstock.counters.counter import Ask, Counter, Grant, Kind, Refusal, Return, StoreUnavailable
+from penstock.counters.held import Position
+from penstock.counters.shared import Shared
+from penstock.counters.sums import Sums
+from tests.counters.test_tally import Clock
+from tests.processes import PATIENCE_S
+from tests.servers import RedisServer
+
+RATE, LEVEL, SUM = Counter("r", Kind.RATE, 10), Counter("l", Kind.LEVEL, 10), Counter("s", Kind.SUM, 100, "b")
+Test = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.position: Position = ("w-0", 0)
+
+
+@asynccontextmanager
+async def shared(
+    url: str, writer: str = "w", journal: Journal | None = None, clock: Clock | None = None, timeout_s: float = 30.0
+) -> AsyncIterator[Shared]:
+    where = journal or Journal()
+    store = Shared.begin(lambda: url, writer, lambda: where.position, time.monotonic, timeout_s, 2 * timeout_s, clock)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def granted(store: Shared, *asks: Ask) -> list[Grant]:
+    """Ask until the store is there."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            answer = await store.take(asks)
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        else:
+            assert not isinstance(answer, Refusal), answer
+            return list(answer)
+
+
+async def until(test: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not await test():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def room(store: Shared, counter: Counter) -> int:
+    """Return what is left of a counter."""
+    (grant,) = await granted(store, Ask(counter, 0, 0))
+    return grant.remaining
+
+
+def test_a_frozen_redis_costs_one_time_out_and_gets_back_what_it_grants_too_late() -> None:
+    async def test() -> None:
+        with RedisServer() as redis:
+            async with shared(redis.url, timeout_s=0.05) as store, shared(redis.url, "other") as other:
+                await granted(store, Ask(LEVEL, 1, 1))
+                await granted(other, Ask(LEVEL, 0, 0))
+                redis.freeze()
+                for _ in range(2):  # the second one does not wait
+                    with pytest.raises(StoreUnavailable):
+                        await store.take([Ask(LEVEL, 5, 5)])
+                redis.thaw()
+                await granted(store, Ask(LEVEL, 9, 9))
+                assert await room(other, LEVEL) == 0
+                store.give([Return(LEVEL, 10, 0)])
+
+                async def empty() -> bool:
+                    return await room(other, LEVEL) == 10
+
+                await until(empty)
+
+    uvloop.run(test())
+
+
+def test_a_redis_that_lost_its_memory_is_told_what_is_held_and_knows_no_sum() -> None:
+    async def test() -> None:
+        with RedisServer() as redis:
+            sums = await Sums.open(redis.url)
+            await sums.replace({"b": 0}, [], {})
+            await sums.close()
+            async with shared(redis.url) as store:
+                await granted(store, Ask(LEVEL, 6, 6), Ask(SUM, 70, 70))
+                redis.kill()
+                store.give([Return(LEVEL, 2, 0), Return(SUM, 10, 0)])
+                redis.start()
+                async with shared(redis.url, "other") as other:
+
+                    async def told() -> bool:
+                        return await room(other, LEVEL) == 6
+
+                    await until(told)
+                    with pytest.raises(StoreUnavailable):
+                        await other.take([Ask(SUM, 1, 1)])
+                    sums = await Sums.open(redis.url)
+                    await sums.replace({"b": 0}, [(SUM.name, 15, 0)], {})
+                    await sums.close()
+                    assert await room(other, SUM) == 100 - 15 - 60
+
+    uvloop.run(test())
+
+
+def test_what_is_spent_is_held_until_control_has_posted_it(redis: RedisServer) -> None:
+    async def test() -> None:
+        journal, sums = Journal(), await Sums.open(redis.url)
+        await sums.replace({"b": 0}, [], {})
+        async with shared(redis.url, journal=journal) as store, shared(redis.url, "other") as other:
+            await granted(store, Ask(SUM, 40, 40))
+            journal.position = "w-0", 100
+            store.give([Return(SUM, 25, 0, 15)])
+
+            async def free() -> bool:
+                return await room(other, SUM) == 85
+
+            await until(free)
+            assert await sums.post("w", "w-0", 0, 60, [])
+            assert not await sums.post("w", "w-0", 0, 100, [(SUM.name, 15, 0)]), "some of it is in there already"
+            assert await room(other, SUM) == 85
+            assert await sums.post("w", "w-0", 60, 100, [(SUM.name, 15, 0)])
+            assert await sums.post("w", "w-0", 60, 100, [(SUM.name, 15, 0)]), "it is in there"
+            await until(free)
+            assert not store._held.amounts
+        assert await sums.free("w", 0.0)
+        async with shared(redis.url, "third") as third:
+            assert await room(third, SUM) == 85
+        await sums.close()
+
+    uvloop.run(test())
+
+
+def test_a_silent_worker_holds_no_places_any_more_and_its_money_until_control_says_so(redis: RedisServer) -> None:
+    async def test() -> None:
+        clock, sums = Clock(), await Sums.open(redis.url)
+        await sums.replace({"b": 0}, [], {})
+        async with shared(redis.url, "dead", clock=clock) as dead:
+            await granted(dead, Ask(LEVEL, 10, 10), Ask(SUM, 30, 30))
+            assert dead._task is not None
+            dead._task.cancel()
+            await asyncio.gather(dead._task, return_exceptions=True)
+        clock.now += 4.9
+        async with shared(redis.url, "one", clock=clock) as one:
+            assert await room(one, LEVEL) == 0
+        clock.now += 0.2
+        async with shared(redis.url, "two", clock=clock) as two:
+            assert await room(two, LEVEL) == 10
+            assert await room(two, SUM) == 70
+            assert await sums.free("dead", 0.0)
+            assert await room(two, SUM) == 100
+        await sums.close()
+
+    uvloop.run(test())
+
+
+def test_control_frees_nobody_who_lives(redis: RedisServer) -> None:
+    async def test() -> None:
+        sums = await Sums.open(redis.url)
+        async with shared(redis.url) as store:
+            await granted(store, Ask(LEVEL, 3, 3))
+            assert not await sums.free("w", 60.0)
+            assert await room(store, LEVEL) == 7
+        await sums.close()
+
+    uvloop.run(test())
+
+
+def test_without_an_address_it_is_away_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        def url() -> str:
+            raise SecretMissing("the environment variable REDIS_URL is empty or unusable")
+
+        store = Shared.begin(url, "w", lambda: ("", 0), time.monotonic)
+        await asyncio.sleep(0)
+        with pytest.raises(StoreUnavailable):
+            await store.take([Ask(LEVEL, 1, 1)])
+        await store.aclose()
+
+    with caplog.at_level("WARNING"):
+        uvloop.run(test())
+    assert [record.__dict__["fields"]["error"] for record in caplog.records] == [
+        "the environment variable REDIS_URL is empty or unusable"
+    ]
+
+
+def test_a_wrong_password_is_not_logged(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        url = f"redis://me:hunter2@127.0.0.1:{redis.port}/0"
+        async with shared(url) as store:
+            while not caplog.records:  # noqa: ASYNC110  # until it has been refused
+                await asyncio.sleep(0.01)
+            with pytest.raises(StoreUnavailable):
+                await store.take([Ask(LEVEL, 1, 1)])
+
+    with caplog.at_level("WARNING"):
+        uvloop.run(test())
+    assert all("hunter2" not in str(record.__dict__) for record in caplog.records)
+
+
+def test_many_questions_at_once_are_all_answered_and_none_twice(redis: RedisServer) -> None:
+    async def test() -> None:
+        async with shared(redis.url) as store:
+            await granted(store, Ask(RATE, 0, 0))
+            wide = Counter("wide", Kind.LEVEL, 1500)
+            answers = await asyncio.gather(*(store.take([Ask(wide, 1, 1)]) for _ in range(2000)))
+            assert sum(not isinstance(answer, Refusal) for answer in answers) == 1500
+
+    uvloop.run(test())
