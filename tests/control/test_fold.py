@@ -308,7 +308,7 @@ async def dying(database: Database, after: int) -> AsyncIterator[None]:
         if left < 0:
             raise Crash
 
-    engine = database._engine.sync_engine
+    engine = database._reads.sync_engine
     for moment in ("before_cursor_execute", "commit"):
         event.listen(engine, moment, count)
     try:

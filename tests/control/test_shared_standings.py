@@ -265,7 +265,7 @@ def test_after_whatever_has_happened_the_sums_are_those_of_the_ledger(
                 writer.close()
                 writer = Writer(world.journal, "gateway-0")
             elif action == "control dies":
-                await world.books._disconnect()
+                world.books._disconnect()
                 world.begin()
             else:
                 with world.redis.client() as client:

@@ -96,7 +96,7 @@ def test_a_redis_that_lost_its_memory_is_told_what_is_held_and_knows_no_sum() ->
         with RedisServer() as redis:
             sums = await Sums.open(redis.url)
             await sums.replace({"b": 0}, [], {})
-            await sums.close()
+            sums.close()
             async with shared(redis.url) as store:
                 await granted(store, Ask(LEVEL, 6, 6), Ask(SUM, 70, 70))
                 redis.kill()
@@ -112,7 +112,7 @@ def test_a_redis_that_lost_its_memory_is_told_what_is_held_and_knows_no_sum() ->
                         await other.take([Ask(SUM, 1, 1)])
                     sums = await Sums.open(redis.url)
                     await sums.replace({"b": 0}, [(SUM.name, 15, 0)], {})
-                    await sums.close()
+                    sums.close()
                     assert await room(other, SUM) == 100 - 15 - 60
 
     uvloop.run(test())
@@ -141,7 +141,7 @@ def test_what_is_spent_is_held_until_control_has_posted_it(redis: RedisServer) -
         assert await sums.free("w", 0.0)
         async with shared(redis.url, "third") as third:
             assert await room(third, SUM) == 85
-        await sums.close()
+        sums.close()
 
     uvloop.run(test())
 
@@ -164,7 +164,7 @@ def test_a_silent_worker_holds_no_places_any_more_and_its_money_until_control_sa
             assert await room(two, SUM) == 70
             assert await sums.free("dead", 0.0)
             assert await room(two, SUM) == 100
-        await sums.close()
+        sums.close()
 
     uvloop.run(test())
 
@@ -176,7 +176,7 @@ def test_control_frees_nobody_who_lives(redis: RedisServer) -> None:
             await granted(store, Ask(LEVEL, 3, 3))
             assert not await sums.free("w", 60.0)
             assert await room(store, LEVEL) == 7
-        await sums.close()
+        sums.close()
 
     uvloop.run(test())
 

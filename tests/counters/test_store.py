@@ -112,7 +112,7 @@ async def shared(clock: Clock, redis: RedisServer) -> Shop:
     async def close() -> None:
         for store in stores:
             await store.aclose()
-        await sums.close()
+        sums.close()
 
     return Shop(clock, [*stores], end, close)
 
@@ -141,7 +141,7 @@ WithShop = Callable[[Callable[[Shop], Coroutine[Any, Any, None]]], None]
 
 
 async def connected(store: Shared) -> None:
-    while not store._connected:  # noqa: ASYNC110  # until Redis has answered
+    while store._connection is None:  # noqa: ASYNC110  # until Redis has answered
         await asyncio.sleep(0)
 
 

@@ -17,13 +17,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.control import lost
 from penstock.journal.records import Opened, Settled
 from penstock.journal.segment import Segment, segments
 from penstock.records import ledger, offsets, opened
-from penstock.records.database import Database, busy
+from penstock.records.database import Database, busy, unavailable
 
 BATCH = 1000  # records in one transaction
 _DAMAGED = ".damaged"
@@ -89,8 +89,8 @@ class Fold:
                 return True
             except (OSError, SQLAlchemyError) as error:
                 self._positions = None  # a commit that failed may still have happened
-                if isinstance(error, OperationalError) and busy(error):
-                    _log.warning("the journal cannot be folded, another program has locked the database; trying again")
+                if busy(error):
+                    _log.warning("the journal cannot be folded, the database is locked or away; trying again")
                 else:
                     _log.exception("the journal cannot be folded; trying again")
                 return False
@@ -130,9 +130,9 @@ class Fold:
                 self._broken.pop(name, None)
             except FileNotFoundError:
                 continue  # taken away by hand
-            except OperationalError:
-                raise  # the database as a whole: a full disk, say
-            except Exception:  # noqa: BLE001  # whatever one segment holds, it is logged and the others go on
+            except Exception as error:
+                if unavailable(error):
+                    raise  # the database as a whole: a full disk, say
                 if name not in self._broken:
                     _log.exception("a segment of the journal cannot be folded", extra=_fields(segment.path))
                 self._broken[name] = _REST

@@ -125,7 +125,7 @@ class SharedBookkeeper:
         except TimeoutError:
             _log.warning("Redis has not been told of all budgets yet; they wait")
             async with self._turn:
-                await self._disconnect()  # as nobody reads the answer that comes late
+                self._disconnect()
 
     async def aclose(self) -> None:
         """Tell what is not told yet, and close."""
@@ -133,7 +133,7 @@ class SharedBookkeeper:
             with contextlib.suppress(*GONE):
                 if self._sums is not None and not self._lost:
                     await self._post()
-            await self._disconnect()
+            self._disconnect()
 
     async def _try(self, fold: Fold, config: Config | None) -> None:
         try:
@@ -144,7 +144,7 @@ class SharedBookkeeper:
             _log.exception("what budgets have spent cannot be read; trying again")
         except GONE as error:
             async with self._turn:
-                await self._disconnect()
+                self._disconnect()
             if not self._away:
                 reason = str(error) if isinstance(error, SecretMissing) else type(error).__name__
                 _log.warning("Redis is away; trying again", extra={"fields": {"error": reason}})
@@ -164,7 +164,7 @@ class SharedBookkeeper:
                 wanted = {**self._wanted, **wanted}
             self._wanted = wanted
             if config.gateway.counters != self._reference:
-                await self._disconnect()
+                self._disconnect()
                 self._reference, self._lost = config.gateway.counters, True
             if self._reference is None:
                 return
@@ -231,9 +231,9 @@ class SharedBookkeeper:
                 amounts += [(sum_name(budget.id, first, whom), amount, ends) for whom, amount in spent.items()]
         return days, amounts
 
-    async def _disconnect(self) -> None:
+    def _disconnect(self) -> None:
         if self._sums is not None:
-            await self._sums.close()
+            self._sums.close()
             self._sums = None
 
 

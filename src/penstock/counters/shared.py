@@ -8,21 +8,21 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
 from penstock.auth.secrets import SecretMissing
-from penstock.counters.counter import Ask, Counter, Grant, Refusal, Return, StoreUnavailable
+from penstock.counters.counter import Ask, Counter, Grant, Kind, Refusal, Return, StoreUnavailable
 from penstock.counters.held import Held, Position
 from penstock.counters.redis import GONE, Connection
 from penstock.counters.waiting import TIMEOUT_S, Answer, Waiting
 
-BEAT_S = 1.0
 _TICK_S = 0.1
+_BEATS = 10  # ticks from one to the next
 _PATIENCE_S = 2.0  # then the connection is given up, and what is held is told anew over the next one
 _RETRY_S = 0.25
 _GOODBYE_S = 1.0
-_AT_ONCE = 500  # orders in one call, as nobody else is served meanwhile
 _EXACT = 2**53  # numbers are doubles there
 
 _log = logging.getLogger(__name__)
@@ -44,10 +44,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 class Shared:
     """
-    Made by `begin`. All orders that come while the last batch is under way go in one call.
-
     Redis knows what each worker holds, and is told anew over each new connection. It knows what is spent from control,
-    which posts what is new in the ledger; until that has been done, it is held.
+    which posts what is new in the ledger; until that has been done, it is held. Made by `begin`.
     """
 
     def __init__(
@@ -63,17 +61,12 @@ class Shared:
         self._url = url
         self._writer = writer
         self._position = position
-        self._clock = clock
         self._patience_s = patience_s
         self._now = now
         self._waiting = Waiting(clock, timeout_s, self.give)
         self._held = Held()
-        self._orders: list[tuple[int, list[object]]] = []  # each with the number of its question, or 0
-        self._asks: dict[int, Sequence[Ask]] = {}
-        self._connected = False
-        self._wake = asyncio.Event()
-        self._beat_due = self._mark_due = 0.0
-        self._closing = self._missed = False
+        self._connection: Connection | None = None
+        self._missed = False
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -103,17 +96,14 @@ class Shared:
 
     async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
         """Ask, and wait for the answer. What is granted to somebody who does not wait any more is given back."""
-        if not self._connected:
-            raise StoreUnavailable
-
-        def send(number: int) -> None:
-            self._asks[number] = asks
-            self._order(number, _Order.TAKE, [_asked(ask) for ask in asks])
-
-        return await self._waiting.ask(asks, send)
+        answer = await self._take(asks)
+        if isinstance(answer, Refusal) and not answer.lent and asks[answer.index].counter.kind is not Kind.RATE:
+            # What another worker gave back before we asked may have been read after our question.
+            answer = await self._take(asks)
+        return answer
 
     def give(self, returns: Sequence[Return]) -> None:
-        """Give back. While Redis is away, what is held is less by it, and rates are not told."""
+        """Give back, at once. While Redis is away, what is held is less by it, and rates are not told."""
         given = []
         for each in returns:
             amount = _exact(each.amount)
@@ -121,24 +111,43 @@ class Shared:
             self._held.spend(each.counter, _exact(each.spent))
             if amount:
                 given.append((each.counter.name, each.counter.kind, amount, each.slot))
-        if given and self._connected:
-            self._order(0, _Order.GIVE, given)
+        connection = self._connection
+        if given and connection is not None:
+            with contextlib.suppress(ConnectionResetError):  # noticed by whoever serves it
+                self._send(connection, [_Order.GIVE, *given])
 
     async def aclose(self) -> None:
-        """Deliver what is not delivered yet, say goodbye, and close; Redis may be away."""
-        self._closing = True
-        self._wake.set()
+        """Say goodbye, and close."""
+        if self._connection is not None:
+            with contextlib.suppress(*GONE):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self._send(self._connection, [_Order.LEAVE])
         if self._task is not None:
-            await asyncio.wait({self._task}, timeout=_GOODBYE_S)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _order(self, number: int, kind: _Order, parts: Sequence[object] = ()) -> None:
-        self._orders.append((number, [kind, *parts]))
-        self._wake.set()
+    async def _take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
+        connection = self._connection
+        if connection is None:
+            raise StoreUnavailable
+
+        def send(number: int) -> None:
+            try:
+                answer = self._send(connection, [_Order.TAKE, *map(_asked, asks)])
+            except ConnectionResetError as error:
+                raise StoreUnavailable from error
+            answer.add_done_callback(lambda done: self._answered(connection, number, asks, done))
+
+        return await self._waiting.ask(asks, send)
+
+    def _send(self, connection: Connection, *orders: list[object], tell: bool = False) -> asyncio.Future[Any]:
+        at = 0 if self._now is None else int(self._now() * 1e6)
+        message = _encode((connection.run, self._writer, at, tell, orders))
+        (answer,) = connection.send(connection.script("count", message))
+        return answer
 
     async def _run(self) -> None:
-        while not self._closing:
+        while True:
             try:
                 await self._serve()
             except GONE as error:
@@ -146,81 +155,70 @@ class Shared:
                     reason = str(error) if isinstance(error, SecretMissing) else type(error).__name__
                     _log.warning("Redis is away; trying again", extra={"fields": {"error": reason}})
                 self._missed = True
-            if not self._closing:
-                await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_RETRY_S)
 
     async def _serve(self) -> None:
-        """Serve over one connection, until it is closed."""
+        """Keep up one connection as long as it works."""
         connection = await Connection.open(self._url(), self._patience_s)
         try:
             if self._missed:
                 _log.warning("Redis is back")
             self._missed = False
-            held = [
-                (counter.name, counter.kind, amount, counter.ends) for counter, amount in self._held.amounts.items()
-            ]
-            self._orders, self._beat_due = [], 0.0
-            self._order(0, _Order.HOLD, held)
-            self._connected = True
-            while not self._closing:
-                await self._turn(connection)
-                if not self._orders:
-                    await self._rest()
-            await self._leave(connection)
+            held = [(each.name, each.kind, amount, each.ends) for each, amount in self._held.amounts.items()]
+            self._connection = connection
+            orders: list[list[object]] = [[_Order.HOLD, *held], [_Order.BEAT]]
+            beat_in = _BEATS
+            while True:
+                self._held.mark(self._position())  # nobody is between settling an exchange and recording it now
+                if orders or self._held.waiting:
+                    async with asyncio.timeout(self._patience_s):
+                        told = await self._send(connection, *orders, tell=True)
+                    if returns := self._held.folded(dict(_decoded(told)[1])):
+                        self.give(returns)
+                await asyncio.sleep(_TICK_S)
+                beat_in -= 1
+                orders = [] if beat_in else [[_Order.BEAT]]
+                beat_in = beat_in or _BEATS
         finally:
-            self._connected = False
-            self._orders, self._asks = [], {}
+            self._connection = None
+            connection.close()
             self._waiting.lost()
-            await connection.close()
 
-    async def _rest(self) -> None:
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TICK_S):
-                await self._wake.wait()
-
-    async def _leave(self, connection: Connection) -> None:
-        self._order(0, _Order.LEAVE)
-        while self._orders:
-            await self._turn(connection)
-
-    async def _turn(self, connection: Connection) -> None:
-        """Send what there is, and take in the answers."""
-        now, tell = self._clock(), False
-        if now >= self._beat_due:
-            self._beat_due = now + BEAT_S
-            self._order(0, _Order.BEAT)
-        if now >= self._mark_due:
-            self._mark_due = now + _TICK_S
-            self._held.mark(self._position())  # nobody is between settling an exchange and recording it now
-            tell = self._held.waiting
-        if not (self._orders or tell):
+    def _answered(self, connection: Connection, number: int, asks: Sequence[Ask], done: asyncio.Future[Any]) -> None:
+        """Take in the answer to a question, or notice that there will be none."""
+        if done.cancelled() or done.exception() is not None:
             return
-        orders, self._orders = self._orders[:_AT_ONCE], self._orders[_AT_ONCE:]
-        at = 0 if self._now is None else int(self._now() * 1e6)
-        message = _encode((connection.run, self._writer, at, tell, [order for _, order in orders]))
-        reply = await connection.call("count", message)
-        answers, folded = _decode(reply if isinstance(reply, bytes) else b"")
-        numbers = [number for number, _ in orders if number]
-        for number, answer in zip(numbers, answers, strict=True):
-            self._answered(number, answer)
-        if tell and (returns := self._held.folded(dict(folded))):
-            self.give(returns)
-
-    def _answered(self, number: int, told: _Told) -> None:
-        asks = self._asks.pop(number)
-        match told:
-            case [1, *granted]:
-                grants = [Grant(*each) for each in granted if isinstance(each, tuple)]
-                for ask, grant in zip(asks, grants, strict=True):
-                    self._held.take(ask.counter, grant.amount)
-                answer = Answer(number, grants)
-            case [2, int(index), int(remaining), int(after), bool(lent)]:
-                after_s = math.inf if after < 0 else after / 1e6
-                answer = Answer(number, [], Refusal(index, remaining, after_s, lent))
-            case _:
-                answer = Answer(number, [], known=False)
+        try:
+            ((told,), _) = _decoded(done.result())
+            answer = _answer(number, told, asks)
+        except GONE:
+            connection.close()
+            return
+        for ask, grant in zip(asks, answer.grants, strict=False):
+            self._held.take(ask.counter, grant.amount)
         self._waiting.answered(answer)
+
+
+def _decoded(reply: object) -> tuple[list[_Told], list[tuple[str, int]]]:
+    """
+    Return answers and positions.
+
+    Raises:
+        GONE: it is an error, or no answer.
+    """
+    if isinstance(reply, Exception):
+        raise reply
+    return _decode(reply if isinstance(reply, bytes) else b"")
+
+
+def _answer(number: int, told: _Told, asks: Sequence[Ask]) -> Answer:
+    match told:
+        case [1, *granted] if len(granted) == len(asks):
+            return Answer(number, [Grant(*each) for each in granted if isinstance(each, tuple)])
+        case [2, int(index), int(remaining), int(after), bool(lent)]:
+            after_s = math.inf if after < 0 else after / 1e6
+            return Answer(number, [], Refusal(index, remaining, after_s, lent))
+    return Answer(number, [], known=False)
 
 
 def _asked(ask: Ask) -> tuple[object, ...]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
-from redis.asyncio.client import Pipeline
 
-from penstock.counters.redis import PREFIX, Connection
+from penstock.counters.redis import PREFIX, Command, Connection
 from penstock.pricing.period import DAY_S
 
 _PATIENCE_S = 5.0
 _AT_ONCE = 1000
 _IN_ONE_STEP = 5000  # about 10 ms, in which nobody else is served
 _WRITERS = f"{PREFIX}:writers"
+_FOLDED = f"{PREFIX}:folded:"
 _BUDGET = "budget "
 _END = 2**53  # behind the end of every segment
 _encode = msgspec.msgpack.Encoder().encode
@@ -42,14 +42,13 @@ class Sums:
         """
         return cls(await Connection.open(url, _PATIENCE_S))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connection."""
-        await self._connection.close()
+        self._connection.close()
 
     async def budgets(self) -> dict[str, int] | None:
         """Return the budgets whose sums are known, with the days they begin; None after a start of Redis."""
-        kept = await self._connection.client.hgetall(self._open)
-        known = {_text(name): _text(value) for name, value in kept.items()}
+        known = await self._all(self._open)
         if known.pop("run", "") != self._connection.run:
             return None
         return {name.removeprefix(_BUDGET): int(day) for name, day in known.items()}
@@ -65,38 +64,33 @@ class Sums:
             spent: sums that are not 0.
             positions: by writer, how far each segment is in these sums.
         """
-        client = self._connection.client
         if len(spent) > _IN_ONE_STEP:
-            await client.delete(self._open)
+            await self._connection.ask(("DEL", self._open))
             await self._set(spent)
             spent = ()
-        async with client.pipeline(transaction=True) as pipeline:
-            _spent(pipeline, spent)
-            for writer, offsets in positions.items():
-                pipeline.sadd(_WRITERS, writer)
-                pipeline.delete(f"{PREFIX}:folded:{writer}")
-                if offsets:
-                    pipeline.hset(f"{PREFIX}:folded:{writer}", items=_pairs(offsets))
-            pipeline.delete(self._open)
-            pipeline.hset(self._open, items=["run", self._connection.run, *_pairs(budgets, _BUDGET)])
-            await pipeline.execute()
+        changes = list(_changes(spent))
+        for writer, offsets in positions.items():
+            changes += [("SADD", _WRITERS, writer), ("DEL", f"{_FOLDED}{writer}")]
+            if offsets:
+                changes.append(("HSET", f"{_FOLDED}{writer}", *_pairs(offsets)))
+        changes.append(("DEL", self._open))
+        changes.append(("HSET", self._open, "run", self._connection.run, *_pairs(budgets, _BUDGET)))
+        await self._connection.change(changes)
 
     async def add(self, budgets: Mapping[str, int], spent: Sequence[Amount]) -> None:
         """Say what has been spent of further budgets, as of the positions that are known."""
         await self._set(spent)
         if budgets:
-            await self._connection.client.hset(self._open, items=_pairs(budgets, _BUDGET))
+            await self._connection.ask(("HSET", self._open, *_pairs(budgets, _BUDGET)))
 
     async def _set(self, spent: Sequence[Amount]) -> None:
         for start in range(0, len(spent), _AT_ONCE):
-            async with self._connection.client.pipeline(transaction=False) as pipeline:
-                _spent(pipeline, spent[start : start + _AT_ONCE])
-                await pipeline.execute()
+            await self._connection.ask(*_changes(spent[start : start + _AT_ONCE]))
 
     async def remove(self, budgets: Iterable[str]) -> None:
         """Say that nobody follows these budgets any more."""
         for name in budgets:
-            await self._connection.client.hdel(self._open, _BUDGET + name)
+            await self._connection.ask(("HDEL", self._open, _BUDGET + name))
 
     async def post(self, writer: str, segment: str, start: int, end: int, amounts: Iterable[Amount]) -> bool:
         """
@@ -106,35 +100,40 @@ class Sums:
             start, end: between which positions of the segment it is from.
         """
         message = _encode((self._connection.run, writer, segment, start, end, list(amounts)))
-        return await self._connection.call("post", message) == 1
+        (known,) = await self._connection.ask(self._connection.script("post", message))
+        return bool(known)
 
     async def finish(self, writer: str, segment: str) -> None:
         """Say that a segment is in the ledger to its end."""
-        await self._connection.client.hset(f"{PREFIX}:folded:{writer}", segment, _END)
+        await self._connection.ask(("HSET", f"{_FOLDED}{writer}", segment, _END))
 
     async def positions(self, writer: str) -> dict[str, int]:
         """Return how far each segment of a worker is in the sums."""
-        kept = await self._connection.client.hgetall(f"{PREFIX}:folded:{writer}")
-        return {_text(name): int(value) for name, value in kept.items()}
+        kept = await self._all(f"{_FOLDED}{writer}")
+        return {name: int(value) for name, value in kept.items()}
 
     async def writers(self) -> set[str]:
         """Return the workers that hold sums, or did."""
-        return {_text(writer) for writer in await self._connection.client.smembers(_WRITERS)}
+        (writers,) = await self._connection.ask(("SMEMBERS", _WRITERS))
+        return {writer.decode() for writer in writers}
+
+    async def _all(self, key: str) -> dict[str, str]:
+        """Return a hash."""
+        (found,) = await self._connection.ask(("HGETALL", key))
+        kept = [part.decode() for part in found]
+        return dict(zip(kept[::2], kept[1::2], strict=True))
 
     async def free(self, writer: str, silent_s: float) -> bool:
         """Free what a worker holds that is silent for so long. False when it is not."""
-        return await self._connection.call("free", writer, int(silent_s * 1e6)) == 1
+        (done,) = await self._connection.ask(self._connection.script("free", writer, int(silent_s * 1e6)))
+        return bool(done)
 
 
-def _spent(pipeline: Pipeline, spent: Iterable[Amount]) -> None:
+def _changes(spent: Iterable[Amount]) -> Iterator[Command]:
     for name, amount, ends in spent:
-        pipeline.hset(f"{PREFIX}:s:{name}", "spent", amount)
+        yield "HSET", f"{PREFIX}:s:{name}", "spent", amount
         if ends:
-            pipeline.expireat(f"{PREFIX}:s:{name}", ends + DAY_S)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+            yield "EXPIREAT", f"{PREFIX}:s:{name}", ends + DAY_S
 
 
 def _pairs(values: Mapping[str, int], prefix: str = "") -> list[str | int]:

@@ -25,6 +25,7 @@ from penstock.counters.counter import Store
 from penstock.counters.leases import SWEEP_S
 from penstock.counters.local import Local
 from penstock.counters.remote import Remote
+from penstock.counters.shared import Shared
 from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.counting import Counting, Elsewhere
@@ -246,8 +247,6 @@ class Worker:
         return compile_view(config, self._callers, self._documents.fleet, self._endpoints, os.environ)
 
     def _connect(self, reference: SecretRef) -> Elsewhere:
-        from penstock.counters.shared import Shared  # 0.1 s, for those who have a Redis
-
         journal = self._journal
         return Shared.begin(
             lambda: resolve(reference, os.environ), journal.name, lambda: journal.position, time.monotonic

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Outcome, Settled
 from penstock.records import usage
-from penstock.records.schema import bounded, ledger
+from penstock.records.schema import bounded, clean, ledger
 from penstock.types.usage import Usage, UsageSource
 
 
@@ -49,11 +49,11 @@ def _row(exchange: Settled) -> dict[str, Any]:
         "request_id": exchange.id,
         "at_ns": exchange.at_ns,
         "key": exchange.key,
-        "tenant": exchange.tenant,
-        "model": exchange.model,
-        "operation": exchange.operation,
+        "tenant": clean(exchange.tenant),
+        "model": clean(exchange.model),
+        "operation": clean(exchange.operation),
         "stream": exchange.stream,
-        "deployment": exchange.deployment,
+        "deployment": clean(exchange.deployment),
         "status": exchange.status,
         "outcome": exchange.outcome.value,
         "input_tokens": bounded(used.input_tokens),
@@ -64,8 +64,8 @@ def _row(exchange: Settled) -> dict[str, Any]:
         "duration_ms": _finite(exchange.duration_ms),
         "first_content_ms": None if exchange.first_content_ms is None else _finite(exchange.first_content_ms),
         "explanation": exchange.explanation,
-        "trace_id": exchange.trace_id,
-        "error": exchange.error,
+        "trace_id": clean(exchange.trace_id),
+        "error": clean(exchange.error),
     }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.records.schema import meta
@@ -17,5 +16,5 @@ async def get(connection: AsyncConnection, name: str) -> bytes | None:
 
 async def put(connection: AsyncConnection, name: str, value: bytes) -> None:
     """Keep a value in place of the one before."""
-    row = sqlite.insert(meta).values(name=name, value=value)
-    await connection.execute(row.on_conflict_do_update(index_elements=[meta.c.name], set_={"value": value}))
+    await connection.execute(delete(meta).where(meta.c.name == name))
+    await connection.execute(insert(meta).values(name=name, value=value))

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Opened
 from penstock.records.database import insert_new
-from penstock.records.schema import bounded, opened
+from penstock.records.schema import bounded, clean, opened
 
 
 async def add(connection: AsyncConnection, writer: str, exchanges: Sequence[Opened]) -> None:
     """Note exchanges that this writer has opened."""
     if exchanges:
         rows = [_row(writer, exchange) for exchange in exchanges]
-        await connection.execute(insert_new(opened), rows)
+        await connection.execute(insert_new(connection, opened), rows)
 
 
 async def remove(connection: AsyncConnection, request_ids: Sequence[str]) -> None:
@@ -42,6 +42,7 @@ async def of_writer(connection: AsyncConnection, writer: str, limit: int) -> lis
 def _row(writer: str, exchange: Opened) -> dict[str, Any]:
     row = msgspec.structs.asdict(exchange)
     row["reserved_nano"] = bounded(exchange.reserved_nano)
+    row["model"] = clean(exchange.model)
     return {"request_id": row.pop("id"), "writer": writer, **row}
 
 

@@ -111,6 +111,11 @@ meta = Table(
 )
 
 
+def clean(text: str) -> str:
+    """Return text as it is kept: without NUL, which clients may send and PostgreSQL refuses."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
 def bounded(number: int) -> int:
     """Return a count of tokens or nano-dollars as it is kept: absurd ones cut to a bound that columns and sums hold."""
     return max(0, min(number, _MOST))

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Select, Table, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Table, and_, case, func, literal, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Outcome, Settled
 from penstock.records.database import insert_adding
-from penstock.records.schema import bounded, ledger, usage_days
+from penstock.records.schema import bounded, clean, ledger, usage_days
 
 DAY_NS = 86_400_000_000_000
 _ERRORS = (Outcome.FAILED, Outcome.LOST)
@@ -78,7 +78,8 @@ async def add(connection: AsyncConnection, exchanges: Iterable[Settled]) -> None
     for exchange in exchanges:
         if exchange.outcome is Outcome.REFUSED:
             continue
-        whole = (exchange.at_ns // DAY_NS, exchange.tenant, exchange.key, exchange.model, exchange.deployment)
+        texts = (exchange.tenant, exchange.key, exchange.model, exchange.deployment)
+        whole = (exchange.at_ns // DAY_NS, *map(clean, texts))
         usage = exchange.usage
         amounts = (1, exchange.outcome in _ERRORS, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
         for apart, kept in _APART.items():
@@ -89,7 +90,7 @@ async def add(connection: AsyncConnection, exchanges: Iterable[Settled]) -> None
     if sums:
         names = ("apart", *_GROUPS)
         rows = [dict(zip((*names, *_SUMS), (*group, *values), strict=True)) for group, values in sums.items()]
-        await connection.execute(insert_adding(usage_days, names, _SUMS), rows)
+        await connection.execute(insert_adding(connection, usage_days, names, _SUMS), rows)
 
 
 async def tallies(connection: AsyncConnection, selection: Selection, by: Sequence[str] = _GROUPS) -> list[Tally]:
@@ -154,10 +155,12 @@ def _query(
     selection: Selection,
     by: Sequence[str],
 ) -> Select[Any]:
-    day = table.c.day if table is usage_days else (ledger.c.at_ns // DAY_NS)
+    day = table.c.day if table is usage_days else (ledger.c.at_ns // literal_column(str(DAY_NS)))
     columns = {name: day if name == "day" else table.c[name] for name in by}
     empty = {name: literal(0 if name == "day" else "") for name in _GROUPS}
-    narrowed = [table.c[name] == value for name in _GROUPS[1:] if (value := getattr(selection, name)) is not None]
+    narrowed = [
+        table.c[name] == clean(value) for name in _GROUPS[1:] if (value := getattr(selection, name)) is not None
+    ]
     query = select(*(columns.get(name, empty[name]).label(name) for name in _GROUPS), *sums)
     return query.where(*conditions, *narrowed).group_by(*columns.values())
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from penstock.records import database
@@ -79,9 +79,9 @@ def unexpected() -> JSONResponse:
 
 def failed(error: SQLAlchemyError) -> JSONResponse:
     """Log why the database cannot be asked, and return the answer to the request that needed it."""
-    if isinstance(error, OperationalError) and database.busy(error):
-        _log.warning("the database is busy: another program has locked it")
-        busy = "the database is busy: another program has locked it; try again"
+    if database.busy(error):
+        _log.warning("the database is busy: another program has locked it, or it does not answer")
+        busy = "the database is busy: another program has locked it, or it does not answer; try again"
         return answer(HTTPStatus.SERVICE_UNAVAILABLE, busy, None, {"retry-after": str(_RETRY_AFTER_S)})
     _log.error("the database cannot be asked", exc_info=error)
     return unexpected()

@@ -68,3 +68,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("request_id", name="pk_opened"),
     )
     op.create_index("ix_opened_writer", "opened", ["writer"])
+
+
+def downgrade() -> None:
+    """Take away what `upgrade` made."""
+    op.drop_table("opened")
+    op.drop_table("journal_offsets")
+    op.drop_table("ledger")
+    op.drop_table("keys")

@@ -17,3 +17,8 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_meta"),
     )
+
+
+def downgrade() -> None:
+    """Take away what `upgrade` made."""
+    op.drop_table("meta")

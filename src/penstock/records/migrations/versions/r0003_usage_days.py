@@ -46,3 +46,8 @@ def upgrade() -> None:
             GROUP BY 1, 2, 3, 4, 5, 6
             """  # noqa: S608  # of the names above
         )
+
+
+def downgrade() -> None:
+    """Take away what `upgrade` made."""
+    op.drop_table("usage_days")
