@@ -3,7 +3,8 @@
 
 Clients ask `penstock up`, with two workers, limits and budgets, for plain answers and streams; some leave early, and
 for some the upstream refuses, fails, breaks off or says nothing until time is up. At random moments a process is killed
-with SIGKILL: a worker, control, or the node, which is started again. In the end:
+with SIGKILL: a worker, control, or the node, which is started again. With `--shared` counters are in a Redis that keeps
+nothing on disk and the ledger in a PostgreSQL, and these are killed and started again too. In the end:
 
 - every answer that a client has had whole is in the ledger, once, with the cost its header told;
 - nothing is open: what was under way in a killed worker is `lost`;
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ import uvloop
 from bench.client import OK, Client, chat_body, pool
 from bench.stack import footer, lab, machine, stack_text, write
 from penstock.lab.running import Running, start
+from penstock.lab.servers import PostgresServer, RedisServer
 from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.types.errors import PenstockError
 
@@ -44,6 +47,7 @@ _CALLERS = 18
 _PLACES = 24
 _BUDGET_USD = 1000
 _NODE_SHARE = 0.1  # of the kills
+_SERVER_SHARE = 0.2  # with `--shared`, of both together
 _VICTIMS = ("penstock gateway", "penstock control")
 _LENT_S = 1.0  # after so long without load no worker has anything of a budget for itself
 _MODEL = ", policies: all, timeout: {first_token: 300ms, total: 2s}"
@@ -56,6 +60,7 @@ policies:
       - {{per: tenant, amount_usd: {_BUDGET_USD}, period: total}}
       - {{per: key, amount_usd: {_BUDGET_USD}, period: total}}
 """
+_SHARED = 'state: {counters: "${REDIS_URL}", database: "${DATABASE_URL}"}\n'
 _PLAIN = 'lab: {"delay": "20ms"} one two three'
 _STREAM = 'lab: {"events": 12, "delay_between": "10ms"}'
 _FAULTS = tuple(
@@ -133,8 +138,53 @@ def nano(dollars: str) -> int:
     return int(whole) * NANO_PER_USD + int(rest.ljust(9, "0"))
 
 
-async def kill(running: Running, home: Path, stack: str, draw: random.Random) -> tuple[str, Running]:
-    """Kill one of the processes that are up; start the node again when it was that."""
+class Place:
+    """
+    Where a Penstock runs, and what it keeps.
+
+    Args:
+        servers: the Redis and the PostgreSQL that it uses, if it does.
+    """
+
+    def __init__(self, home: Path, stack: str, servers: tuple[RedisServer, PostgresServer] | None = None) -> None:
+        self.home = home
+        self._stack = stack
+        self.servers = servers or ()
+        self._environ: dict[str, str] = {}
+        self._database = ""
+        if servers is not None:
+            redis, postgres = servers
+            self._database = postgres.make()
+            self._environ = {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url(self._database)}
+
+    def start(self) -> Running:
+        """Start Penstock."""
+        return start(self.home, self._stack, environ=self._environ)
+
+    def rows(self) -> tuple[dict[str, tuple[str, int]], int]:
+        """Return outcome and cost of every exchange in the ledger that was not refused, and how many are open."""
+        ledger = "SELECT request_id, outcome, cost_nano FROM ledger WHERE outcome <> 'refused'"
+        count = "SELECT COUNT(*) FROM opened"
+        found: Iterable[Sequence[Any]]
+        if self.servers:
+            postgres = self.servers[1]
+            found = [line.split("|") for line in postgres.tell(ledger, self._database).splitlines()]
+            opened = int(postgres.tell(count, self._database))
+        else:
+            with contextlib.closing(sqlite3.connect(self.home / "penstock.db")) as database:
+                found = database.execute(ledger).fetchall()
+                (opened,) = database.execute(count).fetchone()
+        return {request_id: (outcome, int(cost)) for request_id, outcome, cost in found}, opened
+
+
+async def kill(running: Running, place: Place, draw: random.Random) -> tuple[str, Running]:
+    """Kill one of the processes that are up; start the node again when it was that, or a server."""
+    if place.servers and draw.random() < _SERVER_SHARE:
+        server = draw.choice(place.servers)
+        server.kill()
+        await asyncio.sleep(draw.uniform(0.0, 0.5))
+        await asyncio.to_thread(server.start)
+        return type(server).__name__, running
     others = [child for child in running.processes() if child.title.startswith(_VICTIMS)]
     if others and draw.random() >= _NODE_SHARE:
         victim = draw.choice(sorted(others, key=lambda child: child.title))
@@ -143,7 +193,7 @@ async def kill(running: Running, home: Path, stack: str, draw: random.Random) ->
         return victim.title.removeprefix("penstock "), running
     os.kill(running.process.pid, signal.SIGKILL)
     await asyncio.to_thread(running.stop)
-    return "node", await asyncio.to_thread(start, home, stack)
+    return "node", await asyncio.to_thread(place.start)
 
 
 async def remaining(running: Running, key: str) -> tuple[int, int]:
@@ -175,19 +225,6 @@ async def places(running: Running, key: str) -> int:
     return len(asking) - refused
 
 
-def rows(home: Path) -> tuple[dict[str, tuple[str, int]], int]:
-    """Return outcome and cost of every exchange in the ledger that was not refused, and how many are open."""
-    with contextlib.closing(sqlite3.connect(home / "penstock.db")) as database:
-        found = {
-            request_id: (outcome, cost)
-            for request_id, outcome, cost in database.execute(
-                "SELECT request_id, outcome, cost_nano FROM ledger WHERE outcome <> 'refused'"
-            )
-        }
-        (opened,) = database.execute("SELECT COUNT(*) FROM opened").fetchone()
-    return found, opened
-
-
 async def folded(running: Running) -> None:
     """Wait until control answers and has folded what there is."""
     transport = httpx.AsyncHTTPTransport(uds=str(running.home.admin_socket))
@@ -200,17 +237,17 @@ async def folded(running: Running) -> None:
     raise RuntimeError("control does not answer")
 
 
-async def chaos(home: Path, stack: str, kills: int, seed: int) -> dict[str, Any]:
+async def chaos(place: Place, kills: int, seed: int) -> dict[str, Any]:
     """Do it all; return the figures, with what is wrong under `problems`."""
     draw = random.Random(seed)
-    running = await asyncio.to_thread(start, home, stack)
+    running = await asyncio.to_thread(place.start)
     key, victims, began = running.key, Counter[str](), time.monotonic()
     load = Load(running, key, seed)
     loading = asyncio.create_task(load.run())
     try:
         for number in range(kills):
             await asyncio.sleep(draw.uniform(0.1, 0.8))
-            victim, running = await kill(running, home, stack, draw)
+            victim, running = await kill(running, place, draw)
             victims[victim] += 1
             print(f"\r{number + 1} of {kills} kills, {len(load.had)} answers", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
@@ -220,10 +257,10 @@ async def chaos(home: Path, stack: str, kills: int, seed: int) -> dict[str, Any]
         await asyncio.sleep(_LENT_S)
         left, cost = await remaining(running, key)
         await folded(running)
-        before = sum(paid for _, paid in rows(home)[0].values()) - cost
+        before = sum(paid for _, paid in place.rows()[0].values()) - cost
         early = _BUDGET_USD * NANO_PER_USD - before - left
         await asyncio.to_thread(running.stop)
-        running = await asyncio.to_thread(start, home, stack)
+        running = await asyncio.to_thread(place.start)
         left, cost = await remaining(running, key)
         admitted = await places(running, key)
         await folded(running)
@@ -231,7 +268,7 @@ async def chaos(home: Path, stack: str, kills: int, seed: int) -> dict[str, Any]
     finally:
         loading.cancel()
         running.process.kill()
-    found, opened = rows(home)
+    found, opened = place.rows()
     spent = sum(paid for _, paid in found.values())
     problems = [f"{name} is not in the ledger" for name in load.had if name not in found]
     problems += [
@@ -263,7 +300,7 @@ async def chaos(home: Path, stack: str, kills: int, seed: int) -> dict[str, Any]
     }
 
 
-def summary(figures: dict[str, Any]) -> str:
+def summary(figures: dict[str, Any], command: str) -> str:
     """Say it in Markdown."""
     killed = ", ".join(f"{name} {count}" for name, count in sorted(figures["kills"].items()))
     ledger = ", ".join(f"{name} {count:,}" for name, count in sorted(figures["ledger"].items()))
@@ -280,7 +317,7 @@ def summary(figures: dict[str, Any]) -> str:
 | spent, USD | {usd(figures["spent_nano"])} |
 | counted by the node and not written down, before its last start, USD | {usd(figures["unwritten_nano"])} |
 
-{footer("make chaos")}
+{footer(command)}
 """
 
 
@@ -289,11 +326,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shared", action="store_true", help="with a Redis and a PostgreSQL, killed too")
     given = parser.parse_args()
     with lab() as (upstream, _), tempfile.TemporaryDirectory() as directory:
         stack = stack_text(upstream, workers=2, model=_MODEL) + _POLICIES
-        figures = uvloop.run(chaos(Path(directory), stack, given.kills, given.seed))
-    write("chaos", figures, summary(figures))
+        with contextlib.ExitStack() as servers:
+            if given.shared:
+                stack += _SHARED
+                place = Place(
+                    Path(directory),
+                    stack,
+                    (servers.enter_context(RedisServer()), servers.enter_context(PostgresServer())),
+                )
+            else:
+                place = Place(Path(directory), stack)
+            figures = uvloop.run(chaos(place, given.kills, given.seed))
+    name = "chaos-shared" if given.shared else "chaos"
+    write(name, figures, summary(figures, 'make chaos ARGS="--shared"' if given.shared else "make chaos"))
     for problem in figures["problems"][:20]:
         print(f"FAILED: {problem}")
     return 1 if figures["problems"] else 0

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.stack
 
 STACK = """\
 version: 1
-state: {{counters: "{counters}"}}
+state: {{counters: "{counters}", database: "{database}"}}
 gateway: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, workers: 4}}
 admin: {{listen: 127.0.0.1:0}}
 deployments:
@@ -57,14 +57,17 @@ def estimate_nano(body: bytes) -> int:
 BUDGET_NANO = ESTIMATES * estimate_nano(body_of("money", STALL))
 
 
-def stack(lab: Lab, counters: str = "local") -> str:
-    return STACK.format(url=lab.url, usd=usd(BUDGET_NANO), counters=counters)
+def stack(lab: Lab, counters: str = "local", database: str = "sqlite") -> str:
+    return STACK.format(url=lab.url, usd=usd(BUDGET_NANO), counters=counters, database=database)
 
 
-@pytest.fixture(params=["local", "${REDIS_URL}"])
+@pytest.fixture(params=["alone", "with Redis and PostgreSQL"])
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Running, Lab]]:
-    environ = {} if request.param == "local" else {"REDIS_URL": request.getfixturevalue("redis").url}
-    with Lab() as lab, start(tmp_path, stack(lab, request.param), environ=environ) as running:
+    environ, places = {}, ("local", "sqlite")
+    if request.param != "alone":
+        redis, postgres = request.getfixturevalue("redis"), request.getfixturevalue("postgres")
+        environ, places = {"REDIS_URL": redis.url, "DATABASE_URL": postgres}, ("${REDIS_URL}", "${DATABASE_URL}")
+    with Lab() as lab, start(tmp_path, stack(lab, *places), environ=environ) as running:
         yield running, lab
 
 

@@ -3,40 +3,72 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
-from penstock.records import offsets
+from penstock.records import migrations, offsets
 from penstock.records.database import Database
 from penstock.records.schema import metadata
 from penstock.types.errors import StartError
+from tests.conftest import Opener
 
 
-def test_a_new_database_has_the_tables_of_the_schema_and_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
-    def differences(connection: Connection) -> list[object]:
-        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
+
+def test_a_new_database_has_the_tables_of_the_schema(open_database: Opener) -> None:
     async def case() -> None:
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         async with database.read() as connection:
             assert await connection.run_sync(differences) == []
         await database.close()
 
     asyncio.run(case())
+
+
+def test_a_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    async def case() -> None:
+        await (await Database.open(tmp_path / "p.db")).close()
+
+    asyncio.run(case())
     assert stat.S_IMODE((tmp_path / "p.db").stat().st_mode) == 0o600
 
 
-def test_what_was_kept_is_there_after_opening_again(tmp_path: Path) -> None:
+def test_migrations_lead_down_to_nothing_and_up_again(open_database: Opener) -> None:
+    def move(connection: Connection, direction: Callable[[Config, str], None], revision: str) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        direction(config, revision)
+
+    async def case() -> None:
+        database = await open_database()
+        async with database.write() as connection:
+            await connection.run_sync(move, command.downgrade, "base")
+            tables = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
+            assert tables == ["alembic_version"]
+            await connection.run_sync(move, command.upgrade, "head")
+            assert await connection.run_sync(differences) == []
+        await database.close()
+
+    asyncio.run(case())
+
+
+def test_what_was_kept_is_there_after_opening_again(open_database: Opener) -> None:
     async def case() -> dict[str, int]:
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         async with database.write() as connection:
             await offsets.store(connection, "a.journal", 1)
         await database.close()
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         async with database.read() as connection:
             found = await offsets.load(connection)
         await database.close()
@@ -60,12 +92,12 @@ def test_every_connection_is_durable_and_patient(tmp_path: Path) -> None:
     assert asyncio.run(case()) == ["wal", 2, 1, 5000] * 2
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_nothing_behind(open_database: Opener) -> None:
     class Failure(Exception):
         pass
 
     async def case() -> dict[str, int]:
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         with pytest.raises(Failure):
             async with database.write() as connection:
                 await offsets.store(connection, "a.journal", 1)
@@ -78,9 +110,9 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert asyncio.run(case()) == {}
 
 
-def test_a_reader_sees_one_state_and_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+def test_a_reader_sees_one_state_and_does_not_wait_for_a_writer(open_database: Opener) -> None:
     async def case() -> list[dict[str, int]]:
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         seen = []
         async with database.read() as reader:
             seen.append(await offsets.load(reader))
@@ -96,14 +128,14 @@ def test_a_reader_sees_one_state_and_does_not_wait_for_a_writer(tmp_path: Path) 
     assert asyncio.run(case()) == [{}, {}, {}, {"a.journal": 1}]
 
 
-def test_writers_that_read_first_take_turns(tmp_path: Path) -> None:
+def test_writers_that_read_first_take_turns(open_database: Opener) -> None:
     async def add_one(database: Database) -> None:
         async with database.write() as connection:
             position = (await offsets.load(connection)).get("a.journal", 0)
             await offsets.store(connection, "a.journal", position + 1)
 
     async def case() -> dict[str, int]:
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         await asyncio.gather(*(add_one(database) for _ in range(20)))
         async with database.read() as connection:
             found = await offsets.load(connection)

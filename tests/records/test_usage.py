@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from penstock.journal.records import Outcome
 from penstock.records import ledger, usage
 from penstock.records.database import Database
 from penstock.records.usage import DAY_NS, Selection, Tally
+from tests.conftest import Opener
 from tests.records.conftest import InTransaction
 from tests.records.exchanges import AT, settled
 
@@ -91,10 +91,16 @@ def test_sums_can_be_narrowed(in_transaction: InTransaction) -> None:
 MOMENTS = st.integers(0, 5 * DAY_NS) | st.sampled_from([day * DAY_NS + off for day in range(5) for off in (-1, 0, 1)])
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Database]]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[asyncio.Runner, Database]]:
     with asyncio.Runner() as runner:
-        database = runner.run(Database.open(tmp_path_factory.mktemp("usage") / "p.db"))
+        if request.param == "sqlite":
+            database = runner.run(Database.open(tmp_path_factory.mktemp("usage") / "p.db"))
+        else:
+            server = request.getfixturevalue("postgres_server")
+            database = runner.run(Database.connect(server.url(server.make())))
         yield runner, database
         runner.run(database.close())
 
@@ -131,7 +137,7 @@ def test_money_is_summed_exactly(in_transaction: InTransaction) -> None:
     assert in_transaction(case) == [sum(costs)]
 
 
-def test_a_database_from_before_the_sums_gets_them(tmp_path: Path) -> None:
+def test_a_database_from_before_the_sums_gets_them(open_database: Opener) -> None:
     exchanges = [
         settled(1),
         settled(2, outcome=Outcome.FAILED),
@@ -140,14 +146,14 @@ def test_a_database_from_before_the_sums_gets_them(tmp_path: Path) -> None:
     ]
 
     async def case() -> tuple[list[Tally], list[Tally]]:
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         async with database.write() as connection:
             await ledger.add(connection, exchanges)
             before = await usage.tallies(connection, Selection())
             await connection.execute(text("DROP TABLE usage_days"))
             await connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         await database.close()
-        database = await Database.open(tmp_path / "p.db")
+        database = await open_database()
         async with database.read() as connection:
             after = await usage.tallies(connection, Selection())
         await database.close()

@@ -205,7 +205,7 @@ def test_what_is_doubtful_is_a_warning() -> None:
         "version: 1\ndeployments: {a: {provider: openai, model: m, base_url: 'https://me:hunter2@host/v1'}}",
         "version: 1\ndeployments: {a: {provider: openai, model: m, base_url: 'hunter2'}}",
         "version: 1\nstate: {database: 'postgresql://me:hunter2@host/db', counters: 'redis://:hunter2@host'}",
-        "version: 1\nstate: {database: '${SECRET}'}",
+        "version: 1\nstate: {database: 'postgresql://${SECRET}@host/db', counters: '${SECRET}x'}",
         "version: 1\ngateway: {listen: '${SECRET}', workers: '${SECRET}', drain: '${SECRET}', max_body: '${SECRET}'}",
         "version: ${SECRET}",
         "version: 1\nmodels: {chat: '${SECRET}', m: {targets: ['${SECRET}'], route: '${SECRET}'}}",

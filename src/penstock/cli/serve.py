@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from penstock.auth.secrets import SecretRef
 from penstock.cli import output
 from penstock.cli.options import ADMIN_KEY_VARIABLE, FileOption, HomeOption, file_of, home_of
 from penstock.cli.progress import Progress
@@ -72,6 +73,7 @@ def _serve(
         listen=_host_port(stack.gateway.listen) if gateways else None,
         admin=_host_port(stack.admin.listen) if control else None,
         ops=_host_port(stack.gateway.ops),
+        database=stack.state.database if isinstance(stack.state.database, SecretRef) else None,
         roles=Roles(gateways=gateways, control=control, engines=engines),
         drain_s=stack.gateway.drain.seconds,
         on_ready=announcer.ready,

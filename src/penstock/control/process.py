@@ -21,6 +21,7 @@ from setproctitle import setproctitle
 from starlette.types import ASGIApp
 
 from penstock.auth import pepper
+from penstock.auth.secrets import SecretMissing, SecretRef, resolve
 from penstock.control import lock
 from penstock.control.admin import app as admin
 from penstock.control.admin.access import Credentials, Door, hosts_of, key_from
@@ -33,6 +34,7 @@ from penstock.control.shared_standings import SharedBookkeeper
 from penstock.control.standings import Bookkeeper
 from penstock.records.database import Database
 from penstock.records.keys import KeyKind
+from penstock.records.postgres import Leadership
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired
 from penstock.snapshot.principals import Principals
@@ -60,6 +62,7 @@ class Options(msgspec.Struct, frozen=True):
         admin, local, link: inherited descriptors (the admin port, its Unix socket, the link to the node), or -1.
         workers: gateway workers that the node runs; None: as many as the stack says.
         since_ns: when the node started, nanoseconds since the epoch.
+        database: where the address of the database is; None for a file in the data directory.
     """
 
     home: Home
@@ -69,6 +72,7 @@ class Options(msgspec.Struct, frozen=True):
     link: int
     workers: int | None
     since_ns: int = 0
+    database: SecretRef | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,10 +107,11 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
     parser.add_argument("--workers", type=int, default=None, help="gateway workers that the node runs")
     parser.add_argument("--since", type=int, default=0, help="when the node started, nanoseconds since the epoch")
+    parser.add_argument("--database", type=_reference, help="where the address of a PostgreSQL is, JSON")
     given = parser.parse_args(arguments)
     stack = Path(given.stack) if given.stack else None
     home = Home(given.home.absolute())
-    return Options(home, stack, given.admin, given.local, given.link, given.workers, given.since)
+    return Options(home, stack, given.admin, given.local, given.link, given.workers, given.since, given.database)
 
 
 async def _run(options: Options, environ: Mapping[str, str]) -> None:
@@ -124,7 +129,9 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         _make_directories(home)
         opened.enter_context(lock.hold(home.control_lock))
         secret = pepper.load(home.root, environ)
-        database = await Database.open(home.database)
+        database = await _database(options, environ, stop)
+        if database is None:
+            return
         opened.push_async_callback(database.close)
         keys = await Keys.open(database, Published(home.snapshot, Principals), secret, time.time_ns)
         shared = SharedBookkeeper(home.journal, database, environ)
@@ -154,13 +161,15 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         credentials = Credentials(keys, admin_key)
         await opened.enter_async_context(serve(_doors(options, app, credentials)))
         async with asyncio.TaskGroup() as tasks:
-            loops = (
+            loops = [
                 tasks.create_task(fold.run(), name="fold"),
                 tasks.create_task(reconciler.run(), name="reconcile"),
                 tasks.create_task(keys.run(), name="keys"),
                 tasks.create_task(bookkeeper.run(lambda: reconciler.config), name="standings"),
                 tasks.create_task(shared.run(fold, lambda: reconciler.config), name="shared standings"),
-            )
+            ]
+            if database.leadership is not None:
+                loops.append(tasks.create_task(_lead(database.leadership), name="leadership"))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_FOLD_S):
                     await bookkeeper.told.wait()
@@ -171,6 +180,35 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
             await stop.wait()
             for loop in loops:
                 loop.cancel()
+
+
+def _reference(text: str) -> SecretRef:
+    return msgspec.json.decode(text, type=SecretRef)
+
+
+async def _database(options: Options, environ: Mapping[str, str], stop: asyncio.Event) -> Database | None:
+    """Return the database; None when we are stopped while another control leads."""
+    if options.database is None:
+        return await Database.open(options.home.database)
+    try:
+        url = resolve(options.database, environ)
+    except SecretMissing as error:
+        raise StartError(f"the address of the database is missing: {error}") from None
+    connecting = asyncio.create_task(Database.connect(url), name="connect")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await connecting if connecting.done() else None
+    finally:
+        connecting.cancel()
+        stopping.cancel()
+
+
+async def _lead(leadership: Leadership) -> None:
+    """End at once when another control may lead: whatever we go on with could contradict it."""
+    await leadership.lost()
+    _log.critical("the database has ended our leadership, or cannot be asked whether we have it; leaving")
+    os._exit(1)
 
 
 def _leave() -> None:

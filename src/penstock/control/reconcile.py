@@ -156,4 +156,5 @@ def fixed(stack: Stack) -> dict[str, str]:
         "gateway.workers": str(stack.gateway.workers),
         "gateway.tls": str(stack.gateway.tls),
         "admin.listen": str(stack.admin.listen),
+        "state.database": str(stack.state.database),
     }

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from penstock.auth.secrets import SecretRef
 from penstock.snapshot.fleet import Replica
 from penstock.telemetry.link import Notice
 from penstock.telemetry.parent import OPTION
@@ -54,6 +57,7 @@ class NodeSettings:
         stack_path: the stack file, passed on to control; None for the built-in stack.
         workers: gateway processes, at least 1.
         listen, admin, ops: where to listen; None for not at all.
+        database: where the address of the database is; None for a file in the data directory.
         since_ns: when the node starts, nanoseconds since the epoch.
         drain_s: how long gateways, and then replicas, may finish what they have.
         on_ready: called once, from the event loop, when all is ready.
@@ -67,6 +71,7 @@ class NodeSettings:
     listen: HostPort | None
     admin: HostPort | None
     ops: HostPort | None
+    database: SecretRef | None = None
     roles: Roles = Roles()
     since_ns: int = field(default_factory=time.time_ns)
     drain_s: float = 30.0
@@ -94,6 +99,8 @@ def control_command(settings: NodeSettings, admin: int, local: int, link: int) -
     command += [OPTION, str(os.getpid())]
     command += ["--since", str(settings.since_ns)]
     command += ["--stack", os.fspath(settings.stack_path) if settings.stack_path else ""]
+    if settings.database is not None:
+        command += ["--database", msgspec.json.encode(settings.database).decode()]
     if settings.roles.gateways:
         command += ["--workers", str(settings.workers)]
     return [*command, "--admin", str(admin), "--local", str(local), "--link", str(link)]

@@ -149,10 +149,10 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
         if name not in applied:
             key: KeyPath = ("policies", name)
             yield Problem(key, resolved.key_lines.get(key), "no model has this policy")
-    counters = root.state.counters
-    if isinstance(counters, SecretRef) and counters.env is not None and not environ.get(counters.env):
-        key = ("state", "counters")
-        yield Problem(key, resolved.key_lines.get(key), f"the environment variable {counters.env} is not set")
+    for name, where in (("database", root.state.database), ("counters", root.state.counters)):
+        if isinstance(where, SecretRef) and where.env is not None and not environ.get(where.env):
+            key = ("state", name)
+            yield Problem(key, resolved.key_lines.get(key), f"the environment variable {where.env} is not set")
     used = {name for model in root.models.values() for name in (*model.weights, *model.fallback)}
     for name, deployment in root.deployments.items():
         key = ("deployments", name)

@@ -92,22 +92,22 @@ def base_url() -> Reader:
 _REFERENCE = r"(\$\{[A-Za-z_]\w*\}|os\.environ/[A-Za-z_]\w*|file:.+)"
 
 
-def server(example: str) -> Reader:
-    """Where the address of a server is, a `SecretRef` as it may hold a password; or the word `local`."""
+def server(here: str, example: str) -> Reader:
+    """Where the address of a server is, a `SecretRef` as it may hold a password; or a word for doing without one."""
 
     def read(value: object, around: Surroundings) -> SecretRef | str:
-        if value == "local":
-            return "local"
+        if value == here:
+            return here
         if isinstance(value, str) and "://" in value:  # not repeated, as it may hold a password
             raise Unfit(
                 f"an address may hold a password and does not belong in this file: put it ({example}) in an "
                 "environment variable and write ${NAME}, or in a file and write file:/path"
             )
         if value is None or (isinstance(value, str) and not value.startswith(("$", "file:", "os.environ/"))):
-            raise Unfit("must be local, ${NAME} or file:/path")
+            raise Unfit(f"must be {here}, ${{NAME}} or file:/path")
         return _reference(value, around)
 
-    return Reader(read, {"type": "string", "pattern": f"^(local|{_REFERENCE})$", "examples": ["local", "${REDIS_URL}"]})
+    return Reader(read, {"type": "string", "pattern": f"^({here}|{_REFERENCE})$", "examples": [here, "${NAME}"]})
 
 
 def secret() -> Reader:

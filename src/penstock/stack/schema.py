@@ -80,10 +80,10 @@ class State(Section):
 
     planned = frozenset({"fsync"})
 
-    database: Annotated[str, word.only("sqlite", planned="another database")] = default(
-        "sqlite", "The database of ledger and keys."
+    database: Annotated[SecretRef | str, place.server("sqlite", "postgresql://host/penstock")] = default(
+        "sqlite", "The database of ledger and keys: sqlite, or the address of a PostgreSQL: ${NAME} or file:/path."
     )
-    counters: Annotated[SecretRef | str, place.server("redis://host:6379/0")] = default(
+    counters: Annotated[SecretRef | str, place.server("local", "redis://host:6379/0")] = default(
         "local", "Where limits are counted: local for one host, or the address of a Redis: ${NAME} or file:/path."
     )
 

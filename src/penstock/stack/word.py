@@ -75,14 +75,3 @@ def choice(*known: str, planned: Iterable[str] = (), otherwise: str = "") -> Rea
         raise Unfit(f"must be one of: {', '.join(known)}; not {shown(value)}{hint}{otherwise}")
 
     return Reader(read, {"type": "string", "enum": list(known)})
-
-
-def only(known: str, *, planned: str) -> Reader:
-    """The one word there is so far. Whatever else is written is not repeated: such values hold passwords."""
-
-    def read(value: object, _around: Surroundings) -> str:
-        if value != known:
-            raise Unfit(f"must be {known!r}; {planned} is {NOT_YET}")
-        return known
-
-    return Reader(read, {"const": known})
