@@ -29,7 +29,6 @@ from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.dialects import openai
-from penstock.gateway.dialects.operation import Operation
 from penstock.gateway.identity.caller import authenticate, compile_callers
 from penstock.gateway.metering.account import Account, Books, ExchangeLine
 from penstock.gateway.metering.metrics import Metrics
@@ -51,6 +50,7 @@ from penstock.snapshot.config import Budget, Config, Deployment, GatewaySettings
 from penstock.snapshot.principals import KeyRecord
 from penstock.telemetry.log import JsonHandler
 from penstock.types.address import Address
+from penstock.types.operation import Operation
 from penstock.types.usage import Usage, UsageSource
 
 PEPPER = b"p" * 32

@@ -93,7 +93,7 @@ def _handler(fake: Fake) -> type[BaseHTTPRequestHandler]:
             except ConnectionError:
                 fake.hung_up.set()
 
-        do_GET = do_POST = do_DELETE = _serve  # noqa: N815  # http.server looks for these names
+        do_GET = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815  # http.server looks for these names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
             """Say nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -92,18 +93,59 @@ def test_an_admin_key_and_json(admin: Fake, run: Run) -> None:
     made = {**key("abc", kind="admin"), "key": "sk-psadmin-abc-s"}
     admin.routes["POST /admin/v1/keys"] = Answer(made, status=201)
     assert json.loads(run("keys", "create", "--admin", "--json").stdout) == made
-    assert admin.calls[0].json() == {"name": "", "tenant": "default", "kind": "admin"}
+    assert admin.calls[0].json() == {"name": "", "kind": "admin"}
 
 
 def test_keys_are_listed_over_all_pages(admin: Fake, run: Run) -> None:
     admin.routes["GET /admin/v1/keys"] = Answer({"keys": [key("abc"), key("def")], "next": "d ef"})
     admin.routes["GET /admin/v1/keys?after=d+ef"] = Answer({"keys": [key("ghi", models=["chat"])], "next": None})
     lines = run("keys", "list").stdout.splitlines()
-    assert lines[0].split() == ["ID", "FOR", "NAME", "TENANT", "MODELS", "MADE"]
+    assert lines[0].split() == ["ID", "FOR", "NAME", "TENANT", "MODELS", "MADE", "ENDS"]
     assert [line.split()[0] for line in lines[1:]] == ["abc", "def", "ghi"]
-    assert lines[1].split()[1:] == ["client", "laptop", "default", "all", "2026-01-02", "03:04:05"]
+    assert lines[1].split()[1:] == ["client", "laptop", "default", "all", "2026-01-02", "03:04:05", "-"]
     assert lines[3].split()[4] == "chat"
     assert [row["id"] for row in json.loads(run("keys", "list", "--json").stdout)["keys"]] == ["abc", "def", "ghi"]
+
+
+def test_a_key_has_bounds_and_an_end(admin: Fake, run: Run) -> None:
+    admin.routes["POST /admin/v1/keys"] = Answer({**key("abc"), "key": "sk-ps-abc-s"}, status=201)
+    bounds = ["--operation", "chat", "--network", "10.0.0.0/8", "--network", "::1/128", "--expires", "2027-01-31"]
+    assert run("keys", "create", *bounds).exit_code == 0
+    assert admin.calls[0].json() == {
+        "name": "", "kind": "client", "operations": ["chat"], "networks": ["10.0.0.0/8", "::1/128"],
+        "expires_at": "2027-01-31T00:00:00",
+    }  # fmt: skip
+    assert run("keys", "create", "--admin", "--role", "viewer", "--tenant", "acme", "--expires", "30d").exit_code == 0
+    wanted = admin.calls[1].json()
+    ends = datetime.fromisoformat(wanted.pop("expires_at"))
+    assert timedelta(days=29) < ends - datetime.now(UTC) <= timedelta(days=30)
+    assert wanted == {"name": "", "kind": "admin", "role": "viewer", "tenant": "acme"}
+    for arguments in (["--role", "viewer"], ["--expires", "soon"]):
+        assert run("keys", "create", *arguments).exit_code == 2
+
+
+def test_a_key_is_rotated(admin: Fake, run: Run) -> None:
+    admin.routes["POST /admin/v1/keys/abc/rotate"] = Answer({**key("def"), "key": "sk-ps-def-s"}, status=201)
+    assert run("keys", "rotate", "abc").stdout == "sk-ps-def-s\n"
+    assert run("keys", "rotate", "abc", "--overlap", "10m", "--json").exit_code == 0
+    assert [call.json() for call in admin.calls] == [{"overlap_s": 86_400}, {"overlap_s": 600}]
+
+
+def test_tenants(admin: Fake, run: Run) -> None:
+    acme = {"id": "acme", "models": ["chat", "large"], "created_at": "2026-01-02T03:04:05Z", "suspended_at": None}
+    other = {**acme, "id": "other", "models": None, "suspended_at": "2026-01-02T03:04:05Z"}
+    admin.routes["GET /admin/v1/tenants"] = Answer({"tenants": [acme, other]})
+    admin.routes["POST /admin/v1/tenants"] = Answer(acme, status=201)
+    admin.routes["PATCH /admin/v1/tenants/acme"] = Answer(acme)
+    shown = [line.split() for line in run("tenants", "list").stdout.splitlines()]
+    assert shown == [["TENANT", "MODELS", "STATE"], ["acme", "chat,", "large", "-"], ["other", "all", "suspended"]]
+    assert run("tenants", "create", "acme", "--model", "chat").stderr == "The tenant acme is made.\n"
+    assert run("tenants", "suspend", "acme").stderr == "The tenant acme is suspended.\n"
+    assert run("tenants", "resume", "acme").stderr == "The tenant acme is let in again.\n"
+    assert json.loads(run("tenants", "models", "acme", "--json").stdout) == acme
+    assert [call.json() for call in admin.calls[1:]] == [
+        {"id": "acme", "models": ["chat"]}, {"suspended": True}, {"suspended": False}, {"models": None},
+    ]  # fmt: skip
 
 
 def test_a_key_is_revoked(admin: Fake, run: Run) -> None:
@@ -205,6 +247,10 @@ COMMANDS = [
     ["keys", "list"],
     ["keys", "create"],
     ["keys", "revoke", "abc"],
+    ["keys", "rotate", "abc"],
+    ["tenants", "list"],
+    ["tenants", "create", "acme"],
+    ["tenants", "suspend", "acme"],
     ["models"],
     ["chat", "-m", "Hi"],
 ]

@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 from penstock.auth import keys as auth
-from penstock.control.keys import Keys
+from penstock.auth.roles import Role
+from penstock.control.keys import Keys, Scope
 from penstock.control.publish import Published
 from penstock.records import keys as records
 from penstock.records.database import Database
-from penstock.records.keys import KeyKind
+from penstock.records.keys import ALL_TENANTS, KeyKind
 from penstock.snapshot.file import Reader
 from penstock.snapshot.principals import Principals
 from penstock.types.errors import StartError
 
 PEPPER = b"p" * 32
+ROLES = {KeyKind.CLIENT: Scope("acme"), KeyKind.ADMIN: Scope(ALL_TENANTS, role=Role.ADMIN)}
 
 
 class Store:
@@ -47,7 +49,7 @@ def with_keys(directory: Path, case: Callable[[Store], Awaitable[None]]) -> None
 
 def test_gateways_know_a_key_when_create_returns(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        key, text = await store.keys.create("ci", "acme", ("chat",))
+        key, text = await store.keys.create("ci", Scope("acme", ("chat",)))
         principals = store.reader.changed()
         assert principals is not None
         record = principals.keys[key.id]
@@ -60,8 +62,8 @@ def test_gateways_know_a_key_when_create_returns(tmp_path: Path) -> None:
 
 def test_gateways_know_a_key_no_more_when_revoke_returns(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        kept, _ = await store.keys.create("kept", "acme")
-        gone, _ = await store.keys.create("gone", "acme")
+        kept, _ = await store.keys.create("kept", Scope("acme"))
+        gone, _ = await store.keys.create("gone", Scope("acme"))
         before = store.reader.changed()
         assert before is not None
         assert await store.keys.revoke(gone.id)
@@ -80,7 +82,7 @@ def test_gateways_know_a_key_no_more_when_revoke_returns(tmp_path: Path) -> None
 
 def test_admin_keys_are_no_business_of_gateways(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        _, text = await store.keys.create("ops", "default", kind=KeyKind.ADMIN)
+        _, text = await store.keys.create("ops", Scope(ALL_TENANTS, role=Role.ADMIN))
         assert text.startswith(auth.ADMIN_PREFIX)
         principals = store.reader.changed()
         assert principals is not None
@@ -91,7 +93,7 @@ def test_admin_keys_are_no_business_of_gateways(tmp_path: Path) -> None:
 
 def test_what_an_earlier_control_kept_is_published_at_start(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        before, _ = await store.keys.create("before", "acme")
+        before, _ = await store.keys.create("before", Scope("acme"))
         async with store.database.write() as connection:  # as when it died between keeping and publishing
             extra = auth.create(PEPPER)
             unpublished = records.Key(extra.id, KeyKind.CLIENT, extra.digest, "n", "t", None, 1)
@@ -110,7 +112,7 @@ def test_what_an_earlier_control_kept_is_published_at_start(tmp_path: Path) -> N
 
 def test_keys_made_at_once_are_all_there_in_the_end(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        made = await asyncio.gather(*(store.keys.create(f"k{number}", "acme") for number in range(20)))
+        made = await asyncio.gather(*(store.keys.create(f"k{number}", Scope("acme")) for number in range(20)))
         await asyncio.gather(*(store.keys.revoke(key.id) for key, _ in made[::2]))
         principals = store.reader.changed()
         assert principals is not None
@@ -121,7 +123,7 @@ def test_keys_made_at_once_are_all_there_in_the_end(tmp_path: Path) -> None:
 
 def test_only_the_whole_text_of_a_valid_key_is_accepted(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        key, text = await store.keys.create("ops", "default", kind=KeyKind.ADMIN)
+        key, text = await store.keys.create("ops", Scope(ALL_TENANTS, role=Role.ADMIN))
         assert await store.keys.authenticate(text) == key
         for wrong in (text[:-1], text + "A", text.upper(), text[:-1] + ("A" if text[-1] != "A" else "B"), "", "sk-ps-"):
             assert await store.keys.authenticate(wrong) is None
@@ -133,7 +135,7 @@ def test_only_the_whole_text_of_a_valid_key_is_accepted(tmp_path: Path) -> None:
 
 def test_a_revocation_that_could_not_be_published_is_published_with_the_next_try(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        key, _ = await store.keys.create("k", "acme")
+        key, _ = await store.keys.create("k", Scope("acme"))
         document = tmp_path / "principals.msgpack"
         content = document.read_bytes()
         document.unlink()
@@ -155,7 +157,7 @@ def test_no_secret_is_in_any_file(tmp_path: Path) -> None:
 
     async def case(store: Store) -> None:
         for kind in KeyKind:
-            _, text = await store.keys.create("k", "acme", kind=kind)
+            _, text = await store.keys.create("k", ROLES[kind])
             secrets.append(text.rpartition("-")[2] if "-" not in text[-43:] else text[-43:])
         await store.keys.authenticate(text)
 
@@ -174,7 +176,7 @@ def test_no_secret_is_in_any_file(tmp_path: Path) -> None:
 def test_another_pepper_is_refused_while_there_are_valid_keys(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
         await open_keys(tmp_path, store.database)
-        kinds = [(await store.keys.create("one", "acme", kind=kind))[0].id for kind in KeyKind]
+        kinds = [(await store.keys.create("one", ROLES[kind]))[0].id for kind in KeyKind]
         published = store.reader.changed()
         refusal = re.escape("made under another PENSTOCK_SECRET_KEY or secret.key")
         for key_id in kinds:
@@ -183,7 +185,7 @@ def test_another_pepper_is_refused_while_there_are_valid_keys(tmp_path: Path) ->
             await store.keys.revoke(key_id)
         assert published is not None
         await open_keys(tmp_path, store.database, b"q" * 32)  # nothing is lost by it now
-        new, text = await (await open_keys(tmp_path, store.database, b"q" * 32)).create("new", "acme")
+        new, text = await (await open_keys(tmp_path, store.database, b"q" * 32)).create("new", Scope("acme"))
         with pytest.raises(StartError, match=refusal):
             await open_keys(tmp_path, store.database)
         found = await (await open_keys(tmp_path, store.database, b"q" * 32)).authenticate(text)
@@ -195,7 +197,7 @@ def test_another_pepper_is_refused_while_there_are_valid_keys(tmp_path: Path) ->
 
 def test_keys_of_a_database_without_the_check_are_taken_as_they_are(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        _, text = await store.keys.create("early", "acme")
+        _, text = await store.keys.create("early", Scope("acme"))
         async with store.database.write() as connection:
             await connection.exec_driver_sql("DELETE FROM meta")
         assert await (await open_keys(tmp_path, store.database)).authenticate(text) is not None
@@ -205,7 +207,7 @@ def test_keys_of_a_database_without_the_check_are_taken_as_they_are(tmp_path: Pa
 
 def test_a_revocation_that_could_not_be_published_is_published_later(tmp_path: Path) -> None:
     async def case(store: Store) -> None:
-        key, _ = await store.keys.create("ci", "acme")
+        key, _ = await store.keys.create("ci", Scope("acme"))
         assert store.reader.changed() is not None
         obstacle = tmp_path / f".principals.msgpack.{os.getpid()}"  # where the draft would be written
         obstacle.mkdir()

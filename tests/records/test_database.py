@@ -3,21 +3,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
-from penstock.records import migrations, offsets
+from penstock.records import offsets
 from penstock.records.database import Database
 from penstock.records.schema import metadata
 from penstock.types.errors import StartError
 from tests.conftest import Opener
+from tests.records import migrating
 
 
 def differences(connection: Connection) -> list[object]:
@@ -43,19 +41,13 @@ def test_a_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_migrations_lead_down_to_nothing_and_up_again(open_database: Opener) -> None:
-    def move(connection: Connection, direction: Callable[[Config, str], None], revision: str) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["connection"] = connection
-        direction(config, revision)
-
     async def case() -> None:
         database = await open_database()
         async with database.write() as connection:
-            await connection.run_sync(move, command.downgrade, "base")
+            await connection.run_sync(migrating.down, "base")
             tables = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
             assert tables == ["alembic_version"]
-            await connection.run_sync(move, command.upgrade, "head")
+            await connection.run_sync(migrating.up)
             assert await connection.run_sync(differences) == []
         await database.close()
 

@@ -16,6 +16,7 @@ from penstock.records import ledger, usage
 from penstock.records.database import Database
 from penstock.records.usage import DAY_NS, Selection, Tally
 from tests.conftest import Opener
+from tests.records import migrating
 from tests.records.conftest import InTransaction
 from tests.records.exchanges import AT, settled
 
@@ -150,8 +151,7 @@ def test_a_database_from_before_the_sums_gets_them(open_database: Opener) -> Non
         async with database.write() as connection:
             await ledger.add(connection, exchanges)
             before = await usage.tallies(connection, Selection())
-            await connection.execute(text("DROP TABLE usage_days"))
-            await connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+            await connection.run_sync(migrating.down, "0002")
         await database.close()
         database = await open_database()
         async with database.read() as connection:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock import __version__
-from penstock.cli import chat, evaluate, keys, lab, models, serve, stackfile, status, usage
+from penstock.cli import chat, evaluate, keys, lab, models, serve, stackfile, status, tenants, usage
 from penstock.cli.output import discard, text
 from penstock.types.errors import PenstockError
 
@@ -82,6 +82,7 @@ app.command()(evaluate.evaluate)
 app.command()(usage.usage)
 app.command()(usage.explain)
 app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
 app.add_typer(lab.app, name="lab")
 
 

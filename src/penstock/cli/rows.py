@@ -20,6 +20,8 @@ class KeyRow(msgspec.Struct, frozen=True):
     tenant: str
     models: list[str] | None
     created_at: str
+    role: str | None = None
+    expires_at: str | None = None
 
 
 class MadeKey(msgspec.Struct, frozen=True):
@@ -34,6 +36,20 @@ class KeyPage(msgspec.Struct, frozen=True):
 
     keys: list[KeyRow]
     next: str | None = None
+
+
+class TenantRow(msgspec.Struct, frozen=True):
+    """A tenant."""
+
+    id: str
+    models: list[str] | None
+    suspended_at: str | None
+
+
+class TenantRows(msgspec.Struct, frozen=True):
+    """All tenants."""
+
+    tenants: list[TenantRow]
 
 
 class Figures(msgspec.Struct, frozen=True):

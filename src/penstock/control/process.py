@@ -21,19 +21,20 @@ from setproctitle import setproctitle
 from starlette.types import ASGIApp
 
 from penstock.auth import pepper
+from penstock.auth.roles import Role
 from penstock.auth.secrets import SecretMissing, SecretRef, resolve
 from penstock.control import lock
 from penstock.control.admin import app as admin
 from penstock.control.admin.access import Credentials, Door, hosts_of, key_from
 from penstock.control.fold import Fold
-from penstock.control.keys import Keys
+from penstock.control.keys import Keys, Scope
 from penstock.control.publish import Published
 from penstock.control.reconcile import Reconciler
 from penstock.control.serve import serve
 from penstock.control.shared_standings import SharedBookkeeper
 from penstock.control.standings import Bookkeeper
 from penstock.records.database import Database
-from penstock.records.keys import KeyKind
+from penstock.records.keys import ALL_TENANTS, KeyKind
 from penstock.records.postgres import Leadership
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired
@@ -231,9 +232,9 @@ def _make_directories(home: Home) -> None:
 async def _make_first_keys(keys: Keys, link: Link | None, *, admin: bool) -> None:
     """Make a client key, and if asked an admin key, when there never was one, and show it, this once."""
     if not await keys.ever(KeyKind.CLIENT):
-        _show(link, "first_key", (await keys.create("first", "default"))[1])
+        _show(link, "first_key", (await keys.create("first", Scope("default")))[1])
     if admin and not await keys.ever(KeyKind.ADMIN):
-        _show(link, "admin_key", (await keys.create("first", "default", kind=KeyKind.ADMIN))[1])
+        _show(link, "admin_key", (await keys.create("first", Scope(ALL_TENANTS, role=Role.ADMIN)))[1])
 
 
 def _show(link: Link | None, name: str, text: str) -> None:

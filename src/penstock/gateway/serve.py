@@ -96,6 +96,8 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         # identity; on the Unix socket, which only this machine's user can open, no key is needed
         headers_in = request.headers
         caller = LOCAL if request.local else authenticate(headers_in, view.callers, gateway.digest)
+        if caller.bounds is not None:
+            caller.bounds.check(operation, request.peer)
 
         # dialect
         if b"content-encoding" in headers_in and headers_in[b"content-encoding"] != b"identity":

@@ -10,7 +10,11 @@ import msgspec
 from sqlalchemy import Row, and_, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock.auth.roles import Role
 from penstock.records.schema import keys
+from penstock.types.operation import Operation
+
+ALL_TENANTS = "*"
 
 
 class KeyKind(StrEnum):
@@ -26,8 +30,14 @@ class Key(msgspec.Struct, frozen=True):
 
     Attributes:
         digest: `penstock.auth.keys.digest` of the key.
+        tenant: whose it is; `ALL_TENANTS` for a key for the admin API that is for all.
         models: names it may use; None means all.
         created_at_ns, revoked_at_ns: nanoseconds since the epoch; None: still valid.
+        role: of a key for the admin API.
+        operations: what it may call models for; None means everything.
+        networks: where it may be used from, in CIDR notation; None means everywhere.
+        expires_at_ns: from when on it is not valid; None: never.
+        lineage: the id of the first of the keys that have replaced each other; empty for that one itself.
     """
 
     id: str
@@ -38,6 +48,11 @@ class Key(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None
     created_at_ns: int
     revoked_at_ns: int | None = None
+    role: Role | None = None
+    operations: tuple[Operation, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    expires_at_ns: int | None = None
+    lineage: str = ""
 
 
 async def add(connection: AsyncConnection, key: Key) -> None:
@@ -58,6 +73,11 @@ async def revoke(connection: AsyncConnection, key_id: str, at_ns: int) -> bool:
     return result.rowcount == 1
 
 
+async def expire(connection: AsyncConnection, key_id: str, at_ns: int) -> None:
+    """Set from when on a key is not valid."""
+    await connection.execute(update(keys).where(keys.c.id == key_id).values(expires_at_ns=at_ns))
+
+
 async def valid(connection: AsyncConnection, kind: KeyKind) -> list[Key]:
     """Return all keys of a kind that are not revoked."""
     rows = await connection.execute(select(keys).where(keys.c.kind == kind, keys.c.revoked_at_ns.is_(None)))
@@ -69,11 +89,15 @@ async def ever(connection: AsyncConnection, kind: KeyKind) -> bool:
     return bool(await connection.scalar(select(exists().where(keys.c.kind == kind))))
 
 
-async def page(connection: AsyncConnection, limit: int, after: str | None, *, revoked: bool) -> list[Key]:
+async def page(
+    connection: AsyncConnection, limit: int, after: str | None, *, revoked: bool, tenant: str | None = None
+) -> list[Key]:
     """Return up to `limit` keys, oldest first, that come after the key with the id `after`; revoked ones if asked."""
     query = select(keys).order_by(keys.c.created_at_ns, keys.c.id).limit(limit)
     if not revoked:
         query = query.where(keys.c.revoked_at_ns.is_(None))
+    if tenant is not None:
+        query = query.where(keys.c.tenant == tenant)
     if after is not None:
         at = select(keys.c.created_at_ns).where(keys.c.id == after).scalar_subquery()
         query = query.where(or_(keys.c.created_at_ns > at, and_(keys.c.created_at_ns == at, keys.c.id > after)))
@@ -96,4 +120,9 @@ def _key(row: Row[Any]) -> Key:
         models=None if row.models is None else tuple(row.models),
         created_at_ns=row.created_at_ns,
         revoked_at_ns=row.revoked_at_ns,
+        role=None if row.role is None else Role(row.role),
+        operations=None if row.operations is None else tuple(map(Operation, row.operations)),
+        networks=None if row.networks is None else tuple(row.networks),
+        expires_at_ns=row.expires_at_ns,
+        lineage=row.lineage,
     )

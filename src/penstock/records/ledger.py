@@ -34,9 +34,11 @@ async def get(connection: AsyncConnection, request_id: str) -> Settled | None:
     return _settled(row) if row is not None else None
 
 
-async def page(connection: AsyncConnection, limit: int, before: str | None) -> list[Settled]:
-    """Return up to `limit` exchanges, newest first, that come before the one with the id `before`."""
+async def page(connection: AsyncConnection, limit: int, before: str | None, tenant: str | None = None) -> list[Settled]:
+    """Return up to `limit` exchanges of a tenant or of all, newest first, that come before the one with this id."""
     query = select(ledger).order_by(ledger.c.at_ns.desc(), ledger.c.request_id.desc()).limit(limit)
+    if tenant is not None:
+        query = query.where(ledger.c.tenant == clean(tenant))
     if before is not None:
         at = select(ledger.c.at_ns).where(ledger.c.request_id == before).scalar_subquery()
         query = query.where(or_(ledger.c.at_ns < at, and_(ledger.c.at_ns == at, ledger.c.request_id < before)))

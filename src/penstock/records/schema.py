@@ -36,7 +36,22 @@ keys = Table(
     Column("models", JSON(none_as_null=True)),  # null: all models
     Column("created_at_ns", BigInteger, nullable=False),
     Column("revoked_at_ns", BigInteger),
+    Column("role", Text),  # of a key for the admin API
+    Column("operations", JSON(none_as_null=True)),  # null: all
+    Column("networks", JSON(none_as_null=True)),  # null: all
+    Column("expires_at_ns", BigInteger),
+    Column("lineage", Text, nullable=False, server_default=""),
     Index(None, "created_at_ns", "id"),
+    Index(None, "tenant", "created_at_ns", "id"),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("models", JSON(none_as_null=True)),  # null: all models
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("suspended_at_ns", BigInteger),
 )
 
 ledger = Table(

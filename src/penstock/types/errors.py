@@ -55,6 +55,10 @@ class Unauthenticated(ExchangeError):
     """No key, or one that is not valid: 401."""
 
 
+class NotAllowed(ExchangeError):
+    """The key is valid, and not for this or not from here: 403."""
+
+
 class UnknownPath(ExchangeError):
     """Nothing is served at this path: 404."""
 

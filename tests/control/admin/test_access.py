@@ -5,8 +5,10 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from penstock.auth.roles import Role
 from penstock.control.admin.access import MAX_BODY, VARIABLE, Credentials, Door, hosts_of, key_from
-from penstock.records.keys import KeyKind
+from penstock.control.keys import Scope
+from penstock.records.keys import ALL_TENANTS
 from tests.control.admin.api import FIRST_KEY, Api, error_of, with_api
 
 KEYS = "/admin/v1/keys"
@@ -28,9 +30,9 @@ def routes(api: Api) -> list[tuple[str, str]]:
 
 def test_every_route_is_for_admins_alone(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        _, client_key = await api.keys.create("client", "acme")
-        _, admin_key = await api.keys.create("admin", "default", kind=KeyKind.ADMIN)
-        revoked, revoked_key = await api.keys.create("gone", "default", kind=KeyKind.ADMIN)
+        _, client_key = await api.keys.create("client", Scope("acme"))
+        _, admin_key = await api.keys.create("admin", Scope(ALL_TENANTS, role=Role.ADMIN))
+        revoked, revoked_key = await api.keys.create("gone", Scope(ALL_TENANTS, role=Role.ADMIN))
         assert await api.keys.revoke(revoked.id)
         wrong_key = admin_key[:-1] + ("A" if admin_key[-1] != "A" else "B")
         callers: list[tuple[str, httpx.AsyncClient, dict[str, str], int | None]] = [
@@ -155,7 +157,7 @@ def test_a_body_that_is_too_large_is_refused_announced_or_not(tmp_path: Path) ->
 
 def test_a_database_that_fails_is_our_fault_not_the_keys(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        _, admin_key = await api.keys.create("admin", "default", kind=KeyKind.ADMIN)
+        _, admin_key = await api.keys.create("admin", Scope(ALL_TENANTS, role=Role.ADMIN))
         async with api.keys._database.write() as connection:
             await connection.exec_driver_sql("DROP TABLE keys")
         response = await api.tcp.get(KEYS, headers=bearer(admin_key))

@@ -15,9 +15,12 @@ def test_the_document_describes_every_route_and_loads_nothing_from_elsewhere(tmp
         assert set(document["paths"]) == {
             "/admin/v1/keys",
             "/admin/v1/keys/{key_id}",
+            "/admin/v1/keys/{key_id}/rotate",
             "/admin/v1/requests",
             "/admin/v1/requests/{request_id}",
             "/admin/v1/status",
+            "/admin/v1/tenants",
+            "/admin/v1/tenants/{tenant_id}",
             "/admin/v1/usage",
         }
         assert "ErrorBody" in document["components"]["schemas"]

@@ -23,9 +23,14 @@ def test_a_key_is_shown_once_and_known_to_gateways_when_it_is_shown(tmp_path: Pa
             "kind": "client",
             "name": "ci",
             "tenant": "acme",
+            "role": None,
             "models": ["chat"],
+            "operations": None,
+            "networks": None,
             "created_at": "2023-11-14T22:13:20Z",
+            "expires_at": None,
             "revoked_at": None,
+            "counts_as": made["id"],
         }
         assert made == {**expected, "key": made["key"]}
         assert await api.get(f"{KEYS}/{made['id']}") == expected

@@ -1,6 +1,7 @@
 from pathlib import Path
 from urllib.parse import quote
 
+from penstock.control.keys import Scope
 from penstock.journal.records import Outcome
 from tests.control.admin.api import Api, error_of, with_api
 from tests.records.exchanges import AT, opened, settled
@@ -39,7 +40,7 @@ def test_nothing_was_used_at_first(tmp_path: Path) -> None:
 
 def test_everything_answered_so_far_is_counted_at_once(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        key, _ = await api.keys.create("ci", "other")
+        key, _ = await api.keys.create("ci", Scope("other"))
         for number in range(1, 4):
             api.write(opened(number), settled(number))
             assert (await api.get(USAGE))["totals"]["requests"] == number

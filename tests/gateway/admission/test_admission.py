@@ -18,10 +18,11 @@ from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.dialects import openai
-from penstock.gateway.dialects.operation import Call, Operation
+from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.snapshot.config import Limit, Measure, Outage
 from penstock.types.errors import CountersUnavailable, LimitReached, TokenLimitReached
+from penstock.types.operation import Operation
 from penstock.types.usage import Usage
 from tests.counters.test_tally import Clock
 

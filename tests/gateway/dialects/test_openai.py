@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from penstock.gateway.dialects import openai
-from penstock.gateway.dialects.operation import Operation
 from penstock.types.errors import InvalidRequest
+from penstock.types.operation import Operation
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hmac
 import socket
 from collections.abc import Mapping
-from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Annotated
@@ -23,9 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from penstock.auth.roles import PERMISSIONS, Permission, Role
 from penstock.control.admin.errors import Refused, failed, refusal
 from penstock.control.keys import Keys
-from penstock.records.keys import KeyKind
+from penstock.records.keys import ALL_TENANTS
 from penstock.types.errors import StartError
 
 VARIABLE = "PENSTOCK_ADMIN_KEY"
@@ -35,26 +35,41 @@ _SHORTEST_KEY = 16  # characters
 _CALLER = "penstock.caller"
 
 
-class Role(StrEnum):
-    """What a caller is, as far as the admin API is concerned."""
-
-    ADMIN = "admin"
-    CLIENT = "client"  # has a valid key for the data port
-
-
 class Caller(msgspec.Struct, frozen=True):
     """
     Who calls.
 
     Attributes:
         name: a key's id; `local` on the Unix socket; the variable's name for the key set by it.
+        role: None for who has a key for the data port.
+        tenant: the one tenant that it is for; None for all.
     """
 
     name: str
-    role: Role
+    role: Role | None
+    tenant: str | None = None
+
+    def may(self, permission: Permission) -> bool:
+        """Tell whether this may be done, where it is done in a tenant of the caller's."""
+        return self.role is not None and permission in PERMISSIONS[self.role]
+
+    def sees(self, tenant: str) -> bool:
+        """Tell whether what belongs to this tenant exists for the caller."""
+        return self.tenant is None or self.tenant == tenant
+
+    def narrowed(self, tenant: str | None) -> str | None:
+        """
+        Return the tenant to show, where the caller asks for one or for all.
+
+        Raises:
+            Refused: it does not exist for the caller.
+        """
+        if tenant is not None and not self.sees(tenant):
+            raise Refused(HTTPStatus.NOT_FOUND, NO_TENANT, "tenant")
+        return self.tenant if tenant is None else tenant
 
 
-_ROLES = {KeyKind.ADMIN: Role.ADMIN, KeyKind.CLIENT: Role.CLIENT}
+NO_TENANT = "there is no tenant of this name"
 _LOCAL = Caller("local", Role.ADMIN)
 # For the OpenAPI document; `Door` is what checks.
 _BEARER = HTTPBearer(
@@ -62,15 +77,34 @@ _BEARER = HTTPBearer(
 )
 
 
-def allow(*roles: Role) -> params.Depends:
-    """Return the dependency with which a route names the roles that may call it."""
+def allow(permission: Permission | None, *, everywhere: bool = False) -> params.Depends:
+    """
+    Return the dependency with which a route names what its caller must be allowed, and gets to know the caller.
 
-    def check(request: Request, _key: Annotated[object, Depends(_BEARER)]) -> None:
+    Args:
+        permission: None for what everybody with a key for this API may do.
+        everywhere: it is about all tenants, so a key for one of them is not enough.
+    """
+
+    def check(request: Request, _key: Annotated[object, Depends(_BEARER)]) -> Caller:
         caller: Caller = request.scope[_CALLER]
-        if caller.role not in roles:
+        if caller.role is None:
             raise Refused(HTTPStatus.FORBIDDEN, "this key is for the data port; the admin API needs an admin key")
+        if permission is not None and not caller.may(permission):
+            raise Refused(
+                HTTPStatus.FORBIDDEN, f"the role of this key is {caller.role}, which may not {_said(permission)}"
+            )
+        if everywhere and caller.tenant is not None:
+            raise Refused(
+                HTTPStatus.FORBIDDEN, f"this key is for the tenant {caller.tenant}; this is about all of them"
+            )
+        return caller
 
     return params.Depends(dependency=check)
+
+
+def _said(permission: Permission) -> str:
+    return permission.replace("_", " ")
 
 
 def key_from(environ: Mapping[str, str]) -> str | None:
@@ -110,7 +144,9 @@ class Credentials:
         ):
             return Caller(VARIABLE, Role.ADMIN)
         key = await self._keys.authenticate(presented)
-        return Caller(key.id, _ROLES[key.kind]) if key is not None else None
+        if key is None:
+            return None
+        return Caller(key.id, key.role, None if key.tenant == ALL_TENANTS else key.tenant)
 
 
 class Door:
@@ -133,6 +169,8 @@ class Door:
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:  # which not every database can look for
+                raise Refused(HTTPStatus.BAD_REQUEST, "the address must not contain NUL")
             caller = await self._identify(headers)
             receive = _bounded(headers, receive)
         except Refused as error:

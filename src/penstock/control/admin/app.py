@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from penstock import __version__
-from penstock.control.admin import errors, keys, requests, status, usage
-from penstock.control.admin.access import Role, allow
+from penstock.control.admin import errors, keys, requests, status, tenants, usage
+from penstock.control.admin.access import allow
 from penstock.control.fold import Fold
 from penstock.control.keys import Keys
 from penstock.control.reconcile import Reconciler
@@ -36,11 +36,12 @@ def build(home: Home, source: str, database: Database, key_store: Keys, fold: Fo
     )
     errors.install(app)
     keys.mount(app, key_store, reconciler)
+    tenants.mount(app, key_store, reconciler)
     usage.mount(app, database, fold)
     requests.mount(app, database, fold)
     status.mount(app, home, source, reconciler, fold)
 
-    @app.get("/admin/v1/openapi.json", dependencies=[allow(Role.ADMIN)], include_in_schema=False)
+    @app.get("/admin/v1/openapi.json", dependencies=[allow(None)], include_in_schema=False)
     async def openapi() -> dict[str, Any]:
         return app.openapi()
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Path, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from penstock.control.admin.access import Role, allow
+from penstock.auth.roles import Permission, Role
+from penstock.control.admin.access import NO_TENANT, Caller, allow
 from penstock.control.admin.errors import Refused
-from penstock.control.admin.moments import from_ns
-from penstock.control.keys import Keys
+from penstock.control.admin.moments import from_ns, to_ns
+from penstock.control.keys import Keys, Scope
 from penstock.control.reconcile import Reconciler
-from penstock.records.keys import Key, KeyKind
+from penstock.records.keys import ALL_TENANTS, Key, KeyKind
 from penstock.stack.reader import nearest, shown
+from penstock.types.operation import Operation
 
 _MAX_PAGE = 1000
+_DEFAULT_TENANT = "default"
+
+T = TypeVar("T")
 
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -37,8 +43,19 @@ def _tenant(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("is no network, such as 10.0.0.0/8 or 2001:db8::/32, or an address") from None
+
+
 _Text = Annotated[str, AfterValidator(_printable)]
 _ModelName = Annotated[_Text, Field(min_length=1, max_length=256)]
+ModelNames = Annotated[
+    list[_ModelName] | None, Field(min_length=1, max_length=1000, description="names it may use; null: all")
+]
+TenantName = Annotated[str, AfterValidator(_tenant), Field(json_schema_extra={"pattern": f"^{_TENANT.pattern}$"})]
 _KeyId = Annotated[str, Path(min_length=1, max_length=64, description="the public id, as in a listing")]
 
 
@@ -48,13 +65,41 @@ class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: _Text = Field("", max_length=200, description="what it is for, in your words")
-    tenant: Annotated[str, AfterValidator(_tenant)] = Field(
-        "default", description="whose key it is", json_schema_extra={"pattern": f"^{_TENANT.pattern}$"}
+    tenant: TenantName | None = Field(
+        None, description="whose key it is; null: `default`, or for an admin key all tenants, or the caller's own"
     )
-    models: list[_ModelName] | None = Field(
-        None, min_length=1, max_length=1000, description="names it may use; null: all"
-    )
+    models: ModelNames = None
     kind: KeyKind = Field(KeyKind.CLIENT, strict=False, description="client: the data port; admin: this API")
+    role: Role | None = Field(None, strict=False, description="of an admin key; null: admin")
+    operations: list[Annotated[Operation, Field(strict=False)]] | None = Field(
+        None, min_length=1, max_length=16, description="what a client may call models for; null: everything"
+    )
+    networks: list[Annotated[str, AfterValidator(_network)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="where a client may call from, such as 10.0.0.0/8; null: everywhere",
+    )
+    expires_at: Annotated[datetime, Field(strict=False)] | None = Field(
+        None, description="from when on it is not valid; UTC without a zone; null: never"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> NewKey:
+        if self.kind is KeyKind.CLIENT and self.role is not None:
+            raise ValueError("role: only an admin key has one")
+        for name in ("models", "operations", "networks"):
+            if self.kind is KeyKind.ADMIN and getattr(self, name) is not None:
+                raise ValueError(f"{name}: an admin key does not call models")
+        return self
+
+
+class Rotation(BaseModel):
+    """How a key is replaced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    overlap_s: float = Field(86_400, ge=0, le=366 * 86_400, description="seconds for which the old one is valid too")
 
 
 class KeyView(BaseModel):
@@ -63,10 +108,15 @@ class KeyView(BaseModel):
     id: str
     kind: KeyKind
     name: str
-    tenant: str
+    tenant: str = Field(description="`*` for an admin key that is for all tenants")
+    role: Role | None
     models: list[str] | None
+    operations: list[Operation] | None
+    networks: list[str] | None
     created_at: datetime
+    expires_at: datetime | None
     revoked_at: datetime | None
+    counts_as: str = Field(description="the id that limits and the ledger know it by")
 
 
 class MadeKey(KeyView):
@@ -84,47 +134,97 @@ class KeyList(BaseModel):
 
 def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
     """Serve the keys."""
-    admins = [allow(Role.ADMIN)]
 
-    @app.post("/admin/v1/keys", status_code=HTTPStatus.CREATED, dependencies=admins, tags=["keys"])
-    async def create(wanted: NewKey, response: Response) -> MadeKey:
+    @app.post("/admin/v1/keys", status_code=HTTPStatus.CREATED, tags=["keys"])
+    async def create(
+        caller: Annotated[Caller, allow(Permission.MAKE_KEYS)], wanted: NewKey, response: Response
+    ) -> MadeKey:
         """Make a key. It works on the data port when this answers."""
-        if wanted.kind is KeyKind.ADMIN and wanted.models is not None:
-            raise Refused(HTTPStatus.BAD_REQUEST, "models: an admin key does not call models", "models")
-        models = None if wanted.models is None else tuple(dict.fromkeys(wanted.models))
-        if models is not None and reconciler.config is not None:
-            _check_models(models, reconciler.config.models)
-        key, text = await keys.create(wanted.name, wanted.tenant, models, wanted.kind)
+        scope = _scope(wanted, caller)
+        if scope.models is not None and reconciler.config is not None:
+            check_models(scope.models, reconciler.config.models)
+        key, text = await keys.create(wanted.name, scope)
         response.headers["cache-control"] = "no-store"
         return MadeKey(**_view(key).model_dump(), key=text)
 
-    @app.get("/admin/v1/keys", dependencies=admins, tags=["keys"])
+    @app.get("/admin/v1/keys", tags=["keys"])
     async def list_keys(
+        caller: Annotated[Caller, allow(Permission.READ_KEYS)],
         limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _MAX_PAGE,
         after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
         revoked: Annotated[bool, Query(description="also those that are revoked")] = False,
+        tenant: Annotated[str | None, Query(max_length=64, description="only of this tenant")] = None,
     ) -> KeyList:
         """List keys, without their secrets."""
-        found = await keys.page(limit + 1, after, revoked=revoked)
+        found = await keys.page(limit + 1, after, revoked=revoked, tenant=caller.narrowed(tenant))
         shown = found[:limit]
         return KeyList(keys=[_view(key) for key in shown], next=shown[-1].id if len(found) > limit else None)
 
-    @app.get("/admin/v1/keys/{key_id}", dependencies=admins, tags=["keys"])
-    async def get(key_id: _KeyId) -> KeyView:
-        """Show a key, revoked ones too."""
+    async def visible(caller: Caller, key_id: str) -> Key:
         key = await keys.get(key_id)
-        if key is None:
+        if key is None or not caller.sees(key.tenant):
             raise Refused(HTTPStatus.NOT_FOUND, "there is no key with this id")
-        return _view(key)
+        return key
 
-    @app.delete("/admin/v1/keys/{key_id}", status_code=HTTPStatus.NO_CONTENT, dependencies=admins, tags=["keys"])
-    async def revoke(key_id: _KeyId) -> None:
+    async def changeable(caller: Caller, key_id: str) -> Key:
+        key = await visible(caller, key_id)
+        if key.kind is KeyKind.ADMIN and not caller.may(Permission.MAKE_ROLES):
+            raise Refused(HTTPStatus.FORBIDDEN, f"the role {caller.role} may not change admin keys")
+        return key
+
+    @app.get("/admin/v1/keys/{key_id}", tags=["keys"])
+    async def get(caller: Annotated[Caller, allow(Permission.READ_KEYS)], key_id: _KeyId) -> KeyView:
+        """Show a key, revoked ones too."""
+        return _view(await visible(caller, key_id))
+
+    @app.post("/admin/v1/keys/{key_id}/rotate", status_code=HTTPStatus.CREATED, tags=["keys"])
+    async def rotate(
+        caller: Annotated[Caller, allow(Permission.MAKE_KEYS)], key_id: _KeyId, how: Rotation, response: Response
+    ) -> MadeKey:
+        """Make a key in place of another, with the same limits and budgets; for a while both are valid."""
+        await changeable(caller, key_id)
+        made = await keys.rotate(key_id, keys.now_ns() + int(how.overlap_s * 1e9))
+        if made is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "there is no valid key with this id")
+        response.headers["cache-control"] = "no-store"
+        return MadeKey(**_view(made[0]).model_dump(), key=made[1])
+
+    @app.delete("/admin/v1/keys/{key_id}", status_code=HTTPStatus.NO_CONTENT, tags=["keys"])
+    async def revoke(caller: Annotated[Caller, allow(Permission.REVOKE_KEYS)], key_id: _KeyId) -> None:
         """Make a key invalid for good."""
+        await changeable(caller, key_id)
         if not await keys.revoke(key_id):
             raise Refused(HTTPStatus.NOT_FOUND, "there is no valid key with this id")
 
 
-def _check_models(wanted: Iterable[str], served: Collection[str]) -> None:
+def _scope(wanted: NewKey, caller: Caller) -> Scope:
+    """
+    Return what a new key is to be for, which is never more than what its maker may do.
+
+    Raises:
+        Refused: it would be.
+    """
+    is_admin = wanted.kind is KeyKind.ADMIN
+    if is_admin and not caller.may(Permission.MAKE_ROLES):
+        raise Refused(HTTPStatus.FORBIDDEN, f"the role {caller.role} may not make admin keys", "kind")
+    tenant = wanted.tenant or caller.tenant or (ALL_TENANTS if is_admin else _DEFAULT_TENANT)
+    if not caller.sees(tenant):
+        raise Refused(HTTPStatus.NOT_FOUND, NO_TENANT, "tenant")
+    return Scope(
+        tenant=tenant,
+        models=_distinct(wanted.models),
+        role=(wanted.role or Role.ADMIN) if is_admin else None,
+        operations=_distinct(wanted.operations),
+        networks=_distinct(wanted.networks),
+        expires_at_ns=None if wanted.expires_at is None else to_ns(wanted.expires_at),
+    )
+
+
+def _distinct(items: Iterable[T] | None) -> tuple[T, ...] | None:
+    return None if items is None else tuple(dict.fromkeys(items))
+
+
+def check_models(wanted: Iterable[str], served: Collection[str]) -> None:
     """Refuse a model that the stack in force does not have: it is most likely misspelt."""
     for name in wanted:
         if name not in served:
@@ -140,5 +240,10 @@ def _view(key: Key) -> KeyView:
         tenant=key.tenant,
         models=None if key.models is None else list(key.models),
         created_at=from_ns(key.created_at_ns),
+        role=key.role,
+        operations=None if key.operations is None else list(key.operations),
+        networks=None if key.networks is None else list(key.networks),
+        expires_at=None if key.expires_at_ns is None else from_ns(key.expires_at_ns),
         revoked_at=None if key.revoked_at_ns is None else from_ns(key.revoked_at_ns),
+        counts_as=key.lineage or key.id,
     )

@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query
 from pydantic import BaseModel, Field
 
-from penstock.control.admin.access import Role, allow
+from penstock.auth.roles import Permission
+from penstock.control.admin.access import Caller, allow
 from penstock.control.admin.errors import Refused
 from penstock.control.admin.moments import from_ns
 from penstock.control.fold import Fold
@@ -65,31 +66,33 @@ class RequestList(BaseModel):
 
 def mount(app: FastAPI, database: Database, fold: Fold) -> None:
     """Serve the exchanges."""
-    admins = [allow(Role.ADMIN)]
 
-    @app.get("/admin/v1/requests", dependencies=admins, tags=["requests"])
+    @app.get("/admin/v1/requests", tags=["requests"])
     async def list_requests(
+        caller: Annotated[Caller, allow(Permission.READ_REQUESTS)],
+        tenant: Annotated[str | None, Query(max_length=256, description="only of this tenant")] = None,
         limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 50,
         before: Annotated[str | None, Query(max_length=256, description="`next` of the page before")] = None,
     ) -> RequestList:
         """List exchanges, newest first, refused ones too."""
         await fold.catch_up(_PATIENCE_S)
         async with database.read() as connection:
-            found = await ledger.page(connection, limit + 1, before)
+            found = await ledger.page(connection, limit + 1, before, caller.narrowed(tenant))
         shown = found[:limit]
         return RequestList(
             requests=[_view(exchange) for exchange in shown], next=shown[-1].id if len(found) > limit else None
         )
 
-    @app.get("/admin/v1/requests/{request_id}", dependencies=admins, tags=["requests"])
+    @app.get("/admin/v1/requests/{request_id}", tags=["requests"])
     async def get(
+        caller: Annotated[Caller, allow(Permission.READ_REQUESTS)],
         request_id: Annotated[str, Path(max_length=256, description="the `x-request-id` of its answer")],
     ) -> RequestView:
         """Explain one exchange: its key, route, deployment, retries, tokens and price."""
         await fold.catch_up(_PATIENCE_S)
         async with database.read() as connection:
             exchange = await ledger.get(connection, request_id)
-        if exchange is None:
+        if exchange is None or not caller.sees(exchange.tenant):
             raise Refused(HTTPStatus.NOT_FOUND, "there is no settled exchange with this id")
         return _view(exchange)
 

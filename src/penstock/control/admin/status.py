@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from penstock import __version__
-from penstock.control.admin.access import Role, allow
+from penstock.auth.roles import Permission
+from penstock.control.admin.access import allow
 from penstock.control.fold import Fold
 from penstock.control.reconcile import Reconciler
 from penstock.snapshot.config import Config, Deployment, Model
@@ -124,7 +125,7 @@ def mount(app: FastAPI, home: Home, source: str, reconciler: Reconciler, fold: F
     started = time.monotonic()
     fleets = Fleets(home.snapshot)
 
-    @app.get("/admin/v1/status", dependencies=[allow(Role.ADMIN)], tags=["status"])
+    @app.get("/admin/v1/status", dependencies=[allow(Permission.READ_STATUS, everywhere=True)], tags=["status"])
     async def status() -> StatusView:
         """Show the stack in force, its models and deployments, the replicas, and the ledger's backlog."""
         config = reconciler.config

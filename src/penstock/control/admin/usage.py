@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, Field
 
-from penstock.control.admin.access import Role, allow
+from penstock.auth.roles import Permission
+from penstock.control.admin.access import Caller, allow
 from penstock.control.admin.moments import to_ns
 from penstock.control.fold import Fold
 from penstock.pricing.price import usd
@@ -88,8 +89,9 @@ class UsageView(BaseModel):
 def mount(app: FastAPI, database: Database, fold: Fold) -> None:
     """Serve the sums."""
 
-    @app.get("/admin/v1/usage", dependencies=[allow(Role.ADMIN)], tags=["usage"])
+    @app.get("/admin/v1/usage", tags=["usage"])
     async def usage(
+        caller: Annotated[Caller, allow(Permission.READ_USAGE)],
         since: Annotated[datetime | None, Query(description="arrived at or after; UTC without a zone")] = None,
         until: Annotated[datetime | None, Query(description="arrived before")] = None,
         tenant: _Name = None,
@@ -103,7 +105,7 @@ def mount(app: FastAPI, database: Database, fold: Fold) -> None:
         selection = Selection(
             since_ns=None if since is None else to_ns(since),
             until_ns=None if until is None else to_ns(until),
-            tenant=tenant,
+            tenant=caller.narrowed(tenant),
             key=key,
             model=model,
             deployment=deployment,

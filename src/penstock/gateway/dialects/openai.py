@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.gateway.dialects import document
-from penstock.gateway.dialects.operation import OUTPUT_BOUND, Call, Operation
+from penstock.gateway.dialects.operation import OUTPUT_BOUND, Call
 from penstock.types.errors import InvalidRequest
+from penstock.types.operation import Operation
 
 OPERATIONS = {
     "/v1/chat/completions": Operation.CHAT,

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from penstock.gateway.dialects.document import Document
+from penstock.types.operation import Operation
 
 OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
-
-
-class Operation(StrEnum):
-    """The kinds of call, with the names telemetry uses for them (`gen_ai.operation.name`)."""
-
-    CHAT = "chat"
-    COMPLETION = "text_completion"
-    EMBEDDINGS = "embeddings"
 
 
 _EMBEDDINGS = Operation.EMBEDDINGS

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import ipaddress
+import math
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from penstock.auth import keys
 from penstock.snapshot.principals import KeyRecord
-from penstock.types.errors import Unauthenticated
+from penstock.types.errors import NotAllowed, Unauthenticated
+from penstock.types.operation import Operation
 
 _BEARER = b"Bearer "
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """
+    What a key is bound to.
+
+    Attributes:
+        operations: what it may call models for; None means everything.
+        networks: where it may be used from; None means everywhere.
+    """
+
+    operations: frozenset[Operation] | None
+    networks: tuple[Network, ...] | None
+
+    def check(self, operation: Operation, address: str) -> None:
+        """
+        Let a call pass, or not.
+
+        Raises:
+            NotAllowed: it is another operation, or comes from elsewhere.
+        """
+        if self.operations is not None and operation not in self.operations:
+            named = ", ".join(sorted(self.operations))
+            raise NotAllowed(f"This API key is not for {operation}; it is for {named}.")
+        if self.networks is not None:
+            came_from = ipaddress.ip_address(address.partition("%")[0])
+            if isinstance(came_from, ipaddress.IPv6Address) and came_from.ipv4_mapped is not None:
+                came_from = came_from.ipv4_mapped
+            if not any(came_from in network for network in self.networks):
+                raise NotAllowed("This API key may not be used from this address.")
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -18,15 +54,20 @@ class Caller(msgspec.Struct, frozen=True):
     Who asks, and what they may use.
 
     Attributes:
-        key: the public id of the key, or `local` for this machine's user on the Unix socket.
+        key: the public id of the key, or of the first of those that it has replaced, or `local` for this machine's user
+            on the Unix socket.
         models: names the caller may use; None means all.
         explained: who it is, for the explanation of an exchange.
+        bounds: what else the key is bound to; None for nothing.
+        expires_s: seconds since the epoch from which on it is not valid.
     """
 
     key: str
     tenant: str
     models: frozenset[str] | None = None
     explained: tuple[str, str] = ("identity", "")
+    bounds: Bounds | None = None
+    expires_s: float = math.inf
 
     def may_use(self, model: str) -> bool:
         """Tell whether this model exists for the caller."""
@@ -37,20 +78,28 @@ Callers = Mapping[bytes, tuple[bytes, Caller]]
 """From the public id of a key to its digest and its caller."""
 
 
-def _caller(key: str, tenant: str, models: tuple[str, ...] | None) -> Caller:
-    named = None if models is None else frozenset(models)
-    return Caller(key, tenant, named, ("identity", f"key {key} of tenant {tenant}"))
-
-
-LOCAL = _caller("local", "default", None)
+LOCAL = Caller("local", "default", None, ("identity", "key local of tenant default"))
 
 
 def compile_callers(records: Mapping[str, KeyRecord]) -> Callers:
     """Return the look-up of callers; done once per snapshot."""
-    return {
-        record.id.encode(): (record.digest, _caller(record.id, record.tenant, record.models))
-        for record in records.values()
-    }
+    return {record.id.encode(): (record.digest, _caller(record)) for record in records.values()}
+
+
+def _caller(record: KeyRecord) -> Caller:
+    bounds = None
+    if record.operations is not None or record.networks is not None:
+        operations = None if record.operations is None else frozenset(record.operations)
+        networks = None if record.networks is None else tuple(map(ipaddress.ip_network, record.networks))
+        bounds = Bounds(operations, networks)
+    return Caller(
+        key=record.counts_as or record.id,
+        tenant=record.tenant,
+        models=None if record.models is None else frozenset(record.models),
+        explained=("identity", f"key {record.id} of tenant {record.tenant}"),
+        bounds=bounds,
+        expires_s=record.expires_at_ns / 1e9 if record.expires_at_ns else math.inf,
+    )
 
 
 def authenticate(headers: Mapping[bytes, bytes], known: Callers, digest: Callable[[bytes], bytes]) -> Caller:
@@ -68,7 +117,10 @@ def authenticate(headers: Mapping[bytes, bytes], known: Callers, digest: Callabl
     entry = known.get(keys.key_id(presented)) if len(presented) <= keys.MAX_KEY_BYTES else None
     if entry is None or not keys.matches(entry[0], digest(presented)):
         raise Unauthenticated("Incorrect API key provided.")
-    return entry[1]
+    caller = entry[1]
+    if caller.expires_s != math.inf and time.time() >= caller.expires_s:
+        raise Unauthenticated("This API key has expired.")
+    return caller
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:

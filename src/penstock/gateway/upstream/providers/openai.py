@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from penstock.gateway.dialects import openai as dialect
-from penstock.gateway.dialects.operation import Call, Operation
+from penstock.gateway.dialects.operation import Call
+from penstock.types.operation import Operation
 
 _TARGETS = {
     Operation.CHAT: b"/chat/completions",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from penstock.gateway.dialects.operation import Call, Operation
+from penstock.gateway.dialects.operation import Call
+from penstock.types.operation import Operation
 
 
 class Provider(Protocol):
