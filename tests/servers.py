@@ -18,9 +18,9 @@ class RedisServer(servers.RedisServer):
         except StartError as error:
             pytest.skip(str(error))
 
-    def client(self) -> Redis:
+    def client(self, password: str | None = None) -> Redis:
         """Return a client, to be closed."""
-        return Redis(port=self.port, decode_responses=True, socket_timeout=30)
+        return Redis(port=self.port, password=password, decode_responses=True, socket_timeout=30)
 
 
 class PostgresServer(servers.PostgresServer):
