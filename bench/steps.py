@@ -29,7 +29,7 @@ from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.dialects import openai
-from penstock.gateway.identity.caller import authenticate, compile_callers
+from penstock.gateway.identity.caller import Callers, authenticate
 from penstock.gateway.metering.account import Account, Books, ExchangeLine
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.routing.choose import draw_target
@@ -169,7 +169,10 @@ class Bench:
 
     def __init__(self, directory: Path, log: JsonHandler) -> None:
         self.key = keys.create(PEPPER)
-        self.callers = compile_callers({self.key.id: KeyRecord(self.key.id, self.key.digest, "default")})
+        self.callers = Callers({self.key.id: KeyRecord(self.key.id, self.key.digest, "default")})
+        known = self.callers.find(self.key.id.encode())
+        assert known is not None
+        self.caller = known[1]
         self.metrics = Metrics()
         self.log = log
         self.books = Books(
@@ -261,7 +264,7 @@ class Bench:
 
     async def limits(self, count: int) -> None:
         """Eight limits and three budgets: taken, told to the client, given back."""
-        caller, route = next(iter(self.callers.values()))[1], self.view.routes["chat"]
+        caller, route = self.caller, self.view.routes["chat"]
         rules, purse, at_ns = route.rules, route.purse, time.time_ns()
         assert rules is not None
         assert purse is not None
@@ -286,7 +289,7 @@ class Bench:
 
     async def metering(self, count: int) -> None:
         """The account with its two records; without the metrics and the log line, which are steps of their own."""
-        caller = next(iter(self.callers.values()))[1]
+        caller = self.caller
         books = Books(self.books.journal, cast("Any", _NoMetrics()), time.monotonic)
         calls = [openai.parse(Operation.CHAT, body) for body in self.bodies]
         price, found = Price(10**9, 2 * 10**9), Usage(20, 26, 0, UsageSource.UPSTREAM)

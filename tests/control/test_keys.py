@@ -14,6 +14,7 @@ from penstock.records import keys as records
 from penstock.records.database import Database
 from penstock.records.keys import ALL_TENANTS, KeyKind
 from penstock.snapshot.file import Reader
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import Principals
 from penstock.types.errors import StartError
 
@@ -33,7 +34,8 @@ class Store:
 
 async def open_keys(directory: Path, database: Database, pepper: bytes = PEPPER) -> Keys:
     moments = iter(range(1_000_000, 2_000_000))
-    return await Keys.open(database, Published(directory, Principals), pepper, lambda: next(moments))
+    published = Published(directory, Principals), Published(directory, PackedPrincipals)
+    return await Keys.open(database, *published, pepper, lambda: next(moments))
 
 
 def with_keys(directory: Path, case: Callable[[Store], Awaitable[None]]) -> None:
@@ -53,6 +55,7 @@ def test_gateways_know_a_key_when_create_returns(tmp_path: Path) -> None:
         principals = store.reader.changed()
         assert principals is not None
         record = principals.keys[key.id]
+        assert record is not None
         assert (record.tenant, record.models) == ("acme", ("chat",))
         assert auth.matches(record.digest, auth.digest(PEPPER, text.encode()))
         assert auth.key_id(text.encode()).decode() == key.id
@@ -222,5 +225,39 @@ def test_a_revocation_that_could_not_be_published_is_published_later(tmp_path: P
                 principals = store.reader.changed()
         running.cancel()
         assert principals.keys == {}
+
+    with_keys(tmp_path, case)
+
+
+def test_very_many_keys_are_published_once_and_changes_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.control.keys._MOST_CHANGES", 5)
+
+    async def case(store: Store) -> None:
+        base = Reader(store.directory, PackedPrincipals)
+        made: list[str] = []
+        gone: list[str] = []
+        seen: PackedPrincipals | None = None
+        bases = 0
+        for number in range(40):
+            made.append((await store.keys.create(f"k{number}", Scope("acme")))[0].id)
+            if number % 3 == 0:
+                gone.append(made[number // 2])
+                await store.keys.revoke(gone[-1])
+            new = base.changed()
+            seen, bases = new or seen, bases + (new is not None)
+            top = store.reader.changed()
+            assert top is not None
+            assert len(top.keys) <= 5
+            assert top.base == (seen.version if seen is not None else 0)
+            for key_id in made:
+                found = top.keys[key_id] if key_id in top.keys else seen and seen.find(key_id.encode())
+                assert (found is None) == (key_id in gone), f"{key_id} after {number}"
+        assert bases > 3
+        again = await open_keys(store.directory, store.database)
+        packed, top = base.changed(), store.reader.changed()
+        assert packed is not None
+        assert top is not None
+        assert (len(packed), top.base, top.keys) == (40 - len(set(gone)), packed.version, {})
+        await again.create("last", Scope("acme"))
 
     with_keys(tmp_path, case)

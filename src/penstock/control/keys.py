@@ -16,12 +16,14 @@ from penstock.records import meta, tenants
 from penstock.records.database import Database
 from penstock.records.keys import ALL_TENANTS, Key, KeyKind
 from penstock.records.tenants import Tenant
+from penstock.snapshot.packed import PackedPrincipals, pack
 from penstock.snapshot.principals import KeyRecord, Principals
 from penstock.types.errors import StartError
 from penstock.types.operation import Operation
 
 _PREFIXES = {KeyKind.CLIENT: auth.CLIENT_PREFIX, KeyKind.ADMIN: auth.ADMIN_PREFIX}
 _RETRY_S = 1.0
+_MOST_CHANGES = 1000  # on top of a base; with more, there is a new one
 _CHECK = "pepper_check"  # tells whether the pepper is still the one that the keys were hashed under
 
 
@@ -50,29 +52,43 @@ class Keys:
     """
 
     def __init__(
-        self, database: Database, principals: Published[Principals], pepper: bytes, clock_ns: Callable[[], int]
+        self,
+        database: Database,
+        principals: Published[Principals],
+        base: Published[PackedPrincipals],
+        pepper: bytes,
+        clock_ns: Callable[[], int],
     ) -> None:
         self._database = database
         self._principals = principals
+        self._base = base
         self._pepper = pepper
         self._clock_ns = clock_ns
         self._turn = asyncio.Lock()
         self._valid: dict[str, Key] = {}  # of clients, those of suspended tenants included
-        self._published: dict[str, KeyRecord] = {}
+        self._changes: dict[str, KeyRecord | None] = {}  # since the last base
+        self._base_version = 0
         self._behind = False  # gateways have not been told of the last change
         self.tenants: dict[str, Tenant] = {}
 
     @classmethod
     async def open(
-        cls, database: Database, principals: Published[Principals], pepper: bytes, clock_ns: Callable[[], int]
+        cls,
+        database: Database,
+        principals: Published[Principals],
+        base: Published[PackedPrincipals],
+        pepper: bytes,
+        clock_ns: Callable[[], int],
     ) -> Keys:
         """
         Read the valid keys and publish them.
 
+        Args:
+            base: for when there are many.
         Raises:
             StartError: they were made under another pepper, so none of them would be recognised.
         """
-        keys = cls(database, principals, pepper, clock_ns)
+        keys = cls(database, principals, base, pepper, clock_ns)
         await keys._check_pepper()
         async with database.read() as connection:
             keys.tenants = await tenants.load(connection)
@@ -142,7 +158,7 @@ class Keys:
                 revoked = await records.revoke(connection, key_id, self._clock_ns())
             # Also when it was revoked before: its publication may have failed then.
             self._valid.pop(key_id, None)
-            self._published = {other: record for other, record in self._published.items() if other != key_id}
+            self._changes = {**self._changes, key_id: None}
             await self._publish()
         return revoked
 
@@ -231,20 +247,26 @@ class Keys:
 
     def _compile(self, changed: Iterable[Key]) -> None:
         """Work out what gateways are to know of these keys."""
-        published = dict(self._published)
         now = self._clock_ns()
-        for key in changed:
-            record = _record(key, self.tenants.get(key.tenant), now)
-            if record is not None:
-                published[key.id] = record
-            else:
-                published.pop(key.id, None)
-        self._published = published
+        records = {key.id: _record(key, self.tenants.get(key.tenant), now) for key in changed}
+        self._changes = {**self._changes, **records}
 
     async def _publish(self) -> None:
         self._behind = True
-        await self._principals.replace(Principals(self._principals.next_version, self._published))
+        if len(self._changes) > _MOST_CHANGES:
+            packed = await asyncio.to_thread(self._pack, self._base.next_version, list(self._valid.values()))
+            await self._base.replace(packed)
+            self._base_version, self._changes = packed.version, {}
+        changes = self._changes
+        if not self._base_version:
+            changes = {key_id: record for key_id, record in changes.items() if record is not None}
+        await self._principals.replace(Principals(self._principals.next_version, changes, self._base_version))
         self._behind = False
+
+    def _pack(self, version: int, keys: Iterable[Key]) -> PackedPrincipals:
+        now = self._clock_ns()
+        records = (_record(key, self.tenants.get(key.tenant), now) for key in keys)
+        return pack(version, (record for record in records if record is not None))
 
 
 def _holds(key: Key, now_ns: int) -> bool:

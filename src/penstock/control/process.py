@@ -38,6 +38,7 @@ from penstock.records.keys import ALL_TENANTS, KeyKind
 from penstock.records.postgres import Leadership
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import Principals
 from penstock.snapshot.standings import Standings
 from penstock.stack.watch import Watch
@@ -134,7 +135,8 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         if database is None:
             return
         opened.push_async_callback(database.close)
-        keys = await Keys.open(database, Published(home.snapshot, Principals), secret, time.time_ns)
+        principals, base = Published(home.snapshot, Principals), Published(home.snapshot, PackedPrincipals)
+        keys = await Keys.open(database, principals, base, secret, time.time_ns)
         shared = SharedBookkeeper(home.journal, database, environ)
         opened.push_async_callback(shared.aclose)
         fold = Fold(home.journal, database, shared)

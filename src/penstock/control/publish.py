@@ -13,10 +13,11 @@ import msgspec
 from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader, UnknownFormat, publish
 from penstock.snapshot.fleet import Desired
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import Principals
 from penstock.snapshot.standings import Standings
 
-T = TypeVar("T", Config, Principals, Desired, Standings)
+T = TypeVar("T", Config, Principals, PackedPrincipals, Desired, Standings)
 
 _log = logging.getLogger(__name__)
 

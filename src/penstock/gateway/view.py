@@ -110,7 +110,7 @@ class View(msgspec.Struct, frozen=True):
         return not names or any(self.places[name].endpoints for name in names if name in self.places)
 
 
-EMPTY = View({}, {}, {}, GatewaySettings())
+EMPTY = View({}, {}, Callers({}), GatewaySettings())
 
 
 def compile_view(

@@ -30,7 +30,7 @@ from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.counting import Counting, Elsewhere
 from penstock.gateway.admission.decisions import Decisions
-from penstock.gateway.identity.caller import Callers, compile_callers
+from penstock.gateway.identity.caller import Callers
 from penstock.gateway.metering.account import Books, TakesLines
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.serve import Gateway, serve
@@ -45,6 +45,7 @@ from penstock.journal.segment import Writer
 from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader, UnknownFormat
 from penstock.snapshot.fleet import Fleet
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import Principals
 from penstock.telemetry import log
 from penstock.telemetry.families import Families, families, gauge
@@ -60,7 +61,7 @@ _RESTING_S = 0.5  # idle connections of a worker that leaves: longer than a requ
 _METRICS_S = 1.0
 _METRICS_SHARE = 50.0  # of the time that collecting takes, at least: 2 % of a core at the most
 
-T = TypeVar("T", Config, Principals, Fleet)
+T = TypeVar("T", Config, Principals, PackedPrincipals, Fleet)
 
 
 class Arguments(msgspec.Struct, frozen=True):
@@ -87,18 +88,34 @@ class Documents:
     def __init__(self, home: Home) -> None:
         self._config = Reader(home.snapshot, Config)
         self._principals = Reader(home.snapshot, Principals)
+        self._base = Reader(home.snapshot, PackedPrincipals)
         self._fleet = Reader(home.snapshot, Fleet)
         self.config: Config | None = None
         self.principals: Principals | None = None
+        self.base: PackedPrincipals | None = None
         self.fleet: Fleet | None = None
 
     def refresh(self) -> bool:
         """Read what is new; tell whether anything was."""
-        before = (self.config, self.principals, self.fleet)
+        before = (self.config, self.principals, self.base, self.fleet)
         self.config = _newest(self._config) or self.config
         self.principals = _newest(self._principals) or self.principals
+        self.base = _newest(self._base) or self.base  # later than what builds on it, which is published later
         self.fleet = _newest(self._fleet) or self.fleet
-        return any(old is not new for old, new in zip(before, (self.config, self.principals, self.fleet), strict=True))
+        after = (self.config, self.principals, self.base, self.fleet)
+        return any(old is not new for old, new in zip(before, after, strict=True))
+
+    @property
+    def callers(self) -> Callers | None:
+        """Who may call; None before that is known."""
+        if self.principals is None:
+            return None
+        if not self.principals.base:
+            return Callers(self.principals.keys)
+        if self.base is None or self.base.version < self.principals.base:
+            return None
+        newer = self.base.version > self.principals.base  # then it has these changes, and others
+        return Callers({} if newer else self.principals.keys, self.base)
 
 
 def _newest(reader: Reader[T]) -> T | None:
@@ -124,7 +141,7 @@ class Worker:
         self._metrics = Metrics()
         self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
         self._endpoints = Endpoints(os.environ, time.monotonic)
-        self._callers: Callers = {}
+        self._callers = Callers({})
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic, line)
@@ -191,7 +208,7 @@ class Worker:
         """Wait for the first configuration and keys; clients that connect meanwhile wait in the listener's queue."""
         while not self._stop.is_set():
             self._follow()
-            if self._documents.config is not None and self._documents.principals is not None:
+            if self._documents.config is not None and self._documents.callers is not None:
                 return self._documents.config
             await asyncio.sleep(_TICK_S)
         return None
@@ -225,12 +242,12 @@ class Worker:
     def _follow(self) -> None:
         """Prepare a new view when a document is new; only then swap it in."""
         documents = self._documents
-        principals = documents.principals
+        principals, base = documents.principals, documents.base
         if not documents.refresh() or documents.config is None:
             return
         self._counting.follow(documents.config.gateway.counters)
-        if documents.principals is not None and documents.principals is not principals:
-            self._callers = compile_callers(documents.principals.keys)
+        if documents.principals is not principals or documents.base is not base:
+            self._callers = documents.callers or self._callers
         try:
             view = self._compile(documents.config)
             self._compiled = documents.config

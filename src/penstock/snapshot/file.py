@@ -14,17 +14,19 @@ import msgspec
 
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired, Fleet
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import Principals
 from penstock.snapshot.standings import Standings
 
 FORMAT = 1  # grows when a reader of the old format could misread the new one
 
-Document = Config | Principals | Desired | Fleet | Standings
-T = TypeVar("T", Config, Principals, Desired, Fleet, Standings)
+Document = Config | Principals | PackedPrincipals | Desired | Fleet | Standings
+T = TypeVar("T", Config, Principals, PackedPrincipals, Desired, Fleet, Standings)
 
 _NAMES: dict[type[Document], str] = {
     Config: "config",
     Principals: "principals",
+    PackedPrincipals: "principals-base",
     Desired: "desired",
     Fleet: "fleet",
     Standings: "standings",

@@ -30,8 +30,16 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     counts_as: str = ""
 
 
-class Principals(msgspec.Struct, frozen=True):
-    """All valid keys by id. `version` grows with each change."""
+class Principals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    Who may call. `version` grows with each change.
+
+    Attributes:
+        keys: by id; None for one that is not valid any more. They go before those of `base`.
+        base: version of the `PackedPrincipals` that has all other keys; 0 when there are none. A later one has these
+            changes too.
+    """
 
     version: int
-    keys: dict[str, KeyRecord]
+    keys: dict[str, KeyRecord | None]
+    base: int = 0

@@ -21,6 +21,7 @@ from penstock.journal.segment import Writer
 from penstock.records.database import Database
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import Principals
 from penstock.stack.watch import Watch
 from penstock.types.home import Home
@@ -67,9 +68,8 @@ def with_api(directory: Path, case: Callable[[Api], Awaitable[None]], stack: Pat
             path.mkdir()
         database = await Database.open(home.database)
         try:
-            keys = await Keys.open(
-                database, Published(home.snapshot, Principals), b"p" * 32, lambda: 1_700_000_000 * 10**9
-            )
+            principals, base = Published(home.snapshot, Principals), Published(home.snapshot, PackedPrincipals)
+            keys = await Keys.open(database, principals, base, b"p" * 32, lambda: 1_700_000_000 * 10**9)
             reconciler = Reconciler(
                 Watch(stack, {}, directory),
                 Published(home.snapshot, Config),

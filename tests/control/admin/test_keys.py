@@ -16,7 +16,9 @@ def test_a_key_is_shown_once_and_known_to_gateways_when_it_is_shown(tmp_path: Pa
         made = response.json()
         principals = Reader(api.home.snapshot, Principals).changed()
         assert principals is not None
-        assert principals.keys[made["id"]].models == ("chat",)
+        record = principals.keys[made["id"]]
+        assert record is not None
+        assert record.models == ("chat",)
         assert auth.key_id(made["key"].encode()) == made["id"].encode()
         expected = {
             "id": made["id"],

@@ -12,7 +12,7 @@ KEYS, TENANTS = "/admin/v1/keys", "/admin/v1/tenants"
 def published(api: Api) -> dict[str, KeyRecord]:
     principals = Reader(api.home.snapshot, Principals).changed()
     assert principals is not None
-    return principals.keys
+    return {name: record for name, record in principals.keys.items() if record is not None}
 
 
 async def make(api: Api, **wanted: object) -> str:

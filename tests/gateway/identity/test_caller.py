@@ -1,14 +1,14 @@
 import pytest
 
 from penstock.auth import keys
-from penstock.gateway.identity.caller import Caller, authenticate, compile_callers
+from penstock.gateway.identity.caller import Caller, Callers, authenticate
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.errors import NotAllowed, Unauthenticated
 from penstock.types.operation import Operation
 
 PEPPER = b"p" * 32
 NEW = keys.create(PEPPER)
-KNOWN = compile_callers({NEW.id: KeyRecord(NEW.id, NEW.digest, "acme", ("chat",))})
+KNOWN = Callers({NEW.id: KeyRecord(NEW.id, NEW.digest, "acme", ("chat",))})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_another_pepper_knows_nobody() -> None:
 
 def caller_of(**bounds: object) -> Caller:
     record = KeyRecord(NEW.id, NEW.digest, "acme", **bounds)  # type: ignore[arg-type]
-    known = compile_callers({NEW.id: record})
+    known = Callers({NEW.id: record})
     return authenticate({b"x-api-key": NEW.key.encode()}, known, keys.Digester(PEPPER))
 
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from penstock.auth import keys
+from penstock.snapshot.packed import PackedPrincipals
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.errors import NotAllowed, Unauthenticated
 from penstock.types.operation import Operation
 
 _BEARER = b"Bearer "
+_MOST_KNOWN = 10_000  # callers that are kept; the rest are made anew
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -74,16 +76,39 @@ class Caller(msgspec.Struct, frozen=True):
         return self.models is None or model in self.models
 
 
-Callers = Mapping[bytes, tuple[bytes, Caller]]
-"""From the public id of a key to its digest and its caller."""
-
-
 LOCAL = Caller("local", "default", None, ("identity", "key local of tenant default"))
 
 
-def compile_callers(records: Mapping[str, KeyRecord]) -> Callers:
-    """Return the look-up of callers; done once per snapshot."""
-    return {record.id.encode(): (record.digest, _caller(record)) for record in records.values()}
+class Callers:
+    """
+    The keys of one moment. A caller is made of a key when it first asks.
+
+    Args:
+        keys: by id, None for one that is not valid; they go before those of `base`.
+    """
+
+    def __init__(self, keys: Mapping[str, KeyRecord | None], base: PackedPrincipals | None = None) -> None:
+        self._keys = keys
+        self._base = base
+        self._known: dict[bytes, tuple[bytes, Caller]] = {}
+
+    def find(self, key_id: bytes) -> tuple[bytes, Caller] | None:
+        """Return the digest of a key and its caller, by its public id; None when there is none."""
+        known = self._known.get(key_id)
+        if known is None:
+            record = self._record(key_id)
+            if record is None:
+                return None
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[key_id] = record.digest, _caller(record)
+        return known
+
+    def _record(self, key_id: bytes) -> KeyRecord | None:
+        name = key_id.decode("latin-1")
+        if name in self._keys:
+            return self._keys[name]
+        return None if self._base is None else self._base.find(key_id)
 
 
 def _caller(record: KeyRecord) -> Caller:
@@ -114,7 +139,7 @@ def authenticate(headers: Mapping[bytes, bytes], known: Callers, digest: Callabl
     presented = _presented(headers)
     if not presented:
         raise Unauthenticated("You didn't provide an API key; send it as 'Authorization: Bearer KEY'.")
-    entry = known.get(keys.key_id(presented)) if len(presented) <= keys.MAX_KEY_BYTES else None
+    entry = known.find(keys.key_id(presented)) if len(presented) <= keys.MAX_KEY_BYTES else None
     if entry is None or not keys.matches(entry[0], digest(presented)):
         raise Unauthenticated("Incorrect API key provided.")
     caller = entry[1]
