@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
-from penstock.gateway.worker import Documents
+from penstock.counters.local import Local
+from penstock.counters.tally import Tally
+from penstock.gateway.worker import Arguments, Documents, Worker
+from penstock.snapshot.config import Config, GatewaySettings
 from penstock.snapshot.file import publish
 from penstock.snapshot.packed import pack
 from penstock.snapshot.principals import KeyRecord, Principals
@@ -53,3 +58,19 @@ def test_a_later_base_has_the_changes_of_the_one_before(tmp_path: Path) -> None:
     assert world.known("gone", "kept", "late") == ["gone", "kept", "late"]
     publish(world.home.snapshot, Principals(2, {"kept": None}, 4))
     assert world.known("gone", "kept", "late") == ["gone", "late"]
+
+
+def test_keys_that_come_before_the_configuration_are_known_with_it(tmp_path: Path) -> None:
+    async def case() -> None:
+        home = Home(tmp_path)
+        for directory in (home.snapshot, home.journal):
+            directory.mkdir()
+        worker = Worker(Arguments(home, 0, -1, -1, -1), None, Local(Tally(time.monotonic)))
+        publish(home.snapshot, Principals(1, {"a": record("a")}))
+        worker._follow()
+        publish(home.snapshot, Config(1, {}, {}, GatewaySettings()))
+        worker._follow()
+        assert worker._gateway.view.callers.find(b"a") is not None
+        worker._journal.close()
+
+    asyncio.run(case())

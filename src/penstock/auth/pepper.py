@@ -44,6 +44,31 @@ def load(home: Path, environ: Mapping[str, str]) -> bytes:
     return content
 
 
+def kept(home: Path, environ: Mapping[str, str]) -> bytes:
+    """Return the pepper where Penstock keeps it in a file, for a backup; nothing where the variable is set."""
+    return b"" if environ.get(VARIABLE) is not None else (home / FILE_NAME).read_bytes()
+
+
+def put(home: Path, content: bytes) -> None:
+    """
+    Put back the file of a pepper, from a backup.
+
+    Raises:
+        StartError: there is another one.
+    """
+    path = home / FILE_NAME
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        if path.read_bytes() != content:
+            raise StartError(f"{path} is another one than that of the backup; move it away first") from None
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _make(path: Path) -> None:
     """Write a fresh pepper so that two processes starting together agree on one: the first link wins."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600

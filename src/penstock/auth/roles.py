@@ -30,6 +30,7 @@ class Permission(StrEnum):
     READ_TENANTS = "read_tenants"
     MAKE_TENANTS = "make_tenants"
     SUSPEND_TENANTS = "suspend_tenants"
+    BACK_UP = "back_up"  # everything, and what keys are hashed under
 
 
 _LOOK = frozenset(permission for permission in Permission if permission.startswith("read_"))

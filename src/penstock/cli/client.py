@@ -167,6 +167,27 @@ def stream(endpoint: Endpoint, path: str, body: object) -> Iterator[Iterator[byt
 
 
 @contextmanager
+def download(endpoint: Endpoint, path: str) -> Iterator[Iterator[bytes]]:
+    """
+    Get a file and yield it in pieces as they arrive.
+
+    Raises:
+        Unreachable, Refused: as in `call`; also while reading.
+    """
+    with _exchange(endpoint, "GET", path, None, _STREAM_TIMEOUT_S) as response:
+
+        def pieces() -> Iterator[bytes]:
+            while True:
+                with _translated(endpoint, _STREAM_TIMEOUT_S):
+                    piece = response.read1(_PIECE)
+                if not piece:
+                    return
+                yield piece
+
+        yield pieces()
+
+
+@contextmanager
 def _exchange(
     endpoint: Endpoint, method: str, path: str, body: object, timeout: float
 ) -> Iterator[http.client.HTTPResponse]:

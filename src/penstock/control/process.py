@@ -160,7 +160,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         await _make_first_keys(keys, link, admin=admin_key is None)
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
-        app = admin.build(home, source, database, keys, fold, reconciler)
+        app = admin.build(home, source, database, keys, fold, reconciler, pepper.kept(home.root, environ))
         credentials = Credentials(keys, admin_key)
         await opened.enter_async_context(serve(_doors(options, app, credentials)))
         async with asyncio.TaskGroup() as tasks:

@@ -142,6 +142,7 @@ class Worker:
         self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
         self._endpoints = Endpoints(os.environ, time.monotonic)
         self._callers = Callers({})
+        self._told: tuple[Principals | None, PackedPrincipals | None] = (None, None)  # what these were made of
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic, line)
@@ -242,12 +243,12 @@ class Worker:
     def _follow(self) -> None:
         """Prepare a new view when a document is new; only then swap it in."""
         documents = self._documents
-        principals, base = documents.principals, documents.base
         if not documents.refresh() or documents.config is None:
             return
         self._counting.follow(documents.config.gateway.counters)
-        if documents.principals is not principals or documents.base is not base:
-            self._callers = documents.callers or self._callers
+        told = documents.principals, documents.base
+        if any(new is not old for new, old in zip(told, self._told, strict=True)):
+            self._told, self._callers = told, documents.callers or self._callers
         try:
             view = self._compile(documents.config)
             self._compiled = documents.config

@@ -56,24 +56,28 @@ class Database:
         self.leadership: postgres.Leadership | None = None
 
     @classmethod
-    async def open(cls, path: Path) -> Database:
+    async def open(cls, path: Path, *, prepare: bool = True) -> Database:
         """
         Open a file, making it when it is not there, and bring its tables up to date.
 
+        Args:
+            prepare: False to leave the tables as they are.
         Raises:
             StartError: it is no SQLite database, cannot be opened, or was written by a newer Penstock.
         """
         database = cls(*sqlite.engine(path, **_OPTIONS))
-        await database._prepare(f"the database {path}")
+        if prepare:
+            await database._prepare(f"the database {path}")
         return database
 
     @classmethod
-    async def connect(cls, url: str, patience_s: float = _PATIENCE_S) -> Database:
+    async def connect(cls, url: str, patience_s: float = _PATIENCE_S, *, prepare: bool = True) -> Database:
         """
         Connect to a PostgreSQL, wait until no other control leads there, and bring its tables up to date.
 
         Args:
             patience_s: how long it may take until the server answers.
+            prepare: False to leave the tables as they are.
         Raises:
             StartError: it cannot be reached, refuses us, or was written by a newer Penstock.
         """
@@ -95,7 +99,8 @@ class Database:
             except BaseException:
                 await database.close()
                 raise
-        await database._prepare("the database")
+        if prepare:
+            await database._prepare("the database")
         return database
 
     async def close(self) -> None:
@@ -122,7 +127,7 @@ class Database:
     async def _prepare(self, name: str) -> None:
         try:
             async with self.write() as connection:
-                await connection.run_sync(_migrate)
+                await connection.run_sync(migrate)
         except DBAPIError as error:
             await self.close()
             raise StartError(f"{name} cannot be used: {error.orig}") from error
@@ -176,11 +181,17 @@ def _insert(connection: AsyncConnection, table: Table) -> sqlite_dialect.Insert 
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite_dialect.insert(table)
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """
+    Bring the tables up to a revision.
+
+    Raises:
+        CommandError: there is no such revision, or the tables are of a later one.
+    """
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ def test_the_document_describes_every_route_and_loads_nothing_from_elsewhere(tmp
     async def case(api: Api) -> None:
         document = await api.get("/admin/v1/openapi.json")
         assert set(document["paths"]) == {
+            "/admin/v1/backup",
             "/admin/v1/keys",
             "/admin/v1/keys/{key_id}",
             "/admin/v1/keys/{key_id}/rotate",

@@ -33,6 +33,7 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[Role], frozenset[Role]]] = {
     ("POST", "/admin/v1/tenants"): (frozenset({Role.ADMIN}), frozenset()),
     ("GET", "/admin/v1/tenants/{tenant_id}"): (LOOKERS, LOOKERS),
     ("PATCH", "/admin/v1/tenants/{tenant_id}"): (frozenset({Role.ADMIN, Role.OPERATOR}), frozenset()),
+    ("GET", "/admin/v1/backup"): (frozenset({Role.ADMIN}), frozenset()),
 }
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/admin/v1/keys"): {},

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from penstock import __version__
-from penstock.control.admin import errors, keys, requests, status, tenants, usage
+from penstock.control.admin import backup, errors, keys, requests, status, tenants, usage
 from penstock.control.admin.access import allow
 from penstock.control.fold import Fold
 from penstock.control.keys import Keys
@@ -16,7 +16,15 @@ from penstock.records.database import Database
 from penstock.types.home import Home
 
 
-def build(home: Home, source: str, database: Database, key_store: Keys, fold: Fold, reconciler: Reconciler) -> FastAPI:
+def build(
+    home: Home,
+    source: str,
+    database: Database,
+    key_store: Keys,
+    fold: Fold,
+    reconciler: Reconciler,
+    secret: bytes = b"",
+) -> FastAPI:
     """
     Return the application; `access.Door` stands in front of it.
 
@@ -24,6 +32,7 @@ def build(home: Home, source: str, database: Database, key_store: Keys, fold: Fo
 
     Args:
         source: what the stack comes from, for people.
+        secret: what keys are hashed under, for backups; empty where the user keeps it.
     """
     app = FastAPI(
         title="Penstock admin API",
@@ -40,6 +49,7 @@ def build(home: Home, source: str, database: Database, key_store: Keys, fold: Fo
     usage.mount(app, database, fold)
     requests.mount(app, database, fold)
     status.mount(app, home, source, reconciler, fold)
+    backup.mount(app, database, fold, secret)
 
     @app.get("/admin/v1/openapi.json", dependencies=[allow(None)], include_in_schema=False)
     async def openapi() -> dict[str, Any]:
