@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.auth.roles import Role
 from penstock.records import keys, tenants
-from penstock.records.keys import ALL_TENANTS
+from penstock.records.keys import ALL_TENANTS, Key, KeyKind
 from penstock.records.tenants import Tenant
+from penstock.types.operation import Operation
 from tests.conftest import Opener
 from tests.records import migrating
 from tests.records.conftest import InTransaction
@@ -44,7 +47,26 @@ def test_keys_from_before_there_were_roles_go_on_as_they_were(open_database: Ope
             assert client is not None
             assert (client.role, client.tenant, client.lineage, client.expires_at_ns) == (None, "acme", "", None)
             assert await tenants.load(connection) == {"acme": Tenant("acme", None, 2)}
+            bounded: list[dict[str, Any]] = [
+                {"kind": KeyKind.ADMIN, "role": Role.ADMIN},
+                {"kind": KeyKind.ADMIN, "role": Role.VIEWER, "tenant": ALL_TENANTS},
+                {"expires_at_ns": 5},
+                {"networks": ("10.0.0.0/8",)},
+                {"operations": (Operation.CHAT,)},
+                {"tenant": "narrow"},
+                {"tenant": "gone"},
+            ]
+            for number, bounds in enumerate(bounded):
+                key = Key(f"z{number}", KeyKind.CLIENT, b"d", "", "acme", None, 1)
+                await keys.add(connection, msgspec.structs.replace(key, **bounds))
+            await tenants.add(connection, Tenant("narrow", ("chat",), 1))
+            await tenants.add(connection, Tenant("gone", None, 1, 2))
             await connection.run_sync(migrating.down, "0003")
+            await connection.run_sync(migrating.up)
+            valid = [*await keys.valid(connection, KeyKind.CLIENT), *await keys.valid(connection, KeyKind.ADMIN)]
+            assert sorted(key.id for key in valid) == ["a1", "k1", "k2"]
+            await connection.run_sync(migrating.down, "0003")
+            await connection.execute(text("DELETE FROM keys WHERE id LIKE 'z%'"))
             found = await connection.execute(text("SELECT id, tenant FROM keys ORDER BY id"))
             assert [tuple(row) for row in found] == [("a1", "default"), ("k1", "acme"), ("k2", "acme")]
         await database.close()

@@ -256,7 +256,8 @@ class Keys:
         if len(self._changes) > _MOST_CHANGES:
             packed = await asyncio.to_thread(self._pack, self._base.next_version, list(self._valid.values()))
             await self._base.replace(packed)
-            self._base_version, self._changes = packed.version, {}
+            assert self._base.current is not None, "just published"
+            self._base_version, self._changes = self._base.current.version, {}  # it stays when nothing is new
         changes = self._changes
         if not self._base_version:
             changes = {key_id: record for key_id, record in changes.items() if record is not None}

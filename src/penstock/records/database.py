@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Unreachable(SQLAlchemyError):
-    """The server does not answer."""
+    """The server does not answer, or not to us."""
 
 
 class Database:
@@ -122,6 +122,8 @@ class Database:
         """Yield a connection whose changes are kept when the block ends well, and none of them otherwise."""
         with _reachable():
             async with self._turn, self._writes.begin() as connection:
+                if self.leadership is not None and not await self.leadership.confirm(connection):
+                    raise Unreachable("another control leads")
                 yield connection
 
     async def _prepare(self, name: str) -> None:

@@ -99,7 +99,8 @@ async def page(
     if tenant is not None:
         query = query.where(keys.c.tenant == tenant)
     if after is not None:
-        at = select(keys.c.created_at_ns).where(keys.c.id == after).scalar_subquery()
+        found = select(keys.c.created_at_ns).where(keys.c.id == after)
+        at = (found if tenant is None else found.where(keys.c.tenant == tenant)).scalar_subquery()
         query = query.where(or_(keys.c.created_at_ns > at, and_(keys.c.created_at_ns == at, keys.c.id > after)))
     return [_key(row) for row in await connection.execute(query)]
 

@@ -40,7 +40,8 @@ async def page(connection: AsyncConnection, limit: int, before: str | None, tena
     if tenant is not None:
         query = query.where(ledger.c.tenant == clean(tenant))
     if before is not None:
-        at = select(ledger.c.at_ns).where(ledger.c.request_id == before).scalar_subquery()
+        found = select(ledger.c.at_ns).where(ledger.c.request_id == before)
+        at = (found if tenant is None else found.where(ledger.c.tenant == clean(tenant))).scalar_subquery()
         query = query.where(or_(ledger.c.at_ns < at, and_(ledger.c.at_ns == at, ledger.c.request_id < before)))
     return [_settled(row) for row in await connection.execute(query)]
 

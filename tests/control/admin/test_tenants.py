@@ -111,6 +111,15 @@ def test_a_key_that_is_rotated_counts_as_the_one_before_and_both_are_valid_for_a
     with_api(tmp_path, case)
 
 
+def test_the_end_of_time_is_a_moment_too(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        for moment in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"):
+            assert (await api.local.post(KEYS, json={"expires_at": moment})).status_code == 201
+            assert (await api.local.get(f"/admin/v1/usage?until={moment}")).status_code == 200
+
+    with_api(tmp_path, case)
+
+
 def test_an_admin_key_ends_when_it_says(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
         for expires_at, status in (("2023-11-14T22:13:19Z", 401), ("2023-11-14T22:13:21Z", 200)):

@@ -43,11 +43,13 @@ class Caller(msgspec.Struct, frozen=True):
         name: a key's id; `local` on the Unix socket; the variable's name for the key set by it.
         role: None for who has a key for the data port.
         tenant: the one tenant that it is for; None for all.
+        expires_at_ns: when the key ends, nanoseconds since the epoch; None for never.
     """
 
     name: str
     role: Role | None
     tenant: str | None = None
+    expires_at_ns: int | None = None
 
     def may(self, permission: Permission) -> bool:
         """Tell whether this may be done, where it is done in a tenant of the caller's."""
@@ -146,7 +148,7 @@ class Credentials:
         key = await self._keys.authenticate(presented)
         if key is None:
             return None
-        return Caller(key.id, key.role, None if key.tenant == ALL_TENANTS else key.tenant)
+        return Caller(key.id, key.role, None if key.tenant == ALL_TENANTS else key.tenant, key.expires_at_ns)
 
 
 class Door:

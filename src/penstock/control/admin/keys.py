@@ -140,7 +140,7 @@ def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
         caller: Annotated[Caller, allow(Permission.MAKE_KEYS)], wanted: NewKey, response: Response
     ) -> MadeKey:
         """Make a key. It works on the data port when this answers."""
-        scope = _scope(wanted, caller)
+        scope = _scope(wanted, caller, keys.tenants)
         if scope.models is not None and reconciler.config is not None:
             check_models(scope.models, reconciler.config.models)
         key, text = await keys.create(wanted.name, scope)
@@ -197,7 +197,7 @@ def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
             raise Refused(HTTPStatus.NOT_FOUND, "there is no valid key with this id")
 
 
-def _scope(wanted: NewKey, caller: Caller) -> Scope:
+def _scope(wanted: NewKey, caller: Caller, tenants: Collection[str]) -> Scope:
     """
     Return what a new key is to be for, which is never more than what its maker may do.
 
@@ -210,13 +210,20 @@ def _scope(wanted: NewKey, caller: Caller) -> Scope:
     tenant = wanted.tenant or caller.tenant or (ALL_TENANTS if is_admin else _DEFAULT_TENANT)
     if not caller.sees(tenant):
         raise Refused(HTTPStatus.NOT_FOUND, NO_TENANT, "tenant")
+    if tenant not in (*tenants, caller.tenant, ALL_TENANTS, _DEFAULT_TENANT) and not caller.may(
+        Permission.MAKE_TENANTS
+    ):
+        raise Refused(HTTPStatus.NOT_FOUND, NO_TENANT, "tenant")
+    ends = None if wanted.expires_at is None else to_ns(wanted.expires_at)
+    if is_admin and caller.expires_at_ns is not None:
+        ends = caller.expires_at_ns if ends is None else min(ends, caller.expires_at_ns)
     return Scope(
         tenant=tenant,
         models=_distinct(wanted.models),
         role=(wanted.role or Role.ADMIN) if is_admin else None,
         operations=_distinct(wanted.operations),
         networks=_distinct(wanted.networks),
-        expires_at_ns=None if wanted.expires_at is None else to_ns(wanted.expires_at),
+        expires_at_ns=ends,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_NS = 2**63 - 1
 
 
 def from_ns(at_ns: int) -> datetime:
@@ -13,6 +14,7 @@ def from_ns(at_ns: int) -> datetime:
 
 
 def to_ns(moment: datetime) -> int:
-    """Return nanoseconds since the epoch; a moment without a zone is in UTC."""
+    """Return nanoseconds since the epoch, as far as 64 bits go (the year 2262); a moment without a zone is in UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1) * 1000
+    nanoseconds = (aware - _EPOCH) // timedelta(microseconds=1) * 1000
+    return max(-_MOST_NS // 2, min(nanoseconds, _MOST_NS))

@@ -36,8 +36,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take away what `upgrade` made. Keys with a role other than admin are revoked, as nobody would heed it."""
-    op.execute("UPDATE keys SET revoked_at_ns = created_at_ns WHERE role <> 'admin' AND revoked_at_ns IS NULL")
+    """Take away what `upgrade` made. Keys with bounds that nobody would heed are revoked."""
+    op.execute(
+        "UPDATE keys SET revoked_at_ns = created_at_ns WHERE revoked_at_ns IS NULL AND ("
+        "(kind = 'admin' AND (role <> 'admin' OR tenant <> '*')) "
+        "OR expires_at_ns IS NOT NULL OR operations IS NOT NULL OR networks IS NOT NULL "
+        "OR tenant IN (SELECT id FROM tenants WHERE suspended_at_ns IS NOT NULL OR models IS NOT NULL))"
+    )
     op.execute("UPDATE keys SET tenant = 'default' WHERE tenant = '*'")
     op.drop_table("tenants")
     op.drop_index("ix_keys_tenant_created_at_ns_id", "keys")
