@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.control.fold import Fold
 from penstock.control.shared_standings import SharedBookkeeper
 from penstock.counters.redis import PREFIX
-from penstock.journal.segment import Writer
+from penstock.journal.segment import Writer, segments
 from penstock.pricing.period import Period
 from penstock.records import usage
 from penstock.records.database import Database
@@ -184,6 +185,73 @@ def test_a_batch_that_is_lost_or_there_twice_is_made_good(tmp_path: Path, redis:
         await world.fold.step()
         await world.step()
         assert world.sums() == {"p key total key1": 302, "p tenant total acme": 302}
+        writer.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_a_change_that_is_cut_off_is_made_good(tmp_path: Path, redis: RedisServer) -> None:
+    async def case(world: World) -> None:
+        writer = Writer(world.journal, "gateway-0")
+        await world.step(config(KEYS))
+
+        async def cut(_budgets: object) -> None:
+            raise ConnectionResetError
+
+        assert world.books._sums is not None
+        cast("Any", world.books._sums).remove = cut
+        with pytest.raises(ConnectionResetError):
+            await world.step()
+        world.books._disconnect()
+        writer.append(settled(1))
+        await world.fold.step()
+        await world.step()
+        assert world.sums() == {"p key total key1": 300, "p tenant total acme": 300}
+        writer.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_a_batch_whose_commit_failed_and_happened_is_posted(tmp_path: Path, redis: RedisServer) -> None:
+    async def case(world: World) -> None:
+        writer = Writer(world.journal, "gateway-0")
+        await world.step()
+        writer.append(settled(1))
+        writer.close()
+        deaf = Fold(world.journal, world.database)  # nobody hears of this batch
+        cast("Any", deaf)._finish = _nothing
+        await deaf.step()
+        await world.fold.step()
+        await world.step()
+        await world.step()
+        assert world.sums() == {"p key total key1": 300, "p tenant total acme": 300}
+
+    run(tmp_path, redis, case)
+
+
+async def _nothing(*_: object) -> None:
+    """Leave the segment."""
+
+
+def test_what_is_folded_while_control_speaks_with_redis_ends_nothing(tmp_path: Path, redis: RedisServer) -> None:
+    async def case(world: World) -> None:
+        writer = Writer(world.journal, "gateway-0")
+        await world.step()
+        writer.append(settled(1))
+        await world.fold.step()
+        sums: Any = world.books._sums
+        post = sums.post
+
+        async def meanwhile(*arguments: Any) -> bool:
+            segment = next(iter(segments(world.journal)))
+            world.books.folded(segment, 0, 1, [], anew=True)
+            return bool(await post(*arguments))
+
+        sums.post = meanwhile
+        await world.step()
+        sums.post = post
+        await world.step()
+        assert world.sums() == {"p key total key1": 300, "p tenant total acme": 300}
         writer.close()
 
     run(tmp_path, redis, case)

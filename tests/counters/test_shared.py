@@ -62,6 +62,13 @@ async def until(test: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         await asyncio.sleep(0.01)
 
 
+async def tell(url: str, *writers: str, spent: int = 0) -> None:
+    """Say, as control does, what is spent and whose word is awaited."""
+    sums = await Sums.open(url)
+    await sums.replace({"b": 0}, [(SUM.name, spent, 0)] if spent else [], {writer: {} for writer in writers})
+    sums.close()
+
+
 async def room(store: Shared, counter: Counter) -> int:
     """Return what is left of a counter."""
     (grant,) = await granted(store, Ask(counter, 0, 0))
@@ -71,6 +78,7 @@ async def room(store: Shared, counter: Counter) -> int:
 def test_a_frozen_redis_costs_one_time_out_and_gets_back_what_it_grants_too_late() -> None:
     async def test() -> None:
         with RedisServer() as redis:
+            await tell(redis.url)
             async with shared(redis.url, timeout_s=0.05) as store, shared(redis.url, "other") as other:
                 await granted(store, Ask(LEVEL, 1, 1))
                 await granted(other, Ask(LEVEL, 0, 0))
@@ -94,26 +102,24 @@ def test_a_frozen_redis_costs_one_time_out_and_gets_back_what_it_grants_too_late
 def test_a_redis_that_lost_its_memory_is_told_what_is_held_and_knows_no_sum() -> None:
     async def test() -> None:
         with RedisServer() as redis:
-            sums = await Sums.open(redis.url)
-            await sums.replace({"b": 0}, [], {})
-            sums.close()
+            await tell(redis.url)
             async with shared(redis.url) as store:
                 await granted(store, Ask(LEVEL, 6, 6), Ask(SUM, 70, 70))
                 redis.kill()
                 store.give([Return(LEVEL, 2, 0), Return(SUM, 10, 0)])
                 redis.start()
                 async with shared(redis.url, "other") as other:
-
-                    async def told() -> bool:
-                        return await room(other, LEVEL) == 6
-
-                    await until(told)
+                    while other._connection is None:  # noqa: ASYNC110  # until it is there
+                        await asyncio.sleep(0.01)
                     with pytest.raises(StoreUnavailable):
-                        await other.take([Ask(SUM, 1, 1)])
-                    sums = await Sums.open(redis.url)
-                    await sums.replace({"b": 0}, [(SUM.name, 15, 0)], {})
-                    sums.close()
-                    assert await room(other, SUM) == 100 - 15 - 60
+                        await other.take([Ask(LEVEL, 1, 1)])
+                    await tell(redis.url, "w", "frozen", spent=15)
+                    for counter in (LEVEL, SUM):
+                        with pytest.raises(StoreUnavailable):
+                            await other.take([Ask(counter, 1, 1)])
+                    async with shared(redis.url, "frozen"):
+                        assert await room(other, LEVEL) == 6
+                        assert await room(other, SUM) == 100 - 15 - 60
 
     uvloop.run(test())
 
@@ -171,6 +177,7 @@ def test_a_silent_worker_holds_no_places_any_more_and_its_money_until_control_sa
 
 def test_control_frees_nobody_who_lives(redis: RedisServer) -> None:
     async def test() -> None:
+        await tell(redis.url)
         sums = await Sums.open(redis.url)
         async with shared(redis.url) as store:
             await granted(store, Ask(LEVEL, 3, 3))
@@ -215,10 +222,82 @@ def test_a_wrong_password_is_not_logged(redis: RedisServer, caplog: pytest.LogCa
 
 def test_many_questions_at_once_are_all_answered_and_none_twice(redis: RedisServer) -> None:
     async def test() -> None:
+        await tell(redis.url)
         async with shared(redis.url) as store:
             await granted(store, Ask(RATE, 0, 0))
             wide = Counter("wide", Kind.LEVEL, 1500)
             answers = await asyncio.gather(*(store.take([Ask(wide, 1, 1)]) for _ in range(2000)))
             assert sum(not isinstance(answer, Refusal) for answer in answers) == 1500
+
+    uvloop.run(test())
+
+
+def test_a_redis_that_was_emptied_is_told_again_by_everybody(redis: RedisServer) -> None:
+    async def test() -> None:
+        await tell(redis.url)
+        async with shared(redis.url) as store, shared(redis.url, "other") as other:
+            await granted(store, Ask(LEVEL, 10, 10), Ask(SUM, 100, 100))
+            await granted(other, Ask(RATE, 0, 0))
+            with redis.client() as client:
+                client.flushall()
+            await tell(redis.url, "w", "other")
+            assert await room(other, LEVEL) == 0
+            assert await room(other, SUM) == 0
+
+    uvloop.run(test())
+
+
+def test_one_that_was_taken_for_dead_says_again_what_it_holds(redis: RedisServer) -> None:
+    async def test() -> None:
+        await tell(redis.url)
+        async with shared(redis.url) as store, shared(redis.url, "other") as other:
+            await granted(store, Ask(LEVEL, 5, 5))
+            sums = await Sums.open(redis.url)
+            assert await sums.free("w", -1.0)
+            assert await room(other, LEVEL) == 10
+            store.give([Return(LEVEL, 1, 0)])
+
+            async def told() -> bool:
+                return await room(other, LEVEL) == 6
+
+            await until(told)
+            sums.close()
+
+    uvloop.run(test())
+
+
+def test_a_return_that_redis_refuses_is_not_lost(redis: RedisServer) -> None:
+    async def test() -> None:
+        await tell(redis.url)
+        async with shared(redis.url) as store, shared(redis.url, "other") as other:
+            await granted(store, Ask(LEVEL, 10, 10))
+            with redis.client() as client:
+                client.config_set("maxmemory", 1)
+                store.give([Return(LEVEL, 10, 0)])
+                while store._connection is not None:  # noqa: ASYNC110  # until it has heard
+                    await asyncio.sleep(0.01)
+                client.config_set("maxmemory", 0)
+
+            async def free() -> bool:
+                return await room(other, LEVEL) == 10
+
+            await until(free)
+
+    uvloop.run(test())
+
+
+def test_an_answer_that_comes_when_nobody_waits_any_more_holds_nothing(redis: RedisServer) -> None:
+    async def test() -> None:
+        await tell(redis.url)
+        async with shared(redis.url) as store:
+            await granted(store, Ask(RATE, 0, 0))
+            asking = asyncio.create_task(store.take([Ask(LEVEL, 7, 7)]))
+            await asyncio.sleep(0)
+            store._connection = None  # as when it is given up in the very turn in which the answer is read
+            store._waiting.lost()
+            with pytest.raises(StoreUnavailable):
+                await asking
+            await asyncio.sleep(0.05)
+            assert not store._held.amounts
 
     uvloop.run(test())

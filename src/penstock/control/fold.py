@@ -46,8 +46,8 @@ class Follower(Protocol):
             anew: some of them were in the ledger before.
         """
 
-    def finished(self, segment: Segment) -> None:
-        """Take note that nothing more comes from this segment."""
+    def finished(self, segment: Segment, end: int) -> None:
+        """Take note that nothing more comes from this segment, which is in the ledger up to here."""
 
 
 class Fold:
@@ -163,9 +163,10 @@ class Fold:
             if added < len(settled):
                 _log.warning("%d records were in the ledger already", len(settled) - added, extra=_fields(segment.path))
         if closed:
+            position = positions.get(name, 0)
             await self._finish(segment, positions)
             if self._follower is not None:
-                self._follower.finished(segment)
+                self._follower.finished(segment, position)
         return closed
 
     async def _finish(self, segment: Segment, positions: dict[str, int]) -> None:

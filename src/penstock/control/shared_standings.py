@@ -41,12 +41,12 @@ _log = logging.getLogger(__name__)
 
 
 class _Posting(msgspec.Struct, frozen=True):
-    """What one batch of the fold adds; one that ends nowhere is the end of its segment."""
+    """What one batch of the fold adds; one without an end says that the segment ends where it starts."""
 
     writer: str
     segment: str
-    start: int = 0
-    end: int = 0
+    start: int
+    end: int | None = None
     amounts: Sequence[Amount] = ()
 
 
@@ -80,6 +80,7 @@ class SharedBookkeeper:
         self._wanted: dict[str, Budget] = {}
         self._keep_until = 0.0
         self._postings: deque[_Posting] = deque()
+        self._announced: set[str] = set()  # segments that Redis knows of
         self._ended: set[str] = set()  # writers that had a segment which will not grow; with no other, they have ended
         self._lost = True  # whether it has to be told everything anew
         self._away = False
@@ -91,7 +92,6 @@ class SharedBookkeeper:
             return
         self._lost = self._lost or anew or len(self._postings) >= _MOST
         if self._lost:
-            self._postings.clear()
             return
         amounts: dict[tuple[str, int], int] = {}
         for record in settled:
@@ -102,13 +102,13 @@ class SharedBookkeeper:
         listed = [(name, amount, ends) for (name, ends), amount in amounts.items()]
         self._postings.append(_Posting(segment.writer, segment.path.name, start, end, listed))
 
-    def finished(self, segment: Segment) -> None:
+    def finished(self, segment: Segment, end: int) -> None:
         """Take note that nothing more comes from this segment."""
         if self._reference is None:
             return
         self._ended.add(segment.writer)
         if not self._lost:
-            self._postings.append(_Posting(segment.writer, segment.path.name))
+            self._postings.append(_Posting(segment.writer, segment.path.name, end))
 
     async def run(self, fold: Fold, config: Callable[[], Config | None]) -> None:
         """Follow ledger and configuration for ever, until cancelled."""
@@ -171,9 +171,12 @@ class SharedBookkeeper:
             if self._sums is None:
                 self._sums = await Sums.open(resolve(self._reference, self._environ))
                 self._away = False
-            present = {segment.writer for segment in segments(self._journal)}  # before the rest is posted
+            named = {
+                segment.path.name: segment.writer for segment in segments(self._journal)
+            }  # before the rest is posted
+            present = set(named.values())
             known = await self._sums.budgets()
-            if known is None or self._lost or not await self._post():
+            if known is None or self._lost or not await self._announce(named) or not await self._post():
                 await self._tell_all(fold, wanted)
             elif wanted.keys() != known.keys():
                 await self._change(fold, wanted, known)
@@ -182,28 +185,41 @@ class SharedBookkeeper:
                     self._ended.discard(writer)
             self._ended &= present
 
+    async def _announce(self, named: Mapping[str, str]) -> bool:
+        """Name every segment there is before a later one is, so that one that is not named is done with."""
+        assert self._sums is not None, "connected"
+        for segment in sorted(named.keys() - self._announced):
+            if not await self._sums.post(named[segment], segment, 0, 0, ()):
+                return False
+        self._announced = set(named)
+        return True
+
     async def _post(self) -> bool:
         """Post what has been folded; False when Redis does not know what that is to be added to."""
         assert self._sums is not None, "connected"
-        while self._postings:
+        while self._postings and not self._lost:
             first = self._postings[0]
-            if not first.end:
-                await self._sums.finish(first.writer, first.segment)
-            elif not await self._sums.post(first.writer, first.segment, first.start, first.end, first.amounts):
+            if first.end is None:
+                known = await self._sums.finish(first.writer, first.segment, first.start)
+            else:
+                known = await self._sums.post(first.writer, first.segment, first.start, first.end, first.amounts)
+            if not known:
                 return False
             self._postings.popleft()
-        return True
+        return not self._lost
 
     async def _tell_all(self, fold: Fold, wanted: dict[str, Budget]) -> None:
         assert self._sums is not None, "connected"
         began = self._clock()
         async with fold.still() as positions:
+            self._lost = True  # until all of it is done
             self._postings.clear()
             of_writers: dict[str, dict[str, int]] = {}
             for segment in segments(self._journal):
                 of_writers.setdefault(segment.writer, {})[segment.path.name] = positions.get(segment.path.name, 0)
             days, amounts = await self._read(wanted)
             await self._sums.replace(days, amounts, of_writers)
+            self._announced = {name for names in of_writers.values() for name in names}
             self._budgets, self._lost = wanted, False
         seconds = round(self._clock() - began, 3)
         _log.info("Redis knows what is spent", extra={"fields": {"sums": len(amounts), "seconds": seconds}})
@@ -215,9 +231,10 @@ class SharedBookkeeper:
                 self._lost = True
                 return
             days, amounts = await self._read({name: wanted[name] for name in wanted.keys() - known.keys()})
+            self._lost = True  # until all of it is done
             await self._sums.add(days, amounts)
             await self._sums.remove(known.keys() - wanted.keys())
-            self._budgets = wanted
+            self._budgets, self._lost = wanted, False
 
     async def _read(self, budgets: Mapping[str, Budget]) -> tuple[dict[str, int], list[Amount]]:
         """Return the first days of the budgets' periods, and what the ledger has."""

@@ -10,12 +10,14 @@
 --           {HOLD, {name, kind, amount}...}         all that the worker holds, whatever is known of it here
 --           {BEAT}                                  the worker lives
 --           {LEAVE}                                 it is about to end
--- Returns MessagePack: {answers of the TAKEs, {segment, offset}... or nothing}
+-- Returns MessagePack: {answers of the TAKEs, {segment, offset}... or nothing, whether it is known what the worker holds;
+--   if not, nothing was done}
 --   answer  {1, {amount, remaining, slot, tight}...}, {2, index, remaining, after, lent} or {3}: nobody knows;
 --           after is in microseconds, -1 for never
 --
 -- Keys: r:NAME a rate, l:NAME a level, s:NAME a sum; levels:WRITER and sums:WRITER what a worker holds; writers and
--- beats all workers; folded:WRITER how far its segments are in the ledger; open the budgets whose sums are known.
+-- beats all workers; folded:WRITER how far its segments are in the ledger; open the budgets whose sums are known;
+-- told who has said what it holds since Redis began, and awaited who has yet to: until then nobody can tell what is held.
 -- Numbers are doubles here: beyond 9 million dollars, limits are exact to a nano-dollar or two.
 
 local SLOT, KEPT = 250000, 60500000
@@ -113,11 +115,11 @@ local function free_all(kind, whose)
   redis.call('DEL', whose)
 end
 
-local known_run = redis.call('HGET', prefix .. 'open', 'run')
+local all_told = redis.call('HGET', prefix .. 'open', 'run') == run and redis.call('SCARD', prefix .. 'awaited') == 0
 
-local function known(budget, begins)
-  if known_run ~= run then
-    return false
+local function known(kind, budget, begins)
+  if not all_told or kind == 'level' then
+    return all_told
   end
   local since = redis.call('HGET', prefix .. 'open', 'budget ' .. budget)
   return since and begins >= tonumber(since)
@@ -150,7 +152,7 @@ local function take(order)
     if kind == 'rate' then
       total, oldest = settled_rate(key)
     else
-      if kind == 'sum' and not known(budget, begins) then
+      if not known(kind, budget, begins) then
         return {3}
       end
       local kept = redis.call('HMGET', key, 'spent', 'held')
@@ -215,6 +217,8 @@ local function hold_again(order)
     local name, kind, amount, ends = unpack(order[index])
     hold(kind, name, amount, ends)
   end
+  redis.call('SADD', prefix .. 'told', writer)
+  redis.call('SREM', prefix .. 'awaited', writer)
 end
 
 -- A worker that is silent for so long holds no places any more. What it holds of sums is control's to free, once all
@@ -225,6 +229,10 @@ local function beat()
     redis.call('ZREM', prefix .. 'beats', dead)
   end
   redis.call('ZADD', prefix .. 'beats', int(now), writer)
+end
+
+if orders[1] and orders[1][1] ~= HOLD and not redis.call('ZSCORE', prefix .. 'beats', writer) then
+  return cmsgpack.pack({{}, {}, false})
 end
 
 local answers = {}
@@ -249,4 +257,4 @@ if tell then
     folded[#folded + 1] = {kept[index], tonumber(kept[index + 1])}
   end
 end
-return cmsgpack.pack({answers, folded})
+return cmsgpack.pack({answers, folded, true})

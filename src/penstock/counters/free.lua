@@ -24,6 +24,8 @@ for what, kind in pairs({levels = 'l:', sums = 's:'}) do
   redis.call('DEL', whose)
 end
 redis.call('ZREM', prefix .. 'beats', writer)
-redis.call('SREM', prefix .. 'writers', writer)
+for _, set in ipairs({'writers', 'told', 'awaited'}) do
+  redis.call('SREM', prefix .. set, writer)
+end
 redis.call('DEL', prefix .. 'folded:' .. writer)
 return 1

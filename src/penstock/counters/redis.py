@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         Raises:
             ConnectionResetError: it is closed.
         """
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self.closed:
             raise ConnectionResetError
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in commands]
@@ -166,6 +166,11 @@ class Connection(asyncio.Protocol):
     def script(self, name: str, *arguments: Part) -> Command:
         """Return the command that runs a script: `count`, `post` or `free`; see there."""
         return ("EVALSHA", self._scripts[name], 1, PREFIX, *arguments)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no use any more."""
+        return self._transport is None or self._transport.is_closing()
 
     def close(self) -> None:
         """Close it, whatever state it is in."""

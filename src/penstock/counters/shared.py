@@ -38,7 +38,7 @@ class _Order(IntEnum):
 
 _Granted = tuple[int, int, int, bool]
 _Told = list[int | bool | _Granted]
-_decode = msgspec.msgpack.Decoder(tuple[list[_Told], list[tuple[str, int]]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[list[_Told], list[tuple[str, int]], bool]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -61,6 +61,7 @@ class Shared:
         self._url = url
         self._writer = writer
         self._position = position
+        self._clock = clock
         self._patience_s = patience_s
         self._now = now
         self._waiting = Waiting(clock, timeout_s, self.give)
@@ -96,10 +97,13 @@ class Shared:
 
     async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
         """Ask, and wait for the answer. What is granted to somebody who does not wait any more is given back."""
-        answer = await self._take(asks)
+        began = self._clock()
+        answer = await self._take(asks, None)
         if isinstance(answer, Refusal) and not answer.lent and asks[answer.index].counter.kind is not Kind.RATE:
             # What another worker gave back before we asked may have been read after our question.
-            answer = await self._take(asks)
+            left = self._waiting.timeout_s - (self._clock() - began)
+            if left > 0:
+                answer = await self._take(asks, left)
         return answer
 
     def give(self, returns: Sequence[Return]) -> None:
@@ -114,7 +118,8 @@ class Shared:
         connection = self._connection
         if given and connection is not None:
             with contextlib.suppress(ConnectionResetError):  # noticed by whoever serves it
-                self._send(connection, [_Order.GIVE, *given])
+                taken = self._send(connection, [_Order.GIVE, *given])
+                taken.add_done_callback(lambda done: _done(connection, done))
 
     async def aclose(self) -> None:
         """Say goodbye, and close."""
@@ -126,7 +131,7 @@ class Shared:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
+    async def _take(self, asks: Sequence[Ask], timeout_s: float | None) -> Sequence[Grant] | Refusal:
         connection = self._connection
         if connection is None:
             raise StoreUnavailable
@@ -138,7 +143,7 @@ class Shared:
                 raise StoreUnavailable from error
             answer.add_done_callback(lambda done: self._answered(connection, number, asks, done))
 
-        return await self._waiting.ask(asks, send)
+        return await self._waiting.ask(asks, send, timeout_s)
 
     def _send(self, connection: Connection, *orders: list[object], tell: bool = False) -> asyncio.Future[Any]:
         at = 0 if self._now is None else int(self._now() * 1e6)
@@ -168,7 +173,7 @@ class Shared:
             self._connection = connection
             orders: list[list[object]] = [[_Order.HOLD, *held], [_Order.BEAT]]
             beat_in = _BEATS
-            while True:
+            while not connection.closed:
                 self._held.mark(self._position())  # nobody is between settling an exchange and recording it now
                 if orders or self._held.waiting:
                     async with asyncio.timeout(self._patience_s):
@@ -179,6 +184,7 @@ class Shared:
                 beat_in -= 1
                 orders = [] if beat_in else [[_Order.BEAT]]
                 beat_in = beat_in or _BEATS
+            raise ConnectionResetError
         finally:
             self._connection = None
             connection.close()
@@ -186,8 +192,8 @@ class Shared:
 
     def _answered(self, connection: Connection, number: int, asks: Sequence[Ask], done: asyncio.Future[Any]) -> None:
         """Take in the answer to a question, or notice that there will be none."""
-        if done.cancelled() or done.exception() is not None:
-            return
+        if done.cancelled() or done.exception() is not None or connection is not self._connection:
+            return  # and Redis is told over the next connection what is held
         try:
             ((told,), _) = _decoded(done.result())
             answer = _answer(number, told, asks)
@@ -199,16 +205,29 @@ class Shared:
         self._waiting.answered(answer)
 
 
+def _done(connection: Connection, answer: asyncio.Future[Any]) -> None:
+    """Look whether an order was carried out; if not, what is held is told anew."""
+    if answer.cancelled() or answer.exception() is not None:
+        return
+    try:
+        _decoded(answer.result())
+    except GONE:
+        connection.close()
+
+
 def _decoded(reply: object) -> tuple[list[_Told], list[tuple[str, int]]]:
     """
     Return answers and positions.
 
     Raises:
-        GONE: it is an error, or no answer.
+        GONE: it is an error, or no answer, or Redis does not know any more what this worker holds.
     """
     if isinstance(reply, Exception):
         raise reply
-    return _decode(reply if isinstance(reply, bytes) else b"")
+    answers, folded, known = _decode(reply if isinstance(reply, bytes) else b"")
+    if not known:
+        raise ConnectionResetError
+    return answers, folded
 
 
 def _answer(number: int, told: _Told, asks: Sequence[Ask]) -> Answer:

@@ -14,6 +14,7 @@ _PATIENCE_S = 5.0
 _AT_ONCE = 1000
 _IN_ONE_STEP = 5000  # about 10 ms, in which nobody else is served
 _WRITERS = f"{PREFIX}:writers"
+_AWAITED = f"{PREFIX}:awaited"
 _FOLDED = f"{PREFIX}:folded:"
 _BUDGET = "budget "
 _END = 2**53  # behind the end of every segment
@@ -62,7 +63,8 @@ class Sums:
         Args:
             budgets: with the first days of their periods, days since the epoch.
             spent: sums that are not 0.
-            positions: by writer, how far each segment is in these sums.
+            positions: by writer, how far each segment is in these sums. They all have to say what they hold, unless
+                they have since Redis began, before anybody can tell what is left.
         """
         if len(spent) > _IN_ONE_STEP:
             await self._connection.ask(("DEL", self._open))
@@ -73,6 +75,8 @@ class Sums:
             changes += [("SADD", _WRITERS, writer), ("DEL", f"{_FOLDED}{writer}")]
             if offsets:
                 changes.append(("HSET", f"{_FOLDED}{writer}", *_pairs(offsets)))
+        changes += [("DEL", _AWAITED), *(("SADD", _AWAITED, writer) for writer in positions)]
+        changes.append(("SDIFFSTORE", _AWAITED, _AWAITED, f"{PREFIX}:told"))
         changes.append(("DEL", self._open))
         changes.append(("HSET", self._open, "run", self._connection.run, *_pairs(budgets, _BUDGET)))
         await self._connection.change(changes)
@@ -103,9 +107,9 @@ class Sums:
         (known,) = await self._connection.ask(self._connection.script("post", message))
         return bool(known)
 
-    async def finish(self, writer: str, segment: str) -> None:
-        """Say that a segment is in the ledger to its end."""
-        await self._connection.ask(("HSET", f"{_FOLDED}{writer}", segment, _END))
+    async def finish(self, writer: str, segment: str, end: int) -> bool:
+        """Say that a segment is in the ledger to its end; False as for `post`."""
+        return await self.post(writer, segment, end, _END, ())
 
     async def positions(self, writer: str) -> dict[str, int]:
         """Return how far each segment of a worker is in the sums."""

@@ -49,12 +49,15 @@ class Waiting:
         """Return how many questions are under way, those included that nobody waits for any more."""
         return len(self._waiting)
 
-    async def ask(self, asks: Sequence[Ask], send: Callable[[int], None]) -> Sequence[Grant] | Refusal:
+    async def ask(
+        self, asks: Sequence[Ask], send: Callable[[int], None], timeout_s: float | None = None
+    ) -> Sequence[Grant] | Refusal:
         """
         Ask, and wait for the answer.
 
         Args:
             send: sends the question, with this number.
+            timeout_s: less than usual.
         Raises:
             StoreUnavailable: there was none in time, or nobody knows it.
         """
@@ -66,9 +69,14 @@ class Waiting:
         self._number = number = self._number + 1
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[number] = future, asks
-        timer = self._loop.call_later(self.timeout_s, self._too_late, future)
+        timer = self._loop.call_later(self.timeout_s if timeout_s is None else timeout_s, self._too_late, future)
         try:
             send(number)
+        except BaseException:
+            del self._waiting[number]
+            timer.cancel()
+            raise
+        try:
             answer = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.exception() is None:  # it came at the same moment

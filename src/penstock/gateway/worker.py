@@ -146,8 +146,8 @@ class Worker:
         self._compiled: Config | None = None  # the last configuration that could be compiled
         # Not the loop's time: that of uvloop is in whole milliseconds.
         books = Books(self._journal, self._metrics, time.monotonic, line)
-        self._counting = Counting(here, self._connect)
-        self._admission = Admission(self._counting, Decisions(self._metrics.registry), time.monotonic)
+        self._admission = Admission(here, Decisions(self._metrics.registry), time.monotonic)
+        self._counting = Counting(here, self._connect, self._admission.use)
         self._gateway = Gateway(books, self._admission, Dispatcher(time.monotonic), secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()

@@ -49,13 +49,23 @@ class Admission:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._leases = Leases(store, clock, sleep)
+        self._clock = clock
+        self._sleep = sleep
+        self._leases = self._former = Leases(store, clock, sleep)
         self._alone = Leases(Local(Tally(clock)), clock, sleep)  # while the store is away
         self._known: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
         self._purses: dict[tuple[Purse, str, int], tuple[Lease, ...]] = {}
         self._shares: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
         self._decisions = decisions
         self.workers = 1
+
+    def use(self, store: Store) -> None:
+        """Count there from now on. What is held of the store before goes back to that one, and is not counted here."""
+        self._leases.close()
+        self._former = self._leases
+        self._leases = Leases(store, self._clock, self._sleep)
+        self._known.clear()
+        self._purses.clear()
 
     async def admit(self, rules: Rules, caller: Caller, call: Call, address: str) -> Hold:
         """
@@ -66,18 +76,19 @@ class Admission:
             CountersUnavailable: nobody can tell, and a limit is to refuse then.
         """
         leases = _kept(self._known, _subject(rules, caller, address), lambda: rules.leases(caller, address))
+        owner = self._leases
         amounts = rules.amounts(call)
-        if self._leases.spend(leases, amounts):
+        if owner.spend(leases, amounts):
             self._decisions.held += 1
-            return Hold(self._leases, rules, leases, amounts, [lease.slot for lease in leases])
+            return Hold(owner, rules, leases, amounts, [lease.slot for lease in leases])
         try:
-            taken = await self._leases.take(leases, amounts)
+            taken = await owner.take(leases, amounts)
             self._decisions.asked += 1
         except StoreUnavailable:
             return await self._admit_alone(rules, caller, address, amounts)
         if isinstance(taken, Refusal):
             raise self._refused(rules, taken)
-        return Hold(self._leases, rules, leases, amounts, taken)
+        return Hold(owner, rules, leases, amounts, taken)
 
     async def reserve(self, purse: Purse, caller: Caller, nano: int, at_ns: int) -> Reservation:
         """
@@ -93,18 +104,19 @@ class Admission:
         """
         day, need = at_ns // (DAY_S * 10**9), max(1, nano)
         leases = _kept(self._purses, (purse, caller.key, day), lambda: purse.leases(caller, day))
+        owner = self._leases
         amounts = [need] * len(leases)
-        if self._leases.spend(leases, amounts):
+        if owner.spend(leases, amounts):
             self._decisions.held += 1
-            return Reservation(self._leases, leases, need)
+            return Reservation(owner, leases, need)
         try:
-            taken = await self._leases.take(leases, amounts)
+            taken = await owner.take(leases, amounts)
             self._decisions.asked += 1
         except StoreUnavailable:
             self._decisions.outage(purse.outage)
             if purse.outage is Outage.DENY:
                 raise CountersUnavailable("What is left of a budget cannot be told now.", retry_after=1) from None
-            return Reservation(self._leases, (), 0, purse.outage)
+            return Reservation(owner, (), 0, purse.outage)
         if isinstance(taken, Refusal):
             budget, lease = purse.budgets[taken.index], leases[taken.index]
             self._decisions.refused(budget)
@@ -116,11 +128,12 @@ class Admission:
                 )
             until_s = lease.counter.ends - at_ns / 10**9 if lease.counter.ends else _LONG_S
             raise BudgetSpent(f"{text}, and this request may cost {usd(nano)} USD{_ADVICE}", retry_after=until_s)
-        return Reservation(self._leases, leases, need)
+        return Reservation(owner, leases, need)
 
     def sweep(self) -> None:
         """Give back what has not been needed. Called every `SWEEP_S`."""
         self._leases.sweep()
+        self._former.sweep()
         self._alone.sweep()
 
     def close(self) -> None:
