@@ -95,7 +95,7 @@ def test_an_archive_of_an_older_version_is_brought_up_to_date(open_database: Ope
         await database.close()
         head = archive.head_of(lines[0])
         older = {"ledger", "keys", "opened", "journal_offsets", "meta", "usage_days"}
-        gone = {"role", "operations", "networks", "expires_at_ns", "lineage"}
+        gone = {"role", "operations", "networks", "expires_at_ns", "lineage", "owner"}
         tables = {name: columns for name, columns in head.tables.items() if name in older}
         kept = [index for index, name in enumerate(tables["keys"]) if name not in gone]
         tables["keys"] = [tables["keys"][index] for index in kept]

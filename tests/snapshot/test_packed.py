@@ -21,6 +21,7 @@ RECORDS = st.builds(
     networks=st.none() | st.just(("10.0.0.0/8",)),
     expires_at_ns=st.integers(0, 2**63),
     counts_as=st.just("") | IDS,
+    user=st.sampled_from(["", "ann@example.com"]),
 )
 
 

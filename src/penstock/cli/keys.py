@@ -34,6 +34,7 @@ def create(
     tenant: Annotated[
         str | None, typer.Option(help="Whose key it is.", show_default="default; of an admin key all tenants")
     ] = None,
+    user: Annotated[str | None, typer.Option(help="Which user's key it is, such as ann@example.com.")] = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", help="A model it may use; give it several times. Without it: all.")
     ] = None,
@@ -60,6 +61,7 @@ def create(
         raise typer.BadParameter("only an admin key has a role; add --admin", param_hint="--role")
     given = {
         "tenant": tenant,
+        "user": user,
         "models": model or None,
         "operations": operation or None,
         "networks": network or None,

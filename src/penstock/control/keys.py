@@ -33,6 +33,7 @@ class Scope(msgspec.Struct, frozen=True):
 
     Attributes:
         role: given for a key for the admin API, None for a client's.
+        user: whose key it is, or empty.
     """
 
     tenant: str
@@ -41,6 +42,7 @@ class Scope(msgspec.Struct, frozen=True):
     operations: tuple[Operation, ...] | None = None
     networks: tuple[str, ...] | None = None
     expires_at_ns: int | None = None
+    user: str = ""
 
 
 class Keys:
@@ -114,6 +116,7 @@ class Keys:
             operations=scope.operations,
             networks=scope.networks,
             expires_at_ns=scope.expires_at_ns,
+            owner=scope.user,
         )
         async with self._turn:
             tenant = None
@@ -292,4 +295,5 @@ def _record(key: Key, tenant: Tenant | None, now_ns: int) -> KeyRecord | None:
         networks=key.networks,
         expires_at_ns=key.expires_at_ns or 0,
         counts_as=key.lineage,
+        user=key.owner,
     )

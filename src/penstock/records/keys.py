@@ -37,6 +37,7 @@ class Key(msgspec.Struct, frozen=True):
         operations: what it may call models for; None means everything.
         networks: where it may be used from, in CIDR notation; None means everywhere.
         expires_at_ns: from when on it is not valid; None: never.
+        owner: the user whose key it is, or empty.
         lineage: the id of the first of the keys that have replaced each other; empty for that one itself.
     """
 
@@ -53,6 +54,7 @@ class Key(msgspec.Struct, frozen=True):
     networks: tuple[str, ...] | None = None
     expires_at_ns: int | None = None
     lineage: str = ""
+    owner: str = ""
 
 
 async def add(connection: AsyncConnection, key: Key) -> None:
@@ -126,4 +128,5 @@ def _key(row: Row[Any]) -> Key:
         networks=None if row.networks is None else tuple(row.networks),
         expires_at_ns=row.expires_at_ns,
         lineage=row.lineage,
+        owner=row.owner,
     )

@@ -41,6 +41,7 @@ keys = Table(
     Column("networks", JSON(none_as_null=True)),  # null: all
     Column("expires_at_ns", BigInteger),
     Column("lineage", Text, nullable=False, server_default=""),
+    Column("owner", Text, nullable=False, server_default=""),
     Index(None, "created_at_ns", "id"),
     Index(None, "tenant", "created_at_ns", "id"),
 )

@@ -27,6 +27,7 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
     models: tuple[str, ...] | None = None
     operations: tuple[Operation, ...] | None = None
     networks: tuple[str, ...] | None = None
+    user: str = ""
 
 
 class PackedPrincipals(msgspec.Struct, frozen=True):
@@ -73,6 +74,7 @@ class PackedPrincipals(msgspec.Struct, frozen=True):
             networks=scope.networks,
             expires_at_ns=expires_at_ns,
             counts_as=counts_as.rstrip(b"\0").decode(),
+            user=scope.user,
         )
 
 
@@ -87,7 +89,7 @@ def pack(version: int, keys: Iterable[KeyRecord]) -> PackedPrincipals:
     records = bytearray()
     ids: list[bytes] = []
     for key in keys:
-        scope = scopes.setdefault(Scope(key.tenant, key.models, key.operations, key.networks), len(scopes))
+        scope = scopes.setdefault(_scope(key), len(scopes))
         key_id, counts_as = key.id.encode(), key.counts_as.encode()
         if max(len(key_id), len(counts_as)) > _ID or len(key.digest) != _DIGEST:
             raise ValueError("a key cannot be packed")
@@ -101,3 +103,7 @@ def pack(version: int, keys: Iterable[KeyRecord]) -> PackedPrincipals:
             slot = (slot + 1) & (size - 1)
         table[slot] = number
     return PackedPrincipals(version, tuple(scopes), bytes(records), table.tobytes())
+
+
+def _scope(key: KeyRecord) -> Scope:
+    return Scope(key.tenant, key.models, key.operations, key.networks, key.user)

@@ -17,6 +17,7 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         operations: what it may call models for; None means everything.
         networks: where it may be used from, in CIDR notation; None means everywhere.
         expires_at_ns: from when on it is not valid, nanoseconds since the epoch; 0 for never.
+        user: whose key it is, or empty.
         counts_as: the id that limits and the ledger know it by, if that is not its own.
     """
 
@@ -28,6 +29,7 @@ class KeyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     networks: tuple[str, ...] | None = None
     expires_at_ns: int = 0
     counts_as: str = ""
+    user: str = ""
 
 
 class Principals(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -27,7 +27,7 @@ from penstock.stack import schema
 from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
 
-_SUBJECTS = ("key", "tenant", "model", "address")
+_SUBJECTS = ("key", "user", "tenant", "model", "address")
 
 
 def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:

@@ -17,7 +17,7 @@ _MOST = 1_000_000_000_000
 PolicyName = Annotated[str, word.identifier("policy")]
 PolicyRef = Annotated[str, word.reference("policy")]
 Payer = Annotated[str, word.choice("key", "tenant", "model", planned=["user"])]
-Subject = Annotated[str, word.choice("key", "tenant", "model", "address", planned=["user"])]
+Subject = Annotated[str, word.choice("key", "user", "tenant", "model", "address")]
 
 
 class Limit(Section):
@@ -28,9 +28,9 @@ class Limit(Section):
     per: Annotated[
         tuple[Subject, ...],
         AfterValidator(distinct),
-        at_most(4),
+        at_most(5),
         BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
-    ] = Field(description="Whom it counts for: key, tenant, model or address; a list counts each combination.")
+    ] = Field(description="Whom it counts for: key, user, tenant, model or address; a list counts each combination.")
     requests_per_minute: Annotated[int | None, quantity.whole(1, _MOST)] = Field(
         default=None, description="Requests in any 60 seconds."
     )
@@ -48,7 +48,7 @@ class Limit(Section):
     @model_validator(mode="after")
     def _limits_something(self) -> Limit:
         if not self.per:
-            raise Unfit("per: needs at least one of: key, tenant, model, address")
+            raise Unfit("per: needs at least one of: key, user, tenant, model, address")
         if self.requests_per_minute is None and self.tokens_per_minute is None and self.concurrency is None:
             raise Unfit("needs requests_per_minute, tokens_per_minute or concurrency")
         return self

@@ -25,6 +25,7 @@ def test_a_key_is_shown_once_and_known_to_gateways_when_it_is_shown(tmp_path: Pa
             "kind": "client",
             "name": "ci",
             "tenant": "acme",
+            "user": "",
             "role": None,
             "models": ["chat"],
             "operations": None,

@@ -81,6 +81,7 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path) -> None:
             (KEYS, {"operations": ["dance"]}),
             (KEYS, {"networks": ["10.0.0.1/8"]}),
             (KEYS, {"expires_at": "soon"}),
+            (KEYS, {"user": "ann smith"}),
         ):
             response = await api.local.post(path, json=body)
             assert response.status_code == 400, f"{body}: {response.text}"
@@ -92,7 +93,9 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path) -> None:
 
 def test_a_key_that_is_rotated_counts_as_the_one_before_and_both_are_valid_for_a_while(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        first = await make(api, tenant="acme", models=["mini"], networks=["10.0.0.0/8"], operations=["chat"])
+        first = await make(
+            api, tenant="acme", user="ann@x", models=["mini"], networks=["10.0.0.0/8"], operations=["chat"]
+        )
         response = await api.local.post(f"{KEYS}/{first}/rotate", json={"overlap_s": 3600})
         assert response.status_code == 201
         assert response.headers["cache-control"] == "no-store"
@@ -103,8 +106,8 @@ def test_a_key_that_is_rotated_counts_as_the_one_before_and_both_are_valid_for_a
         assert records.keys() == {first, third["id"]}
         assert records[first].expires_at_ns == (1_700_000_000 + 3600) * 10**9
         new = records[third["id"]]
-        assert (new.counts_as, new.models, new.networks, new.operations, new.expires_at_ns) == (
-            first, ("mini",), ("10.0.0.0/8",), ("chat",), 0,
+        assert (new.counts_as, new.user, new.models, new.networks, new.operations, new.expires_at_ns) == (
+            first, "ann@x", ("mini",), ("10.0.0.0/8",), ("chat",), 0,
         )  # fmt: skip
         assert (await api.local.post(f"{KEYS}/{second['id']}/rotate", json={})).status_code == 404, "it has ended"
 

@@ -324,3 +324,16 @@ def test_callers_without_number_take_bounded_memory(monkeypatch: pytest.MonkeyPa
         again.release(Usage())
 
     asyncio.run(main())
+
+
+def test_all_keys_of_a_user_count_together() -> None:
+    async def case() -> None:
+        host = Host()
+        rules = Rules("m", [limit(Measure.CONCURRENCY, 5, "user")])
+        first, second = Caller("k1", "red", user="red/ann"), Caller("k2", "red", user="red/ann")
+        assert await host.count(rules, caller=first) == 5
+        assert await host.count(rules, caller=second) == 0
+        assert await host.count(rules, caller=Caller("k3", "blue", user="blue/ann")) == 5
+        assert await host.count(rules, caller=Caller("k4", "red", user="k4")) == 5
+
+    asyncio.run(case())

@@ -105,3 +105,9 @@ def test_a_key_is_used_for_its_operations_alone() -> None:
     with pytest.raises(NotAllowed, match="not for chat"):
         bounds.check(Operation.CHAT, "10.0.0.1")
     assert caller_of().bounds is None
+
+
+def test_a_user_is_one_of_a_tenant_and_a_key_of_nobodys_is_one_by_itself() -> None:
+    assert caller_of(user="ann").user == "acme/ann"
+    assert caller_of().user == NEW.id
+    assert caller_of(counts_as="first").user == "first"

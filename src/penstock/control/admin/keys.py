@@ -28,6 +28,7 @@ _DEFAULT_TENANT = "default"
 T = TypeVar("T")
 
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,127}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -43,6 +44,12 @@ def _tenant(text: str) -> str:
     return text
 
 
+def _user(text: str) -> str:
+    if text and not _USER.fullmatch(text):
+        raise ValueError("has 1 to 128 of: letters, digits, '.', '_', '-', '+', '@'; it starts with a letter or digit")
+    return text
+
+
 def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text))
@@ -55,6 +62,7 @@ _ModelName = Annotated[_Text, Field(min_length=1, max_length=256)]
 ModelNames = Annotated[
     list[_ModelName] | None, Field(min_length=1, max_length=1000, description="names it may use; null: all")
 ]
+UserName = Annotated[str, AfterValidator(_user)]
 TenantName = Annotated[str, AfterValidator(_tenant), Field(json_schema_extra={"pattern": f"^{_TENANT.pattern}$"})]
 _KeyId = Annotated[str, Path(min_length=1, max_length=64, description="the public id, as in a listing")]
 
@@ -68,6 +76,7 @@ class NewKey(BaseModel):
     tenant: TenantName | None = Field(
         None, description="whose key it is; null: `default`, or for an admin key all tenants, or the caller's own"
     )
+    user: UserName = Field("", description="which user's key it is; limits may count all keys of a user together")
     models: ModelNames = None
     kind: KeyKind = Field(KeyKind.CLIENT, strict=False, description="client: the data port; admin: this API")
     role: Role | None = Field(None, strict=False, description="of an admin key; null: admin")
@@ -109,6 +118,7 @@ class KeyView(BaseModel):
     kind: KeyKind
     name: str
     tenant: str = Field(description="`*` for an admin key that is for all tenants")
+    user: str = Field(description="empty for a key of nobody's")
     role: Role | None
     models: list[str] | None
     operations: list[Operation] | None
@@ -224,6 +234,7 @@ def _scope(wanted: NewKey, caller: Caller, tenants: Collection[str]) -> Scope:
         operations=_distinct(wanted.operations),
         networks=_distinct(wanted.networks),
         expires_at_ns=ends,
+        user=wanted.user,
     )
 
 
@@ -247,6 +258,7 @@ def _view(key: Key) -> KeyView:
         tenant=key.tenant,
         models=None if key.models is None else list(key.models),
         created_at=from_ns(key.created_at_ns),
+        user=key.owner,
         role=key.role,
         operations=None if key.operations is None else list(key.operations),
         networks=None if key.networks is None else list(key.networks),

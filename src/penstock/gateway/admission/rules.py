@@ -68,6 +68,7 @@ class Rules:
         """
         subjects = {
             "key": caller.key,
+            "user": caller.user,
             "tenant": caller.tenant,
             "model": self.model,
             "address": _site(address) if self.by_address else "",

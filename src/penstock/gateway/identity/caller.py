@@ -58,6 +58,7 @@ class Caller(msgspec.Struct, frozen=True):
     Attributes:
         key: the public id of the key, or of the first of those that it has replaced, or `local` for this machine's user
             on the Unix socket.
+        user: whose key it is, unlike any user of another tenant; for a key of nobody's, the key.
         models: names the caller may use; None means all.
         explained: who it is, for the explanation of an exchange.
         bounds: what else the key is bound to; None for nothing.
@@ -70,13 +71,14 @@ class Caller(msgspec.Struct, frozen=True):
     explained: tuple[str, str] = ("identity", "")
     bounds: Bounds | None = None
     expires_s: float = math.inf
+    user: str = ""
 
     def may_use(self, model: str) -> bool:
         """Tell whether this model exists for the caller."""
         return self.models is None or model in self.models
 
 
-LOCAL = Caller("local", "default", None, ("identity", "key local of tenant default"))
+LOCAL = Caller("local", "default", None, ("identity", "key local of tenant default"), user="local")
 
 
 class Callers:
@@ -124,6 +126,7 @@ def _caller(record: KeyRecord) -> Caller:
         explained=("identity", f"key {record.id} of tenant {record.tenant}"),
         bounds=bounds,
         expires_s=record.expires_at_ns / 1e9 if record.expires_at_ns else math.inf,
+        user=f"{record.tenant}/{record.user}" if record.user else record.counts_as or record.id,
     )
 
 

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("networks", sa.JSON),
         sa.Column("expires_at_ns", sa.BigInteger),
         sa.Column("lineage", sa.Text, nullable=False, server_default=""),
+        sa.Column("owner", sa.Text, nullable=False, server_default=""),
     ):
         op.add_column("keys", column)
     op.create_index("ix_keys_tenant_created_at_ns_id", "keys", ["tenant", "created_at_ns", "id"])
@@ -47,5 +48,5 @@ def downgrade() -> None:
     op.drop_table("tenants")
     op.drop_index("ix_keys_tenant_created_at_ns_id", "keys")
     with op.batch_alter_table("keys") as keys:
-        for name in ("role", "operations", "networks", "expires_at_ns", "lineage"):
+        for name in ("role", "operations", "networks", "expires_at_ns", "lineage", "owner"):
             keys.drop_column(name)
