@@ -72,6 +72,13 @@ def test_a_restored_penstock_has_everything(tmp_path: Path, into: str) -> None:
         try:
             stack = tmp_path / "penstock.yaml"
             stack.write_text(text)
+            cut = tmp_path / "cut.gz"
+            cut.write_bytes(file.read_bytes()[:-20])
+            new.mkdir(mode=0o700)
+            (new / "penstock.db.mine").write_text("kept")
+            ended = penstock("restore", cut, "--file", stack, "--home", new, environ=environ or None)
+            assert ended.returncode == 1
+            assert [path.name for path in new.glob("penstock.db*")] == ["penstock.db.mine"]
             ended = penstock("restore", file, "--file", stack, "--home", new, environ=environ or None)
             assert ended.returncode == 0, ended.stderr
             assert "5 of ledger" in ended.stderr

@@ -31,8 +31,9 @@ def backup(
     draft = to.with_name(f".{to.name}.partial")
     try:
         if to.exists():
-            raise BackupError(f"{to} exists; a backup is never written over another file")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            raise FileExistsError
+        draft.unlink(missing_ok=True)  # of one that was interrupted
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file, _progress() as advance:
             with download(admin(home, url), "/admin/v1/backup") as pieces:
                 for piece in pieces:
@@ -41,7 +42,9 @@ def backup(
             file.flush()
             os.fsync(file.fileno())
         rows = _check(draft)
-        draft.rename(to)
+        os.link(draft, to)  # which replaces nothing
+    except FileExistsError:
+        raise BackupError(f"{to} exists; a backup is never written over another file") from None
     except OSError as error:
         raise BackupError(f"{to} cannot be written: {error.strerror}") from error
     finally:
@@ -111,8 +114,8 @@ async def _restore(source: Path, root: Path, path: Path, place: object) -> dict[
     except BaseException:
         await database.close()
         if place is None:
-            for made in path.parent.glob(f"{path.name}*"):
-                made.unlink()
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
         raise
     await database.close()
     return counts
