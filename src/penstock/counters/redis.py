@@ -125,7 +125,9 @@ class Connection(asyncio.Protocol):
         _, info, *digests = await self.ask(("SELECT", address.database), ("INFO", "server"), *loads)
         self._scripts = dict(zip(_SCRIPTS, digests, strict=True))
         facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
-        self.run = facts["run_id"]
+        self.run = facts.get("run_id", "")
+        if not self.run:
+            raise ValueError("this Redis does not say which one it is (INFO server: run_id)")
 
     def send(self, *commands: Command) -> list[asyncio.Future[Any]]:
         """
