@@ -79,6 +79,12 @@ def test_a_restored_penstock_has_everything(tmp_path: Path, into: str) -> None:
             ended = penstock("restore", cut, "--file", stack, "--home", new, environ=environ or None)
             assert ended.returncode == 1
             assert [path.name for path in new.glob("penstock.db*")] == ["penstock.db.mine"]
+            (new / "secret.key").write_bytes(b"x" * 32)
+            (new / "secret.key").chmod(0o600)
+            ended = penstock("restore", file, "--file", stack, "--home", new, environ=environ or None)
+            assert ended.returncode == 1
+            assert "another secret" in ended.stderr
+            (new / "secret.key").unlink()
             ended = penstock("restore", file, "--file", stack, "--home", new, environ=environ or None)
             assert ended.returncode == 0, ended.stderr
             assert "5 of ledger" in ended.stderr
@@ -89,6 +95,9 @@ def test_a_restored_penstock_has_everything(tmp_path: Path, into: str) -> None:
                 assert answer.status_code == 200
                 spent = before[3]["totals"]["cost_nano"]  # type: ignore[index]
                 left = answer.headers["x-penstock-budget-remaining-usd"]
+                if into == "postgresql":
+                    ended = penstock("restore", file, "--file", stack, "--home", tmp_path / "third", environ=environ)
+                    assert (ended.returncode, "is using the database" in ended.stderr) == (1, True)
                 assert 10**10 - spent - int(left.replace(".", "")) < 10**9
             again = penstock("restore", file, "--file", stack, "--home", tmp_path / "other", environ=environ or None)
             assert again.returncode == (1 if into == "postgresql" else 0)

@@ -223,3 +223,18 @@ def test_no_secret_is_repeated_in_an_error(text: str) -> None:
     assert "hunter2" not in repr(caught.value)
     assert "hunter2" not in "".join(problem.sentence for problem in caught.value.problems)
     assert caught.value.__cause__ is None
+
+
+def test_addresses_that_cannot_be_meant_are_warned_of_and_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "penstock.yaml"
+    path.write_text('version: 1\nstate: {database: "${DATABASE_URL}", counters: "${REDIS_URL}"}\nmodels: {}\n')
+
+    def told(**environ: str) -> list[str]:
+        return [found.sentence for found in load(path, environ, tmp_path).warnings if "state" in found.path]
+
+    assert told() == [f"the environment variable {name} is not set" for name in ("DATABASE_URL", "REDIS_URL")]
+    assert told(DATABASE_URL="postgresql://h/x", REDIS_URL="rediss://h") == []
+    assert told(DATABASE_URL="mysql://hunter2@h", REDIS_URL="localhost:6379") == [
+        "the address in the environment variable DATABASE_URL must begin with postgresql:// or postgres://",
+        "the address in the environment variable REDIS_URL must begin with redis:// or rediss:// or unix://",
+    ]

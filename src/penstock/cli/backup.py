@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from penstock.cli import output
 from penstock.cli.client import download
 from penstock.cli.options import AdminUrlOption, FileOption, HomeOption, JsonOption, admin, file_of, home_of
 from penstock.types.errors import PenstockError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class BackupError(PenstockError):
@@ -94,11 +97,25 @@ async def _restore(source: Path, root: Path, path: Path, place: object) -> dict[
 
     from penstock.auth import pepper
     from penstock.auth.secrets import SecretMissing, SecretRef, resolve
+    from penstock.control.keys import made_under  # see `cli.main`
     from penstock.records import archive
     from penstock.records.database import Database
 
     lines = _lines(source)
     head = archive.head_of(next(lines, b""))
+    kept = base64.b64decode(head.secret)
+    if (root / pepper.FILE_NAME).exists() or pepper.VARIABLE in os.environ:
+        secret = pepper.load(root, os.environ)
+    elif kept:
+        secret = kept
+    else:
+        raise BackupError(f"the backup was made under {pepper.VARIABLE}; set it to the same value")
+
+    async def check(connection: AsyncConnection) -> None:
+        if not await made_under(connection, secret):
+            where = pepper.VARIABLE if pepper.VARIABLE in os.environ else str(root / pepper.FILE_NAME)
+            raise BackupError(f"the keys of the backup were made under another secret than that in {where}")
+
     if isinstance(place, SecretRef):
         try:
             database = await Database.connect(resolve(place, os.environ), prepare=False)
@@ -108,9 +125,9 @@ async def _restore(source: Path, root: Path, path: Path, place: object) -> dict[
         database = await Database.open(path, prepare=False)
     try:
         with _progress() as advance:
-            counts = await archive.restore(database, head, _counted(lines, advance))
-        if head.secret:
-            pepper.put(root, base64.b64decode(head.secret))
+            counts = await archive.restore(database, head, _counted(lines, advance), check)
+        if pepper.VARIABLE not in os.environ:
+            pepper.put(root, secret)
     except BaseException:
         await database.close()
         if place is None:

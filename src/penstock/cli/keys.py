@@ -112,7 +112,15 @@ def _moment(text: str) -> str:
     try:
         return datetime.fromisoformat(text).isoformat()
     except ValueError:
+        pass
+    if _DURATION.fullmatch(text) is None:
+        raise typer.BadParameter(
+            "must be a time such as 30d or 12h, or a moment such as 2027-01-31", param_hint="--expires"
+        )
+    try:
         return (datetime.now(UTC) + timedelta(seconds=_seconds(text, "--expires"))).isoformat()
+    except OverflowError:
+        raise typer.BadParameter("is too far away", param_hint="--expires") from None
 
 
 def _seconds(text: str, option: str) -> float:

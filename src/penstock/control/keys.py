@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.auth import keys as auth
 from penstock.auth.roles import Role
@@ -199,7 +200,8 @@ class Keys:
     async def page(self, limit: int, after: str | None, *, revoked: bool, tenant: str | None = None) -> list[Key]:
         """Return up to `limit` keys, oldest first, after the one with the id `after`; revoked ones if asked."""
         async with self._database.read() as connection:
-            return await records.page(connection, limit, after, revoked=revoked, tenant=tenant)
+            now = self._clock_ns()
+            return await records.page(connection, limit, after, revoked=revoked, tenant=tenant, now_ns=now)
 
     async def ever(self, kind: KeyKind) -> bool:
         """Tell whether a key of this kind was ever made."""
@@ -221,9 +223,9 @@ class Keys:
     async def _check_pepper(self) -> None:
         check = auth.digest(self._pepper, _CHECK.encode())
         async with self._database.write() as connection:
-            kept = await meta.get(connection, _CHECK)
-            if kept == check:
+            if await made_under(connection, self._pepper):
                 return
+            kept = await meta.get(connection, _CHECK)
             if kept is not None and any([await records.valid(connection, kind) for kind in KeyKind]):
                 raise StartError(
                     "the keys in this data directory were made under another PENSTOCK_SECRET_KEY or secret.key; "
@@ -271,6 +273,11 @@ class Keys:
         now = self._clock_ns()
         records = (_record(key, self.tenants.get(key.tenant), now) for key in keys)
         return pack(version, (record for record in records if record is not None))
+
+
+async def made_under(connection: AsyncConnection, pepper: bytes) -> bool:
+    """Tell whether this is the pepper under which the keys of a database were made."""
+    return await meta.get(connection, _CHECK) == auth.digest(pepper, _CHECK.encode())
 
 
 def _holds(key: Key, now_ns: int) -> bool:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from penstock.auth.secrets import SecretMissing, SecretRef, resolve
 from penstock.control.fold import Fold
 from penstock.control.standings import budgets_of, sums
-from penstock.counters.redis import GONE
+from penstock.counters.redis import GONE, Unusable
 from penstock.counters.sums import Amount, Sums
 from penstock.journal.records import Settled
 from penstock.journal.segment import Segment, segments
@@ -146,7 +146,7 @@ class SharedBookkeeper:
             async with self._turn:
                 self._disconnect()
             if not self._away:
-                reason = str(error) if isinstance(error, SecretMissing) else type(error).__name__
+                reason = str(error) if isinstance(error, SecretMissing | Unusable) else type(error).__name__
                 _log.warning("Redis is away; trying again", extra={"fields": {"error": reason}})
             self._away = True
 

@@ -27,6 +27,11 @@ _SCRIPTS = ("count", "post", "free")
 GONE = (hiredis.HiredisError, OSError, TimeoutError, ValueError)
 """What says that a connection is of no use any more."""
 
+
+class Unusable(ValueError):
+    """An address is none, or what is there cannot be used; the message holds no secret."""
+
+
 Part = bytes | str | int
 Command = tuple[Part, ...]
 
@@ -56,7 +61,7 @@ def parse(url: str) -> Address:
     Read `redis://user:password@host:6379/0`, `rediss://` with `?ca=FILE` if need be, or `unix:///path?db=0`.
 
     Raises:
-        ValueError: it is none of them; the message does not repeat it, as it may hold a password.
+        Unusable: it is none of them; the message does not repeat it, as it may hold a password.
     """
     try:
         parts = urlsplit(url.strip())
@@ -70,7 +75,7 @@ def parse(url: str) -> Address:
             return Address(parts.hostname, parts.port or _PORT, "", tls, asked.get("ca"), user, password, database)
     except ValueError:
         pass
-    raise ValueError("not the address of a Redis: redis://user:password@host:6379/0")
+    raise Unusable("the address is not one of a Redis: redis://user:password@host:6379/0")
 
 
 class Connection(asyncio.Protocol):
@@ -127,7 +132,7 @@ class Connection(asyncio.Protocol):
         facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
         self.run = facts.get("run_id", "")
         if not self.run:
-            raise ValueError("this Redis does not say which one it is (INFO server: run_id)")
+            raise Unusable("this Redis does not say which one it is (INFO server: run_id)")
 
     def send(self, *commands: Command) -> list[asyncio.Future[Any]]:
         """

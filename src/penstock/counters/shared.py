@@ -15,7 +15,7 @@ import msgspec
 from penstock.auth.secrets import SecretMissing
 from penstock.counters.counter import Ask, Counter, Grant, Kind, Refusal, Return, StoreUnavailable
 from penstock.counters.held import Held, Position
-from penstock.counters.redis import GONE, Connection
+from penstock.counters.redis import GONE, Connection, Unusable
 from penstock.counters.waiting import TIMEOUT_S, Answer, Waiting
 
 _TICK_S = 0.1
@@ -157,7 +157,7 @@ class Shared:
                 await self._serve()
             except GONE as error:
                 if not self._missed:
-                    reason = str(error) if isinstance(error, SecretMissing) else type(error).__name__
+                    reason = str(error) if isinstance(error, SecretMissing | Unusable) else type(error).__name__
                     _log.warning("Redis is away; trying again", extra={"fields": {"error": reason}})
                 self._missed = True
             await asyncio.sleep(_RETRY_S)

@@ -8,7 +8,7 @@ it the archive is cut. All of it is of one moment.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -92,13 +92,17 @@ def head_of(line: bytes) -> Head:
     return head
 
 
-async def restore(database: Database, head: Head, lines: Iterable[bytes]) -> dict[str, int]:
+Check = Callable[[AsyncConnection], Awaitable[None]]
+
+
+async def restore(database: Database, head: Head, lines: Iterable[bytes], check: Check | None = None) -> dict[str, int]:
     """
     Take an archive into an empty database, all of it or nothing. Return how many rows each table has got.
 
     Args:
         database: opened with `prepare=False`.
         lines: all but the first.
+        check: looks at what is there before it is kept, and raises if it is not to be.
     Raises:
         ArchiveError: it is cut or damaged, comes from a newer Penstock, or the database is not empty.
     """
@@ -125,6 +129,8 @@ async def restore(database: Database, head: Head, lines: Iterable[bytes]) -> dic
         if not ended:
             raise ArchiveError("the backup is cut: its end is missing")
         await connection.run_sync(migrate)
+        if check is not None:
+            await check(connection)
     return counts
 
 

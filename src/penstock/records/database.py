@@ -77,7 +77,7 @@ class Database:
 
         Args:
             patience_s: how long it may take until the server answers.
-            prepare: False to leave the tables as they are.
+            prepare: False to leave the tables as they are, and not to wait for another control.
         Raises:
             StartError: it cannot be reached, refuses us, or was written by a newer Penstock.
         """
@@ -86,7 +86,7 @@ class Database:
         until, told = loop.time() + patience_s, False
         while True:
             try:
-                database.leadership = await postgres.Leadership.take(database._writes)
+                database.leadership = await postgres.Leadership.take(database._writes, wait=prepare)
                 break
             except (SQLAlchemyError, OSError) as error:
                 if not (isinstance(error, OSError) or unavailable(error)) or loop.time() > until:

@@ -92,12 +92,19 @@ async def ever(connection: AsyncConnection, kind: KeyKind) -> bool:
 
 
 async def page(
-    connection: AsyncConnection, limit: int, after: str | None, *, revoked: bool, tenant: str | None = None
+    connection: AsyncConnection,
+    limit: int,
+    after: str | None,
+    *,
+    revoked: bool,
+    tenant: str | None = None,
+    now_ns: int = 0,
 ) -> list[Key]:
-    """Return up to `limit` keys, oldest first, that come after the key with the id `after`; revoked ones if asked."""
+    """Return up to `limit` keys, oldest first, after the one with the id `after`; those that have ended if asked."""
     query = select(keys).order_by(keys.c.created_at_ns, keys.c.id).limit(limit)
     if not revoked:
         query = query.where(keys.c.revoked_at_ns.is_(None))
+        query = query.where(or_(keys.c.expires_at_ns.is_(None), keys.c.expires_at_ns > now_ns))
     if tenant is not None:
         query = query.where(keys.c.tenant == tenant)
     if after is not None:

@@ -65,13 +65,15 @@ class Leadership:
         self._pid = pid
 
     @classmethod
-    async def take(cls, engine: AsyncEngine) -> Leadership:
+    async def take(cls, engine: AsyncEngine, *, wait: bool = True) -> Leadership:
         """
         Wait until nobody else leads, and lead.
 
+        Args:
+            wait: False to give up at once.
         Raises:
             SQLAlchemyError, OSError: the server cannot be asked.
-            StartError: the address is none.
+            StartError: the address is none, or another control leads.
         """
         waits = False
         while True:
@@ -87,6 +89,8 @@ class Leadership:
                 await connection.close()
                 raise
             await connection.close()
+            if not wait:
+                raise StartError("a penstock control is using the database")
             if not waits:
                 _log.warning("another control leads; waiting to take over")
             waits = True

@@ -149,10 +149,18 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
         if name not in applied:
             key: KeyPath = ("policies", name)
             yield Problem(key, resolved.key_lines.get(key), "no model has this policy")
-    for name, where in (("database", root.state.database), ("counters", root.state.counters)):
-        if isinstance(where, SecretRef) and where.env is not None and not environ.get(where.env):
-            key = ("state", name)
-            yield Problem(key, resolved.key_lines.get(key), f"the environment variable {where.env} is not set")
+    for name, where, schemes in (
+        ("database", root.state.database, ("postgresql://", "postgres://")),
+        ("counters", root.state.counters, ("redis://", "rediss://", "unix://")),
+    ):
+        if isinstance(where, SecretRef) and where.env is not None:
+            key, value = ("state", name), environ.get(where.env)
+            line = resolved.key_lines.get(key)
+            if not value:
+                yield Problem(key, line, f"the environment variable {where.env} is not set")
+            elif not value.startswith(schemes):
+                known = " or ".join(schemes)
+                yield Problem(key, line, f"the address in the environment variable {where.env} must begin with {known}")
     used = {name for model in root.models.values() for name in (*model.weights, *model.fallback)}
     for name, deployment in root.deployments.items():
         key = ("deployments", name)

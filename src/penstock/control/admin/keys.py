@@ -153,6 +153,8 @@ def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
         scope = _scope(wanted, caller, keys.tenants)
         if scope.models is not None and reconciler.config is not None:
             check_models(scope.models, reconciler.config.models)
+        if scope.expires_at_ns is not None and scope.expires_at_ns <= keys.now_ns():
+            raise Refused(HTTPStatus.BAD_REQUEST, "expires_at: is not in the future", "expires_at")
         key, text = await keys.create(wanted.name, scope)
         response.headers["cache-control"] = "no-store"
         return MadeKey(**_view(key).model_dump(), key=text)
@@ -162,7 +164,7 @@ def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
         caller: Annotated[Caller, allow(Permission.READ_KEYS)],
         limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _MAX_PAGE,
         after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
-        revoked: Annotated[bool, Query(description="also those that are revoked")] = False,
+        revoked: Annotated[bool, Query(description="also those that are revoked or have ended")] = False,
         tenant: Annotated[str | None, Query(max_length=64, description="only of this tenant")] = None,
     ) -> KeyList:
         """List keys, without their secrets."""

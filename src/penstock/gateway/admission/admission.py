@@ -145,7 +145,8 @@ class Admission:
         outage = min((limit.on_outage for limit in rules.limits), key=list(Outage).index)
         self._decisions.outage(outage)
         if outage is Outage.DENY:
-            raise CountersUnavailable("The limits cannot be counted now.", retry_after=1)
+            policies = ", ".join(dict.fromkeys(limit.policy for limit in rules.limits if limit.on_outage is outage))
+            raise CountersUnavailable(f"The limits of policy {policies} cannot be counted now.", retry_after=1)
         name = _subject(rules, caller, address)
         every = _kept(self._shares, name, lambda: rules.leases(caller, address, self.workers))
         shared = [index for index, limit in enumerate(rules.limits) if limit.on_outage is Outage.LOCAL_SHARE]
