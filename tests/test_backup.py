@@ -93,7 +93,7 @@ def test_a_restored_penstock_has_everything(tmp_path: Path, into: str) -> None:
                 assert rows(running) == before
                 answer = ask(running, key)
                 assert answer.status_code == 200
-                spent = before[3]["totals"]["cost_nano"]  # type: ignore[index]
+                spent = before[3]["totals"]["cost_nano"]  # type: ignore[index]  # what JSON holds
                 left = answer.headers["x-penstock-budget-remaining-usd"]
                 if into == "postgresql":
                     ended = penstock("restore", file, "--file", stack, "--home", tmp_path / "third", environ=environ)

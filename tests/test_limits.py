@@ -219,11 +219,11 @@ def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
                 assert told <= {"local_share", None}, "leases may last a while yet"
                 assert {answer.status_code for answer in answers} == {200}
                 for model in ("places", "money"):
-                    eventually(lambda: ask(running, model).status_code == 503, model)  # noqa: B023
+                    eventually(lambda: ask(running, model).status_code == 503, model)  # noqa: B023  # it is called within this turn
                 back()
                 eventually(lambda: "x-penstock-counters" not in ask(running, "share").headers, "Redis being back")
                 for model in ("places", "money"):
-                    eventually(lambda: ask(running, model).status_code == 200, model)  # noqa: B023
+                    eventually(lambda: ask(running, model).status_code == 200, model)  # noqa: B023  # it is called within this turn
             metrics = eventually(
                 lambda: text if 'outages_total{action="deny"}' in (text := _metrics(running)) else None
             )

@@ -301,7 +301,7 @@ def test_a_redis_that_is_away_stops_nothing_and_is_told_everything_later(tmp_pat
             world.redis.thaw()
         else:
             world.redis.start()
-        while world.sums() != {"p key total key1": 600, "p tenant total acme": 600}:  # noqa: ASYNC110
+        while world.sums() != {"p key total key1": 600, "p tenant total acme": 600}:  # noqa: ASYNC110  # until it is told
             await asyncio.sleep(0.01)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

@@ -130,7 +130,7 @@ class Fold:
                 self._broken.pop(name, None)
             except FileNotFoundError:
                 continue  # taken away by hand
-            except Exception as error:
+            except Exception as error:  # whatever one segment holds, it is logged and the others go on
                 if unavailable(error):
                     raise  # the database as a whole: a full disk, say
                 if name not in self._broken:

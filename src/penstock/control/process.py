@@ -203,8 +203,9 @@ async def _database(options: Options, environ: Mapping[str, str], stop: asyncio.
         await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return await connecting if connecting.done() else None
     finally:
-        connecting.cancel()
         stopping.cancel()
+        connecting.cancel()
+        await asyncio.wait({connecting})  # so that it closes what it has opened
 
 
 async def _lead(leadership: Leadership) -> None:

@@ -12,7 +12,7 @@ from penstock.pricing.period import DAY_S
 
 _PATIENCE_S = 5.0
 _AT_ONCE = 1000
-_IN_ONE_STEP = 5000  # about 10 ms, in which nobody else is served
+_IN_ONE_STEP = 5000  # sums, as nobody else is served meanwhile
 _WRITERS = f"{PREFIX}:writers"
 _AWAITED = f"{PREFIX}:awaited"
 _FOLDED = f"{PREFIX}:folded:"
@@ -110,11 +110,6 @@ class Sums:
     async def finish(self, writer: str, segment: str, end: int) -> bool:
         """Say that a segment is in the ledger to its end; False as for `post`."""
         return await self.post(writer, segment, end, _END, ())
-
-    async def positions(self, writer: str) -> dict[str, int]:
-        """Return how far each segment of a worker is in the sums."""
-        kept = await self._all(f"{_FOLDED}{writer}")
-        return {name: int(value) for name, value in kept.items()}
 
     async def writers(self) -> set[str]:
         """Return the workers that hold sums, or did."""

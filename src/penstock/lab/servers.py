@@ -189,5 +189,5 @@ def _wait(answers: Callable[[], bool], name: str) -> None:
                 return
         except OSError:
             pass
-        time.sleep(0.02)
+        time.sleep(0.02)  # a server that starts has no other way to say that it has
     raise StartError(f"{name} does not answer")

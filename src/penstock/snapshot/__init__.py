@@ -4,7 +4,8 @@ What processes tell each other on one host: immutable, versioned documents, each
 | document     | written by | read by        |
 |--------------|------------|----------------|
 | `Config`     | control    | gateways       |
-| `Principals` | control    | gateways       |
+| `Principals`, `PackedPrincipals` | control | gateways |
+| `Standings`  | control    | node           |
 | `Desired`    | control    | node           |
 | `Fleet`      | node       | gateways, control |
 

@@ -129,7 +129,7 @@ def test_an_admin_key_ends_when_it_says(tmp_path: Path) -> None:
         wanted = {"kind": "admin", "expires_at": "2023-11-14T22:13:21Z"}
         made = (await api.local.post(KEYS, json=wanted)).json()
         for now, status, listed in ((begins, 200, 1), (begins + 10**9 - 1, 200, 1), (begins + 10**9, 401, 0)):
-            api.keys._clock_ns = lambda now=now: now  # type: ignore[misc]
+            api.keys._clock_ns = lambda now=now: now  # type: ignore[misc]  # a default binds it to this turn
             answer = await api.tcp.get(KEYS, headers={"authorization": f"Bearer {made['key']}"})
             assert answer.status_code == status
             assert len((await api.get(KEYS))["keys"]) == listed

@@ -56,7 +56,7 @@ def test_another_pepper_knows_nobody() -> None:
 
 
 def caller_of(**bounds: object) -> Caller:
-    record = KeyRecord(NEW.id, NEW.digest, "acme", **bounds)  # type: ignore[arg-type]
+    record = KeyRecord(NEW.id, NEW.digest, "acme", **bounds)  # type: ignore[arg-type]  # whichever a test gives
     known = Callers({NEW.id: record})
     return authenticate({b"x-api-key": NEW.key.encode()}, known, keys.Digester(PEPPER))
 
