@@ -70,7 +70,7 @@ async def stores() -> AsyncIterator[dict[str, Store]]:
     theirs.close()
     with RedisServer() as redis:
         sums = await Sums.open(redis.url)
-        await sums.replace({"b": 0}, [], {})
+        await sums.replace({"b": 0}, [], {}, [])
         shared = Shared.begin(lambda: redis.url, "worker", lambda: ("", 0), time.monotonic, 5.0, 30.0)
         remote = await Remote.open(ours, time.monotonic, 5.0)
         try:

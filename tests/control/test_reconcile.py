@@ -242,6 +242,6 @@ def test_a_change_that_needs_a_restart_is_warned_about(tmp_path: Path, caplog: p
 def test_the_page_remarks_on_every_key_that_needs_a_restart(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "stack.md").read_text()
     remarked = re.findall(r"^\| `([a-z_.]+)` \|.*; restart", page, re.MULTILINE)
-    tls = {"gateway.tls.certificate", "gateway.tls.key"}
+    tls = {f"{port}.tls.{part}" for port in ("gateway", "admin") for part in ("certificate", "key")}
     assert {key for key in remarked if key not in tls} == set(fixed(load(None, {}, tmp_path)))
     assert tls <= set(remarked)

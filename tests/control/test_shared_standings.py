@@ -50,7 +50,7 @@ class World:
     def begin(self) -> None:
         """Start control, as if for the first time."""
         environ = {"REDIS_URL": self.redis.url}
-        self.books = SharedBookkeeper(self.journal, self.database, environ, lambda: AT / 10**9, lambda: 10.0**9)
+        self.books = SharedBookkeeper(self.database, environ, lambda: AT / 10**9, lambda: 10.0**9)
         self.fold = Fold(self.journal, self.database, self.books)
 
     async def step(self, wanted: Config | None = None) -> None:
@@ -244,7 +244,7 @@ def test_what_is_folded_while_control_speaks_with_redis_ends_nothing(tmp_path: P
 
         async def meanwhile(*arguments: Any) -> bool:
             segment = next(iter(segments(world.journal)))
-            world.books.folded(segment, 0, 1, [], anew=True)
+            world.books.folded(segment.path.name, 0, 1, [], anew=True)
             return bool(await post(*arguments))
 
         sums.post = meanwhile

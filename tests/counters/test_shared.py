@@ -65,7 +65,7 @@ async def until(test: Callable[[], Coroutine[Any, Any, bool]]) -> None:
 async def tell(url: str, *writers: str, spent: int = 0) -> None:
     """Say, as control does, what is spent and whose word is awaited."""
     sums = await Sums.open(url)
-    await sums.replace({"b": 0}, [(SUM.name, spent, 0)] if spent else [], {writer: {} for writer in writers})
+    await sums.replace({"b": 0}, [(SUM.name, spent, 0)] if spent else [], {writer: {} for writer in writers}, writers)
     sums.close()
 
 
@@ -127,7 +127,7 @@ def test_a_redis_that_lost_its_memory_is_told_what_is_held_and_knows_no_sum() ->
 def test_what_is_spent_is_held_until_control_has_posted_it(redis: RedisServer) -> None:
     async def test() -> None:
         journal, sums = Journal(), await Sums.open(redis.url)
-        await sums.replace({"b": 0}, [], {})
+        await sums.replace({"b": 0}, [], {}, [])
         async with shared(redis.url, journal=journal) as store, shared(redis.url, "other") as other:
             await granted(store, Ask(SUM, 40, 40))
             journal.position = "w-0", 100
@@ -155,7 +155,7 @@ def test_what_is_spent_is_held_until_control_has_posted_it(redis: RedisServer) -
 def test_a_silent_worker_holds_no_places_any_more_and_its_money_until_control_says_so(redis: RedisServer) -> None:
     async def test() -> None:
         clock, sums = Clock(), await Sums.open(redis.url)
-        await sums.replace({"b": 0}, [], {})
+        await sums.replace({"b": 0}, [], {}, [])
         async with shared(redis.url, "dead", clock=clock) as dead:
             await granted(dead, Ask(LEVEL, 10, 10), Ask(SUM, 30, 30))
             assert dead._task is not None

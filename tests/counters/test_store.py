@@ -101,7 +101,7 @@ async def shared(clock: Clock, redis: RedisServer) -> Shop:
         for n in range(2)
     ]
     sums = await Sums.open(redis.url)
-    await sums.replace({"": 0, "month": 0}, [(OLD.name, 30, 0)], {})
+    await sums.replace({"": 0, "month": 0}, [(OLD.name, 30, 0)], {}, [])
     for store in stores:
         await connected(store)
 

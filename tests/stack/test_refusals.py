@@ -92,7 +92,7 @@ def test_every_problem_of_a_file_is_told_in_the_order_of_its_lines() -> None:
         ("gateway: {tls: {key: k.pem}}", "2: gateway.tls.certificate: is required"),
         ("gateway: {tls: {certificate: c, key: ''}}", "2: gateway.tls.key: must be the path of a file, not ''"),
         ("gateway: {fsync: 1s}", f"2: gateway.fsync: {NOT_YET}"),
-        ("admin: {port: 1}", "2: admin.port: unknown key; the keys here are: listen"),
+        ("admin: {port: 1}", "2: admin.port: unknown key; the keys here are: listen, tls"),
         ("admin: {listen: 127.0.0.1:8080}", "2: admin.listen: 127.0.0.1:8080 is already the address of gateway.listen"),
         ("policies: {default: {guards: []}}", f"2: policies.default.guards: {NOT_YET}"),
         ("policies: {p: {budgets: [{per: key, amount_usd: -1, period: day}]}}",

@@ -44,6 +44,11 @@ def load(home: Path, environ: Mapping[str, str]) -> bytes:
     return content
 
 
+def check(secret: bytes) -> bytes:
+    """Return what tells one pepper from another and says nothing more of it: 32 bytes."""
+    return blake2b(b"pepper_check", key=secret, digest_size=32).digest()
+
+
 def kept(home: Path, environ: Mapping[str, str]) -> bytes:
     """Return the pepper where Penstock keeps it in a file, for a backup; nothing where the variable is set."""
     return b"" if environ.get(VARIABLE) is not None else (home / FILE_NAME).read_bytes()

@@ -15,6 +15,7 @@ class Role(StrEnum):
     AUDITOR = "auditor"  # sees everything
     DEVELOPER = "developer"  # makes keys and looks into requests
     VIEWER = "viewer"  # sees how things are and what they cost
+    GATEWAY = "gateway"  # a host whose gateways take what control publishes, and send it their journal
 
 
 class Permission(StrEnum):
@@ -31,6 +32,8 @@ class Permission(StrEnum):
     MAKE_TENANTS = "make_tenants"
     SUSPEND_TENANTS = "suspend_tenants"
     BACK_UP = "back_up"  # everything, and what keys are hashed under
+    JOIN = "join"  # as a host with gateways
+    FORGET_HOSTS = "forget_hosts"
 
 
 _LOOK = frozenset(permission for permission in Permission if permission.startswith("read_"))
@@ -38,7 +41,7 @@ _LOOK = frozenset(permission for permission in Permission if permission.startswi
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         Role.ADMIN: frozenset(Permission),
-        Role.OPERATOR: _LOOK | {Permission.REVOKE_KEYS, Permission.SUSPEND_TENANTS},
+        Role.OPERATOR: _LOOK | {Permission.REVOKE_KEYS, Permission.SUSPEND_TENANTS, Permission.FORGET_HOSTS},
         Role.AUDITOR: _LOOK,
         Role.DEVELOPER: frozenset(
             {
@@ -50,6 +53,7 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
             }
         ),
         Role.VIEWER: frozenset({Permission.READ_STATUS, Permission.READ_USAGE}),
+        Role.GATEWAY: frozenset({Permission.JOIN}),
     }
 )
 """What each role may do, in the tenants that its key is for."""

@@ -27,13 +27,15 @@ class Progress:
 
     Args:
         awaits_control: nothing can serve before a control, which is not a part of this node, has published.
+        elsewhere: it is on another host.
 
     Made once per start; `watch` is a task of the node's event loop, `stop` may be called from there, and again.
     """
 
-    def __init__(self, home: Home, *, awaits_control: bool = False) -> None:
+    def __init__(self, home: Home, *, awaits_control: bool = False, elsewhere: bool = False) -> None:
         self._home = home
         self._awaits_control = awaits_control
+        self._elsewhere = elsewhere
         self._reader = Reader(home.snapshot, Fleet)
         self._stopped = asyncio.Event()
         self._live: Live | None = None
@@ -67,6 +69,8 @@ class Progress:
 
     @property
     def _missing(self) -> str:
+        if self._elsewhere:
+            return "Waiting for what control has published (the log says whether it is reachable) …"
         return f"Waiting for control to publish to {output.line(self._home.root)} …"
 
     async def _mention_control(self) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from penstock.auth.secrets import SecretRef
 from penstock.cli import output
+from penstock.cli.join import JoinOption, KeyFileOption, joined
 from penstock.cli.options import ADMIN_KEY_VARIABLE, FileOption, HomeOption, file_of, home_of
 from penstock.cli.progress import Progress
 from penstock.cli.ready import Bound, Facts, block
@@ -21,7 +22,7 @@ from penstock.types.errors import StartError
 from penstock.types.home import Home
 
 if TYPE_CHECKING:  # these load the stack's parser and the node, which only these commands need
-    from penstock.node.settings import HostPort, Started
+    from penstock.node.settings import HostPort, Join, Started
     from penstock.stack.listen import Listen
     from penstock.stack.stack import Stack
     from penstock.telemetry.link import Notice
@@ -32,9 +33,11 @@ def up(file: FileOption = None, home: HomeOption = None) -> None:
     _serve("penstock", file, home, gateways=True, control=True, engines=True)
 
 
-def gateway(file: FileOption = None, home: HomeOption = None) -> None:
-    """Serve only gateways, on what control last published to the data directory."""
-    _serve("penstock gateway", file, home, gateways=True, control=False, engines=False)
+def gateway(
+    file: FileOption = None, home: HomeOption = None, join: JoinOption = None, key_file: KeyFileOption = None
+) -> None:
+    """Serve only gateways: on what control last published to the data directory, or joined to a control elsewhere."""
+    _serve("penstock gateway", file, home, gateways=True, control=False, engines=False, join=joined(join, key_file))
 
 
 def control(file: FileOption = None, home: HomeOption = None) -> None:
@@ -48,7 +51,14 @@ def node(file: FileOption = None, home: HomeOption = None) -> None:
 
 
 def _serve(
-    title: str, file: Path | None, directory: Path | None, *, gateways: bool, control: bool, engines: bool
+    title: str,
+    file: Path | None,
+    directory: Path | None,
+    *,
+    gateways: bool,
+    control: bool,
+    engines: bool,
+    join: Join | None = None,
 ) -> None:
     """Be a node with these roles until it is told to stop."""
     import uvloop
@@ -63,9 +73,10 @@ def _serve(
     for warning in stack.warnings:
         output.note(f"Warning: {output.line(warning.written(stack.file))}")
     home = home_of(directory)
-    _check(stack, home, gateways=gateways)
-    progress = Progress(home, awaits_control=not control)
-    announcer = _Announcer(title, stack, home, began, progress, control=control)
+    _check(stack, home, gateways=gateways, control=control)
+    progress = Progress(home, awaits_control=not control, elsewhere=join is not None)
+    announcer = _Announcer(title, stack, home, began, progress, control=control, joined=join is not None)
+    admin_tls = stack.admin.tls
     settings = NodeSettings(
         home=home,
         stack_path=stack.path,
@@ -74,6 +85,8 @@ def _serve(
         admin=_host_port(stack.admin.listen) if control else None,
         ops=_host_port(stack.gateway.ops),
         database=stack.state.database if isinstance(stack.state.database, SecretRef) else None,
+        admin_tls=(admin_tls.certificate, admin_tls.key) if admin_tls is not None else None,
+        join=join,
         roles=Roles(gateways=gateways, control=control, engines=engines),
         drain_s=stack.gateway.drain.seconds,
         on_ready=announcer.ready,
@@ -99,7 +112,7 @@ def _serve(
     raise typer.Exit(code)
 
 
-def _check(stack: Stack, home: Home, *, gateways: bool) -> None:
+def _check(stack: Stack, home: Home, *, gateways: bool, control: bool) -> None:
     """Refuse before anything is started what a child would refuse after it. Makes nothing."""
     from penstock.auth import pepper
     from penstock.http.tls import ServerTls
@@ -110,16 +123,16 @@ def _check(stack: Stack, home: Home, *, gateways: bool) -> None:
             pepper.load(home.root, os.environ)
     except OSError as error:
         raise StartError(f"{secret} cannot be read: {error.strerror}") from error
-    tls = stack.gateway.tls
-    if gateways and tls is not None:
-        ServerTls(Path(tls.certificate), Path(tls.key))
+    for tls in (stack.gateway.tls if gateways else None, stack.admin.tls if control else None):
+        if tls is not None:
+            ServerTls(Path(tls.certificate), Path(tls.key))
 
 
 class _Announcer:
     """Prints the ready block, once, and that the end has begun. Called from the node's event loop."""
 
     def __init__(
-        self, title: str, stack: Stack, home: Home, began: float, progress: Progress, *, control: bool
+        self, title: str, stack: Stack, home: Home, began: float, progress: Progress, *, control: bool, joined: bool
     ) -> None:
         self._title = title
         self._stack = stack
@@ -127,6 +140,7 @@ class _Announcer:
         self._began = began
         self._progress = progress
         self._control = control
+        self._joined = joined
         self._notices: dict[str, str] = {}
         self._printed = False
 
@@ -146,9 +160,9 @@ class _Announcer:
             seconds=time.monotonic() - self._began,
             local=str(self._home.gateway_socket),
             data=str(self._home.root),
-            models=tuple(self._stack.models),
+            models=_models(self._home) if self._joined else tuple(self._stack.models),
             gateway=_bound(started.listen, tls=self._stack.gateway.tls is not None),
-            admin=_bound(started.admin),
+            admin=_bound(started.admin, tls=self._stack.admin.tls is not None),
             ops=_bound(started.ops),
             first_key=self._notices.get("first_key", ""),
             admin_key=self._notices.get("admin_key", ""),
@@ -183,6 +197,15 @@ class _Announcer:
 
     def _show(self, name: str, text: str) -> None:
         print(f"  {name.replace('_', ' ')}  {text}  shown once", flush=True)
+
+
+def _models(home: Home) -> tuple[str, ...]:
+    """Return the models that control elsewhere has published."""
+    from penstock.snapshot.config import Config
+    from penstock.snapshot.file import Reader
+
+    config = Reader(home.snapshot, Config).changed()
+    return tuple(config.models) if config is not None else ()
 
 
 def _host_port(listen: Listen) -> HostPort:

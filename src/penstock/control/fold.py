@@ -6,13 +6,17 @@ record is either in the ledger and behind the position or neither. Request ids a
 
 A segment that its writer has let go of is read to its end and removed. A writer that lives always has a segment, so
 what is open of a writer that has none left is lost (`penstock.control.lost`).
+
+Segments of other hosts come in pieces (`receive`), with the names of all that the host has. What is known of them, but
+for that list, is in the database, so that any control can go on with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -20,8 +24,11 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.control import lost
-from penstock.journal.records import Opened, Settled
-from penstock.journal.segment import Segment, segments
+from penstock.journal import segment as journal
+from penstock.journal.host import host_of
+from penstock.journal.records import Opened, Record, Settled
+from penstock.journal.segment import Segment, segments, writer_of
+from penstock.journal.shipping import Piece, Receipt
 from penstock.records import ledger, offsets, opened
 from penstock.records.database import Database, busy, unavailable
 
@@ -37,28 +44,48 @@ _log = logging.getLogger(__name__)
 class Follower(Protocol):
     """Whoever is told what has just been folded. Called from the fold, so it only takes notes."""
 
-    def folded(self, segment: Segment, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
+    def folded(self, segment: str, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
         """
         Take note of what is in the ledger now.
 
         Args:
+            segment: the name of its file.
             start, end: between which positions of the segment these were.
             anew: some of them were in the ledger before.
         """
 
-    def finished(self, segment: Segment, end: int) -> None:
+    def finished(self, segment: str, end: int) -> None:
         """Take note that nothing more comes from this segment, which is in the ledger up to here."""
 
 
 class Fold:
     """
-    Folds the journal of one data directory. Made once per control; shared by its tasks, which take turns inside.
+    Folds the journal of one data directory, and those of other hosts. Made once per control; shared by its tasks, which
+    take turns inside.
+
+    Args:
+        host: the name of this data directory, see `penstock.journal.host`.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, journal: Path, database: Database, follower: Follower | None = None) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        database: Database,
+        follower: Follower | None = None,
+        host: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._journal = journal
         self._database = database
         self._follower = follower
+        self._own = frozenset({"", host})
+        self._clock = clock
+        self._began = clock()
+        self._heard_at: dict[str, float] = {}
+        self._elsewhere: dict[str, frozenset[str]] = {}  # the segments of each host that has told of them
+        self._done: dict[str, set[str]] = {}  # segments that the host may not know yet to be done
+        self._thinned: set[str] = set()  # hosts that have fewer segments than before, of which nothing is settled yet
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
         self._broken: dict[str, int] = {}  # segments that could not be folded, and how many steps they still rest
@@ -134,11 +161,11 @@ class Fold:
                 if unavailable(error):
                     raise  # the database as a whole: a full disk, say
                 if name not in self._broken:
-                    _log.exception("a segment of the journal cannot be folded", extra=_fields(segment.path))
+                    _log.exception("a segment of the journal cannot be folded", extra=_fields(name))
                 self._broken[name] = _REST
                 positions = await self._reload()
         if first or removed:
-            await self._settle_lost()
+            await self._settle_lost(self._own, [each.path.name for each in segments(self._journal)])
 
     async def _fold(self, segment: Segment, positions: dict[str, int]) -> bool:
         """Fold one segment up to its present end, and remove it when it is done with. Return whether it was removed."""
@@ -149,25 +176,108 @@ class Fold:
             records, after = segment.read(position, BATCH)
             if not records:
                 break
-            settled = [record for record in records if isinstance(record, Settled)]
-            done = {record.id for record in settled}
-            pending = [record for record in records if isinstance(record, Opened) and record.id not in done]
-            async with self._database.write() as connection:
-                added = await ledger.add(connection, settled)
-                await opened.remove(connection, list(done))
-                await opened.add(connection, segment.writer, pending)
-                await offsets.store(connection, name, after)
-            positions[name] = after
-            if self._follower is not None:
-                self._follower.folded(segment, position, after, settled, anew=added < len(settled))
-            if added < len(settled):
-                _log.warning("%d records were in the ledger already", len(settled) - added, extra=_fields(segment.path))
+            await self._take(name, positions, records, after)
         if closed:
             position = positions.get(name, 0)
             await self._finish(segment, positions)
             if self._follower is not None:
-                self._follower.finished(segment, position)
+                self._follower.finished(name, position)
         return closed
+
+    async def _take(self, name: str, positions: dict[str, int], records: Sequence[Record], after: int) -> None:
+        """Bring the next records of a segment into the ledger."""
+        position = positions.get(name, 0)
+        settled = [record for record in records if isinstance(record, Settled)]
+        done = {record.id for record in settled}
+        pending = [record for record in records if isinstance(record, Opened) and record.id not in done]
+        async with self._database.write() as connection:
+            added = await ledger.add(connection, settled)
+            await opened.remove(connection, list(done))
+            await opened.add(connection, writer_of(name), pending)
+            await offsets.store(connection, name, after)
+        positions[name] = after
+        if self._follower is not None:
+            self._follower.folded(name, position, after, settled, anew=added < len(settled))
+        if added < len(settled):
+            _log.warning("%d records were in the ledger already", len(settled) - added, extra=_fields(name))
+
+    async def receive(self, host: str, pieces: Sequence[Piece]) -> Receipt:
+        """
+        Fold what a host has sent. Pieces that do not begin where the ledger ends are left alone.
+
+        Args:
+            pieces: one for each segment that the host has.
+        Raises:
+            SQLAlchemyError: the database failed; what was folded before that stays, and the rest may be sent again.
+        """
+        async with self._turn:
+            try:
+                return await self._receive(host, pieces)
+            except BaseException:
+                self._positions = None  # a commit that failed, or was cancelled, may still have happened
+                raise
+
+    async def _receive(self, host: str, pieces: Sequence[Piece]) -> Receipt:
+        positions = await self._load()
+        names = frozenset(piece.segment for piece in pieces)
+        done = self._done[host] = self._done.get(host, set()) & names
+        if host not in self._elsewhere or self._elsewhere[host] - names:
+            self._thinned.add(host)
+        self._elsewhere[host] = names - done
+        self._heard_at[host] = self._clock()
+        stuck: list[str] = []
+        for piece in pieces:
+            if piece.segment in done or piece.start != positions.get(piece.segment, 0):
+                continue
+            records = journal.read(piece.data)
+            for first in range(0, len(records), BATCH):
+                part = records[first : first + BATCH]
+                after = piece.start + part[-1][1]
+                await self._take(piece.segment, positions, [record for record, _ in part], after)
+            if (records[-1][1] if records else 0) < len(piece.data):
+                stuck.append(piece.segment)
+            elif piece.closed:
+                end = positions.get(piece.segment, 0)
+                await self._forget([piece.segment], positions)
+                done.add(piece.segment)
+                self._elsewhere[host] -= {piece.segment}
+                self._thinned.add(host)
+                if self._follower is not None:
+                    self._follower.finished(piece.segment, end)
+        if host in self._thinned:
+            await self._settle_lost(frozenset({host}), self._elsewhere[host])
+            self._thinned.discard(host)
+        open_ones = {name: positions.get(name, 0) for name in sorted(names - done)}
+        return Receipt(open_ones, tuple(sorted(done)), tuple(stuck))
+
+    async def give_up(self, host: str) -> None:
+        """
+        Wait no longer for a host that will not come again: what it had open is lost.
+
+        Raises:
+            SQLAlchemyError: the database failed; it may be tried again.
+        """
+        async with self._turn:
+            positions = await self._load()
+            await self._settle_lost(frozenset({host}), frozenset())
+            await self._forget([name for name in positions if host_of(name) == host], positions)
+            for kept in (self._elsewhere, self._done, self._heard_at):
+                kept.pop(host, None)
+            self._thinned.discard(host)
+
+    def heard(self, writer: str) -> bool:
+        """Tell whether it is known which segments a writer has: it is of this host, or its host has told of them."""
+        return host_of(writer) in self._own or host_of(writer) in self._elsewhere
+
+    def silent_s(self, writer: str) -> float:
+        """Return for how long the host of a writer has not reported, in seconds; 0 for this host."""
+        host = host_of(writer)
+        return 0.0 if host in self._own else self._clock() - self._heard_at.get(host, self._began)
+
+    def segments(self) -> list[str]:
+        """Return the names of all segments that are there, as far as it is known."""
+        here = [each.path.name for each in segments(self._journal)]
+        return [*here, *(name for names in self._elsewhere.values() for name in names)]
 
     async def _finish(self, segment: Segment, positions: dict[str, int]) -> None:
         """Take a segment out of the journal that is read to its end and will not grow."""
@@ -177,21 +287,34 @@ class Fold:
             segment.path.rename(kept)
             _log.error(
                 "a segment of the journal is damaged; what could be read is in the ledger, the file is kept",
-                extra=_fields(kept, position=positions.get(name, 0)),
+                extra=_fields(kept.name, position=positions.get(name, 0)),
             )
         else:
             segment.path.unlink()
         # The file goes first: a position without a file is found at the next start, and one file folded twice is too.
-        if positions.pop(name, None) is not None:
-            async with self._database.write() as connection:
-                await offsets.forget(connection, name)
+        await self._forget([name], positions)
 
-    async def _settle_lost(self) -> None:
+    async def _forget(self, names: Iterable[str], positions: dict[str, int]) -> None:
+        kept = [name for name in names if name in positions]
+        if kept:
+            async with self._database.write() as connection:
+                for name in kept:
+                    await offsets.forget(connection, name)
+            for name in kept:
+                del positions[name]
+
+    async def _settle_lost(self, hosts: Container[str], present: Iterable[str]) -> None:
+        """
+        Settle what is open of the writers of these hosts that have no segment any more.
+
+        Args:
+            present: segments that are there, read after any was found closed: a writer that went on to a new one had it
+                by then.
+        """
         async with self._database.read() as connection:
             waiting = await opened.writers(connection)
-        # Read after any segment was found closed: a writer that went on to a new segment had it by then.
-        gone = waiting - {segment.writer for segment in segments(self._journal)}
-        for writer in sorted(gone):
+        theirs = {writer for writer in waiting if host_of(writer) in hosts}
+        for writer in sorted(theirs - {writer_of(name) for name in present}):
             while True:
                 async with self._database.write() as connection:
                     exchanges = await opened.of_writer(connection, writer, BATCH)
@@ -206,14 +329,13 @@ class Fold:
 
     async def _reload(self) -> dict[str, int]:
         """Read the positions from the database, dropping those whose segment is no more."""
-        async with self._database.write() as connection:
+        async with self._database.read() as connection:
             positions = await offsets.load(connection)
-            present = {segment.path.name for segment in segments(self._journal)}
-            for name in positions.keys() - present:
-                await offsets.forget(connection, name)
-        self._positions = {name: position for name, position in positions.items() if name in present}
-        return self._positions
+        present = {each.path.name for each in segments(self._journal)}
+        await self._forget([n for n in positions if host_of(n) in self._own and n not in present], positions)
+        self._positions = positions
+        return positions
 
 
-def _fields(path: Path, **more: object) -> dict[str, dict[str, object]]:
-    return {"fields": {"segment": path.name, **more}}
+def _fields(name: str, **more: object) -> dict[str, dict[str, object]]:
+    return {"fields": {"segment": name, **more}}

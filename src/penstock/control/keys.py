@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.auth import keys as auth
+from penstock.auth import pepper
 from penstock.auth.roles import Role
 from penstock.control.publish import Published
 from penstock.records import keys as records
@@ -59,13 +60,13 @@ class Keys:
         database: Database,
         principals: Published[Principals],
         base: Published[PackedPrincipals],
-        pepper: bytes,
+        secret: bytes,
         clock_ns: Callable[[], int],
     ) -> None:
         self._database = database
         self._principals = principals
         self._base = base
-        self._pepper = pepper
+        self._pepper = secret
         self._clock_ns = clock_ns
         self._turn = asyncio.Lock()
         self._valid: dict[str, Key] = {}  # of clients, those of suspended tenants included
@@ -80,7 +81,7 @@ class Keys:
         database: Database,
         principals: Published[Principals],
         base: Published[PackedPrincipals],
-        pepper: bytes,
+        secret: bytes,
         clock_ns: Callable[[], int],
     ) -> Keys:
         """
@@ -91,7 +92,7 @@ class Keys:
         Raises:
             StartError: they were made under another pepper, so none of them would be recognised.
         """
-        keys = cls(database, principals, base, pepper, clock_ns)
+        keys = cls(database, principals, base, secret, clock_ns)
         await keys._check_pepper()
         async with database.read() as connection:
             keys.tenants = await tenants.load(connection)
@@ -221,7 +222,6 @@ class Keys:
         return key if auth.matches(key.digest, auth.digest(self._pepper, given)) else None
 
     async def _check_pepper(self) -> None:
-        check = auth.digest(self._pepper, _CHECK.encode())
         async with self._database.write() as connection:
             if await made_under(connection, self._pepper):
                 return
@@ -231,7 +231,7 @@ class Keys:
                     "the keys in this data directory were made under another PENSTOCK_SECRET_KEY or secret.key; "
                     "start with that one (SECURITY.md says how to change it)"
                 )
-            await meta.put(connection, _CHECK, check)
+            await meta.put(connection, _CHECK, pepper.check(self._pepper))
 
     async def run(self) -> None:
         """Publish again what could not be published, for ever, until cancelled."""
@@ -275,9 +275,9 @@ class Keys:
         return pack(version, (record for record in records if record is not None))
 
 
-async def made_under(connection: AsyncConnection, pepper: bytes) -> bool:
+async def made_under(connection: AsyncConnection, secret: bytes) -> bool:
     """Tell whether this is the pepper under which the keys of a database were made."""
-    return await meta.get(connection, _CHECK) == auth.digest(pepper, _CHECK.encode())
+    return await meta.get(connection, _CHECK) == pepper.check(secret)
 
 
 def _holds(key: Key, now_ns: int) -> bool:

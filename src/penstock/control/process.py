@@ -20,6 +20,7 @@ import uvloop
 from setproctitle import setproctitle
 from starlette.types import ASGIApp
 
+from penstock import __version__
 from penstock.auth import pepper
 from penstock.auth.roles import Role
 from penstock.auth.secrets import SecretMissing, SecretRef, resolve
@@ -27,13 +28,16 @@ from penstock.control import lock
 from penstock.control.admin import app as admin
 from penstock.control.admin.access import Credentials, Door, hosts_of, key_from
 from penstock.control.fold import Fold
+from penstock.control.hosts import Hosts
 from penstock.control.keys import Keys, Scope
 from penstock.control.publish import Published
 from penstock.control.reconcile import Reconciler
 from penstock.control.serve import serve
 from penstock.control.shared_standings import SharedBookkeeper
 from penstock.control.standings import Bookkeeper
+from penstock.journal import host
 from penstock.records.database import Database
+from penstock.records.hosts import Host
 from penstock.records.keys import ALL_TENANTS, KeyKind
 from penstock.records.postgres import Leadership
 from penstock.snapshot.config import Config
@@ -65,6 +69,7 @@ class Options(msgspec.Struct, frozen=True):
         workers: gateway workers that the node runs; None: as many as the stack says.
         since_ns: when the node started, nanoseconds since the epoch.
         database: where the address of the database is; None for a file in the data directory.
+        admin_tls: paths of the admin port's certificate chain and key; None: it is served in the clear.
     """
 
     home: Home
@@ -75,6 +80,7 @@ class Options(msgspec.Struct, frozen=True):
     workers: int | None
     since_ns: int = 0
     database: SecretRef | None = None
+    admin_tls: tuple[str, str] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,10 +116,21 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--workers", type=int, default=None, help="gateway workers that the node runs")
     parser.add_argument("--since", type=int, default=0, help="when the node started, nanoseconds since the epoch")
     parser.add_argument("--database", type=_reference, help="where the address of a PostgreSQL is, JSON")
+    parser.add_argument("--admin-tls", nargs=2, help="PEM files of the admin port's certificate chain and key")
     given = parser.parse_args(arguments)
     stack = Path(given.stack) if given.stack else None
     home = Home(given.home.absolute())
-    return Options(home, stack, given.admin, given.local, given.link, given.workers, given.since, given.database)
+    return Options(
+        home=home,
+        stack=stack,
+        admin=given.admin,
+        local=given.local,
+        link=given.link,
+        workers=given.workers,
+        since_ns=given.since,
+        database=given.database,
+        admin_tls=tuple(given.admin_tls) if given.admin_tls else None,
+    )
 
 
 async def _run(options: Options, environ: Mapping[str, str]) -> None:
@@ -135,11 +152,17 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         if database is None:
             return
         opened.push_async_callback(database.close)
-        principals, base = Published(home.snapshot, Principals), Published(home.snapshot, PackedPrincipals)
+        # Later than those of a control that led before us on another host, whose documents gateways may have.
+        least = int(time.time())
+        principals = Published(home.snapshot, Principals, least)
+        base = Published(home.snapshot, PackedPrincipals, least)
         keys = await Keys.open(database, principals, base, secret, time.time_ns)
-        shared = SharedBookkeeper(home.journal, database, environ)
+        shared = SharedBookkeeper(database, environ)
         opened.push_async_callback(shared.aclose)
-        fold = Fold(home.journal, database, shared)
+        here = host.load(home.root)
+        fold = Fold(home.journal, database, shared, here)
+        own = Host(here, socket.gethostname(), __version__, options.since_ns, time.time_ns())
+        hosts = await Hosts.open(database, fold, home.snapshot, own, secret)
         standings = Published(home.snapshot, Standings)
         config = Published(home.snapshot, Config)
         bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns, config.current)
@@ -160,9 +183,10 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         await _make_first_keys(keys, link, admin=admin_key is None)
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
-        app = admin.build(home, source, database, keys, fold, reconciler, pepper.kept(home.root, environ))
+        app = admin.build(home, source, database, keys, fold, reconciler, hosts, pepper.kept(home.root, environ))
         credentials = Credentials(keys, admin_key)
-        await opened.enter_async_context(serve(_doors(options, app, credentials)))
+        await opened.enter_async_context(serve(_doors(options, app, credentials), options.admin_tls))
+        opened.callback(hosts.close)
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(fold.run(), name="fold"),

@@ -27,12 +27,15 @@ class Published(Generic[T]):
     One document as it was last published.
 
     Reads what an earlier control left when it is made. Its owner replaces it from one task at a time.
+
+    Args:
+        least: the first version that it may have.
     """
 
-    def __init__(self, directory: Path, document: type[T]) -> None:
+    def __init__(self, directory: Path, document: type[T], least: int = 1) -> None:
         self._directory = directory
         self._current: T | None = None
-        self._least = 1
+        self._least = least
         try:
             self._current = Reader(directory, document).changed()
         except UnknownFormat as error:
@@ -47,7 +50,7 @@ class Published(Generic[T]):
     @property
     def next_version(self) -> int:
         """The version that the next document is to have."""
-        return self._current.version + 1 if self._current is not None else self._least
+        return max(self._least, self._current.version + 1 if self._current is not None else 0)
 
     async def replace(self, document: T) -> None:
         """

@@ -156,5 +156,6 @@ def fixed(stack: Stack) -> dict[str, str]:
         "gateway.workers": str(stack.gateway.workers),
         "gateway.tls": str(stack.gateway.tls),
         "admin.listen": str(stack.admin.listen),
+        "admin.tls": str(stack.admin.tls),
         "state.database": str(stack.state.database),
     }

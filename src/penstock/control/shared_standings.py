@@ -14,7 +14,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +24,7 @@ from penstock.control.standings import budgets_of, sums
 from penstock.counters.redis import GONE, Unusable
 from penstock.counters.sums import Amount, Sums
 from penstock.journal.records import Settled
-from penstock.journal.segment import Segment, segments
+from penstock.journal.segment import writer_of
 from penstock.pricing.period import DAY_S, bounds
 from penstock.records.database import Database
 from penstock.snapshot.config import Budget, Config
@@ -35,6 +34,7 @@ _INTERVAL_S = 0.1
 _PATIENCE_S = 5.0  # a configuration does not wait for longer
 _KEPT_S = 5.0  # gateways follow a configuration within 0.1 s
 _SILENT_S = 5.0  # a worker whose journal is folded to its end has ended by then
+_GONE_S = 600.0  # a host that has not reported for so long is not waited for with what its workers hold
 _MOST = 10_000  # batches of the fold that wait for Redis; with more, it is told everything anew
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ _log = logging.getLogger(__name__)
 class _Posting(msgspec.Struct, frozen=True):
     """What one batch of the fold adds; one without an end says that the segment ends where it starts."""
 
-    writer: str
     segment: str
     start: int
     end: int | None = None
@@ -62,13 +61,11 @@ class SharedBookkeeper:
 
     def __init__(
         self,
-        journal: Path,
         database: Database,
         environ: Mapping[str, str],
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._journal = journal
         self._database = database
         self._environ = environ
         self._now = now
@@ -86,7 +83,7 @@ class SharedBookkeeper:
         self._away = False
         self.told = asyncio.Event()
 
-    def folded(self, segment: Segment, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
+    def folded(self, segment: str, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
         """Take note of what is in the ledger now."""
         if self._reference is None:
             return
@@ -100,15 +97,15 @@ class SharedBookkeeper:
                     named = _named(budget, record)
                     amounts[named] = amounts.get(named, 0) + record.cost_nano
         listed = [(name, amount, ends) for (name, ends), amount in amounts.items()]
-        self._postings.append(_Posting(segment.writer, segment.path.name, start, end, listed))
+        self._postings.append(_Posting(segment, start, end, listed))
 
-    def finished(self, segment: Segment, end: int) -> None:
+    def finished(self, segment: str, end: int) -> None:
         """Take note that nothing more comes from this segment."""
         if self._reference is None:
             return
-        self._ended.add(segment.writer)
+        self._ended.add(writer_of(segment))
         if not self._lost:
-            self._postings.append(_Posting(segment.writer, segment.path.name, end))
+            self._postings.append(_Posting(segment, end))
 
     async def run(self, fold: Fold, config: Callable[[], Config | None]) -> None:
         """Follow ledger and configuration for ever, until cancelled."""
@@ -171,27 +168,33 @@ class SharedBookkeeper:
             if self._sums is None:
                 self._sums = await Sums.open(resolve(self._reference, self._environ))
                 self._away = False
-            named = {
-                segment.path.name: segment.writer for segment in segments(self._journal)
-            }  # before the rest is posted
-            present = set(named.values())
+            named = set(fold.segments())  # before the rest is posted
+            present = {writer_of(segment) for segment in named}
             known = await self._sums.budgets()
             if known is None or self._lost or not await self._announce(named) or not await self._post():
                 await self._tell_all(fold, wanted)
             elif wanted.keys() != known.keys():
                 await self._change(fold, wanted, known)
-            for writer in await self._sums.writers() - present:
-                if await self._sums.free(writer, 0.0 if writer in self._ended else _SILENT_S):
-                    self._ended.discard(writer)
-            self._ended &= present
+            await self._free(fold, present)
 
-    async def _announce(self, named: Mapping[str, str]) -> bool:
+    async def _free(self, fold: Fold, present: set[str]) -> None:
+        """Free what workers held that have ended, and those of hosts that have been silent for very long."""
+        assert self._sums is not None, "connected"
+        for writer in await self._sums.writers():
+            ended = fold.heard(writer) and writer not in present
+            if not ended and fold.silent_s(writer) < _GONE_S:
+                continue
+            if await self._sums.free(writer, 0.0 if ended and writer in self._ended else _SILENT_S):
+                self._ended.discard(writer)
+        self._ended &= present
+
+    async def _announce(self, named: set[str]) -> bool:
         """Name every segment there is before a later one is, so that one that is not named is done with."""
         assert self._sums is not None, "connected"
-        for segment in sorted(named.keys() - self._announced):
-            if not await self._sums.post(named[segment], segment, 0, 0, ()):
+        for segment in sorted(named - self._announced):
+            if not await self._sums.post(writer_of(segment), segment, 0, 0, ()):
                 return False
-        self._announced = set(named)
+        self._announced = named
         return True
 
     async def _post(self) -> bool:
@@ -200,9 +203,10 @@ class SharedBookkeeper:
         while self._postings and not self._lost:
             first = self._postings[0]
             if first.end is None:
-                known = await self._sums.finish(first.writer, first.segment, first.start)
+                known = await self._sums.finish(writer_of(first.segment), first.segment, first.start)
             else:
-                known = await self._sums.post(first.writer, first.segment, first.start, first.end, first.amounts)
+                writer = writer_of(first.segment)
+                known = await self._sums.post(writer, first.segment, first.start, first.end, first.amounts)
             if not known:
                 return False
             self._postings.popleft()
@@ -215,10 +219,11 @@ class SharedBookkeeper:
             self._lost = True  # until all of it is done
             self._postings.clear()
             of_writers: dict[str, dict[str, int]] = {}
-            for segment in segments(self._journal):
-                of_writers.setdefault(segment.writer, {})[segment.path.name] = positions.get(segment.path.name, 0)
+            for segment in {*fold.segments(), *positions}:
+                of_writers.setdefault(writer_of(segment), {})[segment] = positions.get(segment, 0)
             days, amounts = await self._read(wanted)
-            await self._sums.replace(days, amounts, of_writers)
+            awaited = [writer for writer in of_writers if fold.silent_s(writer) < _SILENT_S]
+            await self._sums.replace(days, amounts, of_writers, awaited)
             self._announced = {name for names in of_writers.values() for name in names}
             self._budgets, self._lost = wanted, False
         seconds = round(self._clock() - began, 3)

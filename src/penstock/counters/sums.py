@@ -55,7 +55,11 @@ class Sums:
         return {name.removeprefix(_BUDGET): int(day) for name, day in known.items()}
 
     async def replace(
-        self, budgets: Mapping[str, int], spent: Sequence[Amount], positions: Mapping[str, Mapping[str, int]]
+        self,
+        budgets: Mapping[str, int],
+        spent: Sequence[Amount],
+        positions: Mapping[str, Mapping[str, int]],
+        awaited: Iterable[str],
     ) -> None:
         """
         Say what has been spent, all that is known of it: in one step, or, where it is much, nobody knows it meanwhile.
@@ -63,8 +67,9 @@ class Sums:
         Args:
             budgets: with the first days of their periods, days since the epoch.
             spent: sums that are not 0.
-            positions: by writer, how far each segment is in these sums. They all have to say what they hold, unless
-                they have since Redis began, before anybody can tell what is left.
+            positions: by writer, how far each segment is in these sums.
+            awaited: writers that have to say what they hold, unless they have since Redis began, before anybody can
+                tell what is left.
         """
         if len(spent) > _IN_ONE_STEP:
             await self._connection.ask(("DEL", self._open))
@@ -75,7 +80,7 @@ class Sums:
             changes += [("SADD", _WRITERS, writer), ("DEL", f"{_FOLDED}{writer}")]
             if offsets:
                 changes.append(("HSET", f"{_FOLDED}{writer}", *_pairs(offsets)))
-        changes += [("DEL", _AWAITED), *(("SADD", _AWAITED, writer) for writer in positions)]
+        changes += [("DEL", _AWAITED), *(("SADD", _AWAITED, writer) for writer in awaited)]
         changes.append(("SDIFFSTORE", _AWAITED, _AWAITED, f"{PREFIX}:told"))
         changes.append(("DEL", self._open))
         changes.append(("HSET", self._open, "run", self._connection.run, *_pairs(budgets, _BUDGET)))

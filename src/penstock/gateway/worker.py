@@ -41,6 +41,7 @@ from penstock.http.limits import Limits
 from penstock.http.neighbours import Neighbours
 from penstock.http.server import Server
 from penstock.http.tls import ServerTls
+from penstock.journal import host
 from penstock.journal.segment import Writer
 from penstock.snapshot.config import Config
 from penstock.snapshot.file import Reader, UnknownFormat
@@ -139,7 +140,8 @@ class Worker:
         self._arguments = arguments
         self._documents = Documents(arguments.home)
         self._metrics = Metrics()
-        self._journal = Writer(arguments.home.journal, f"gateway-{arguments.index}")
+        name = host.writer_name(host.load(arguments.home.root), f"gateway-{arguments.index}")
+        self._journal = Writer(arguments.home.journal, name)
         self._endpoints = Endpoints(os.environ, time.monotonic)
         self._callers = Callers({})
         self._told: tuple[Principals | None, PackedPrincipals | None] = (None, None)  # what these were made of

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import mmap
 import os
 import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from zlib import crc32
 
 import msgspec
@@ -37,6 +39,7 @@ WINDOW = 256 * 1024  # bytes reserved and mapped at a time
 
 _HEADER = struct.Struct("<II")
 _PAGE = mmap.PAGESIZE
+_decode = msgspec.msgpack.Decoder(Record).decode
 
 
 class Writer:
@@ -151,12 +154,11 @@ class Segment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._decoder = msgspec.msgpack.Decoder(Record)
 
     @property
     def writer(self) -> str:
         """The `Writer` that this segment belongs to; unique among all writers of a directory."""
-        return self.path.name.removesuffix(SUFFIX).rpartition("-")[0]
+        return writer_of(self.path.name)
 
     @property
     def born_ns(self) -> int:
@@ -183,20 +185,27 @@ class Segment:
         records: list[Record] = []
         with self.path.open("rb") as file:
             file.seek(offset)
-            while len(records) < limit:
-                header = file.read(_HEADER.size)
-                if len(header) < _HEADER.size:
-                    break
-                length, checksum = _HEADER.unpack(header)
-                payload = file.read(length) if length <= MAX_RECORD else b""
-                if len(payload) < length or not length or crc32(payload) != checksum:
+            for payload in _payloads(file):
+                if len(records) == limit:
                     break
                 try:
-                    records.append(self._decoder.decode(payload))
+                    records.append(_decode(payload))
                 except msgspec.DecodeError:
                     break
-                offset += _HEADER.size + length
+                offset += _HEADER.size + len(payload)
         return records, offset
+
+    def raw(self, offset: int, size: int) -> bytes:
+        """Return whole records from `offset` as they are written, about `size` bytes of them, or one that is larger."""
+        parts: list[bytes] = []
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            for payload in _payloads(file):
+                parts += [_HEADER.pack(len(payload), crc32(payload)), payload]
+                size -= _HEADER.size + len(payload)
+                if size <= 0:
+                    break
+        return b"".join(parts)
 
     def waiting(self, offset: int) -> int:
         """
@@ -232,6 +241,35 @@ class Segment:
             return False
         length = _HEADER.unpack(header)[0]
         return not 0 < length <= MAX_RECORD or size - offset - _HEADER.size >= length
+
+
+def read(data: bytes) -> list[tuple[Record, int]]:
+    """Return the records in a part of a segment, each with the offset behind it, up to one that cannot be read."""
+    records: list[tuple[Record, int]] = []
+    offset = 0
+    for payload in _payloads(io.BytesIO(data)):
+        try:
+            record = _decode(payload)
+        except msgspec.DecodeError:
+            break
+        offset += _HEADER.size + len(payload)
+        records.append((record, offset))
+    return records
+
+
+def writer_of(segment: str) -> str:
+    """Return the name of the `Writer` that a segment of this name belongs to."""
+    return segment.removesuffix(SUFFIX).rpartition("-")[0]
+
+
+def _payloads(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the payloads of whole records, up to where there is none."""
+    while len(header := file.read(_HEADER.size)) == _HEADER.size:
+        length, checksum = _HEADER.unpack(header)
+        payload = file.read(length) if length <= MAX_RECORD else b""
+        if len(payload) < length or not length or crc32(payload) != checksum:
+            return
+        yield payload
 
 
 def segments(directory: Path) -> Iterator[Segment]:

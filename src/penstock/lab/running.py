@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -103,26 +103,33 @@ class Running:
 
 
 def start(
-    home: Path, stack: str | None = None, *, limit_s: float = 120.0, environ: Mapping[str, str] | None = None
+    home: Path,
+    stack: str | None = None,
+    *,
+    limit_s: float = 120.0,
+    environ: Mapping[str, str] | None = None,
+    command: Sequence[str] = ("up",),
 ) -> Running:
     """
     Run `penstock up` with a stack file of this text and wait until it says that it is ready.
 
     Logs go to `penstock.log` in `home`.
 
+    Args:
+        command: another command that serves, with its own arguments.
     Raises:
         StartError: it ended or was not ready in time; the message ends with its output.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "penstock.cli", "up", "--home", str(home)]
+    line = [sys.executable, "-m", "penstock.cli", *command, "--home", str(home)]
     if stack is not None:
         path = home / "penstock.yaml"
         path.write_text(stack)
-        command += ["--file", str(path)]
+        line += ["--file", str(path)]
     began = time.monotonic()
     with (home / "penstock.log").open("ab") as log:
         process = subprocess.Popen(
-            command,
+            line,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

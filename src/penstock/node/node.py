@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
@@ -22,6 +23,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
+from penstock.control import lock as control_lock
 from penstock.counters.desk import Desk
 from penstock.counters.tally import Tally
 from penstock.http.server import Server
@@ -36,6 +38,7 @@ from penstock.node.settings import Commands, HostPort, NodeSettings, Started
 from penstock.node.sockets import listen_tcp, listen_tcp_for, listen_unix
 from penstock.node.standings import Ledger
 from penstock.node.supervisor import Supervisor
+from penstock.node.uplink import Uplink
 from penstock.snapshot.file import withdraw
 from penstock.snapshot.standings import Standings
 from penstock.types.errors import StartError
@@ -81,6 +84,7 @@ class Node:
         self._gateways: list[Supervisor] = []
         self._counters = Desk(Tally(time.monotonic, opening=Ledger(settings.home.snapshot)))
         self._control: Supervisor | None = None
+        self._uplink: Uplink | None = None
         self._stopping = False
         self._patience_s = 0.0
         self._hopeless: asyncio.Queue[str] = asyncio.Queue()  # why a child cannot start
@@ -122,6 +126,7 @@ class Node:
             if monitor is not None:
                 await self._serve_ops(stack, monitor)
             following = await self._follow_fleet(stack)
+            linking = await self._follow_control(stack)
             if admin is not None and admin_local is not None:
                 self._start_control(admin, admin_local)
                 stack.push_async_callback(self._stop_control, hurry)
@@ -131,7 +136,7 @@ class Node:
                 stack.push_async_callback(self._stop_gateways, hurry, (*listen, local))
             setproctitle("penstock node")
             try:
-                await self._until(stop, started, following)
+                await self._until(stop, started, [task for task in (following, linking) if task is not None])
             finally:
                 self._stopping = True
 
@@ -165,6 +170,18 @@ class Node:
         stack.push_async_callback(_cancel, following)
         return following
 
+    async def _follow_control(self, stack: AsyncExitStack) -> asyncio.Task[None] | None:
+        """Link up with control elsewhere; a control on this host would fold the journal that is sent there."""
+        settings = self._settings
+        if settings.join is None:
+            return None
+        stack.enter_context(control_lock.hold(settings.home.control_lock))
+        self._uplink = Uplink(settings.home, settings.join, settings.since_ns, os.environ)
+        stack.push_async_callback(self._uplink.close)
+        linking = asyncio.create_task(_linked(self._uplink), name="uplink")
+        stack.push_async_callback(_cancel, linking)
+        return linking
+
     def _start_control(self, admin: socket.socket, local: socket.socket) -> None:
         command = partial(self._commands.control, self._settings, admin.fileno(), local.fileno())
         self._control = self._supervise(Program("control", command, (admin.fileno(), local.fileno())))
@@ -186,14 +203,12 @@ class Node:
             patience_s=self._patience_s,
         )
 
-    async def _until(self, stop: asyncio.Event, started: Started, following: asyncio.Task[None] | None) -> None:
+    async def _until(self, stop: asyncio.Event, started: Started, loops: Sequence[asyncio.Task[None]]) -> None:
         """Return when `stop` is set; raise what ended another task, should that happen."""
         stopping = asyncio.create_task(stop.wait(), name="stop")
         announcing = asyncio.create_task(self._announce(started), name="announce")
         failing = asyncio.create_task(self._fail(), name="fail")
-        waiting: set[asyncio.Task[Any]] = {stopping, announcing, failing}
-        if following is not None:
-            waiting.add(following)
+        waiting: set[asyncio.Task[Any]] = {stopping, announcing, failing, *loops}
         try:
             while not stopping.done():
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +261,7 @@ class Node:
             replicas=self._fleet.replicas if self._fleet else (),
             stopping=self._stopping,
             informed=self._fleet is None or self._fleet.informed,
+            uplink=self._uplink.connection if self._uplink else None,
         )
 
     def _engine_restarts(self) -> list[tuple[str, int]]:
@@ -264,6 +280,14 @@ def _address(asked: HostPort | None, listener: socket.socket | None) -> HostPort
         return None
     port: int = listener.getsockname()[1]
     return asked[0], port
+
+
+async def _linked(uplink: Uplink) -> None:
+    """Run the link; the node wants the one error that ends it by itself."""
+    try:
+        await uplink.run()
+    except* StartError as errors:
+        raise StartError(str(errors.exceptions[0])) from errors
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

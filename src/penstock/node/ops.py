@@ -13,6 +13,7 @@ from penstock.http.responder import Responder
 from penstock.http.server import Refusal
 from penstock.node.metrics import Family, Totals, counter, gauge, page
 from penstock.node.supervisor import Status
+from penstock.node.uplink import Connection
 from penstock.snapshot.fleet import EngineSpec, Replica, ReplicaState
 from penstock.types.errors import BodyTooLarge, ExchangeError, HeadersTooLarge, NoCapacity, RequestTimedOut
 
@@ -38,6 +39,7 @@ class Situation(msgspec.Struct, frozen=True):
         control: None when this node runs none.
         wanted: engine deployments that are to have replicas here.
         informed: it is known what is wanted.
+        uplink: the link to a control elsewhere; None where there is none.
     """
 
     gateways: tuple[Status, ...] | None
@@ -46,6 +48,7 @@ class Situation(msgspec.Struct, frozen=True):
     replicas: tuple[Replica, ...]
     stopping: bool
     informed: bool = True
+    uplink: Connection | None = None
 
 
 def verdict(situation: Situation) -> str:
@@ -83,6 +86,14 @@ def report(situation: Situation) -> dict[str, object]:
     if situation.control is not None:
         control = situation.control
         body["control"] = {"alive": control.pid > 0, "ready": control.ready, "detail": control.detail}
+    if situation.uplink is not None:
+        uplink = situation.uplink
+        body["uplink"] = {
+            "control": uplink.control,
+            "reachable": uplink.reachable,
+            "detail": uplink.detail,
+            "waiting_bytes": uplink.waiting,
+        }
     body["engines"] = [
         {
             "deployment": spec.deployment,
@@ -114,6 +125,8 @@ def families(situation: Situation, engine_restarts: Iterable[tuple[str, int]]) -
     deployments = sorted(
         {replica.deployment for replica in situation.replicas} | {spec.deployment for spec in situation.wanted}
     )
+    uplink = situation.uplink
+    linked = [uplink] if uplink is not None else []
     return dict(
         [
             gauge("Version of the node.", "penstock_node_info", [({"version": __version__}, 1)]),
@@ -126,6 +139,16 @@ def families(situation: Situation, engine_restarts: Iterable[tuple[str, int]]) -
                 "Times a child process ended unasked.",
                 "penstock_process_restarts",
                 [({"process": each.name}, each.restarts) for each in processes],
+            ),
+            gauge(
+                "Whether control, which is on another host, has taken the last report of this one.",
+                "penstock_uplink_up",
+                [({}, link.reachable) for link in linked],
+            ),
+            gauge(
+                "Bytes of the journal that control, which is on another host, does not have yet.",
+                "penstock_uplink_waiting_bytes",
+                [({}, link.waiting) for link in linked],
             ),
             gauge(
                 "Replicas of engine deployments by state.",

@@ -16,6 +16,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.snapshot.fleet import Replica
 from penstock.telemetry.link import Notice
 from penstock.telemetry.parent import OPTION
+from penstock.types.address import Address
 from penstock.types.home import Home
 
 HostPort = tuple[str, int]
@@ -28,6 +29,19 @@ class Roles:
     gateways: bool = True
     control: bool = True
     engines: bool = True
+
+
+class Join(msgspec.Struct, frozen=True):
+    """
+    The control elsewhere that this host belongs to.
+
+    Attributes:
+        addresses: of admin ports: of the control, and of those that may take its place.
+        key: of an admin key with the role `gateway`.
+    """
+
+    addresses: tuple[Address, ...]
+    key: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class NodeSettings:
         workers: gateway processes, at least 1.
         listen, admin, ops: where to listen; None for not at all.
         database: where the address of the database is; None for a file in the data directory.
+        admin_tls: paths of the admin port's certificate chain and key; None: it is served in the clear.
+        join: where control is, when it is not on this host.
         since_ns: when the node starts, nanoseconds since the epoch.
         drain_s: how long gateways, and then replicas, may finish what they have.
         on_ready: called once, from the event loop, when all is ready.
@@ -72,7 +88,9 @@ class NodeSettings:
     admin: HostPort | None
     ops: HostPort | None
     database: SecretRef | None = None
+    admin_tls: tuple[str, str] | None = None
     roles: Roles = Roles()
+    join: Join | None = None
     since_ns: int = field(default_factory=time.time_ns)
     drain_s: float = 30.0
     on_ready: Callable[[Started], None] = _ignore
@@ -101,6 +119,8 @@ def control_command(settings: NodeSettings, admin: int, local: int, link: int) -
     command += ["--stack", os.fspath(settings.stack_path) if settings.stack_path else ""]
     if settings.database is not None:
         command += ["--database", msgspec.json.encode(settings.database).decode()]
+    if settings.admin_tls is not None:
+        command += ["--admin-tls", *settings.admin_tls]
     if settings.roles.gateways:
         command += ["--workers", str(settings.workers)]
     return [*command, "--admin", str(admin), "--local", str(local), "--link", str(link)]

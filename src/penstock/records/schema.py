@@ -119,6 +119,16 @@ opened = Table(
     Index(None, "writer"),
 )
 
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("run", BigInteger, nullable=False),  # when its node started
+    Column("seen_at_ns", BigInteger, nullable=False),
+)
+
 meta = Table(
     "meta",
     metadata,

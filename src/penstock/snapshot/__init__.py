@@ -1,5 +1,6 @@
 """
-What processes tell each other on one host: immutable, versioned documents, each an atomically replaced file.
+What processes tell each other on one host: immutable, versioned documents, each an atomically replaced file. Those for
+gateways go over the network to other hosts as they are (`bundle`).
 
 | document     | written by | read by        |
 |--------------|------------|----------------|

@@ -20,6 +20,7 @@ from penstock.snapshot.standings import Standings
 
 FORMAT = 1  # grows when a reader of the old format could misread the new one
 
+Stamp = tuple[int, int, int]
 Document = Config | Principals | PackedPrincipals | Desired | Fleet | Standings
 T = TypeVar("T", Config, Principals, PackedPrincipals, Desired, Fleet, Standings)
 
@@ -44,9 +45,57 @@ def withdraw(directory: Path, document: type[Document]) -> None:
 
 def publish(directory: Path, document: Document) -> None:
     """Replace the document of this type in `directory`; readers see the old one or the new one, never a mix."""
-    path = directory / f"{_NAMES[type(document)]}.msgpack"
+    _write(directory, type(document), msgspec.msgpack.encode((FORMAT, document)))
+
+
+def stamp(directory: Path, document: type[Document]) -> Stamp | None:
+    """Return what changes with the document; None when there is none, or a failing disk does not tell."""
+    return _stamp(directory / f"{_NAMES[document]}.msgpack")
+
+
+def written(directory: Path, document: type[Document]) -> bytes:
+    """
+    Return the document as it is written.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    return (directory / f"{_NAMES[document]}.msgpack").read_bytes()
+
+
+def publish_written(directory: Path, document: type[Document], content: bytes) -> None:
+    """
+    Replace a document by one that was written elsewhere.
+
+    Raises:
+        UnknownFormat: it is not such a document, or in a format that this Penstock does not know.
+        OSError: it cannot be written.
+    """
+    _read(f"a {_NAMES[document]} from elsewhere", msgspec.msgpack.Decoder(tuple[int, document]), content)  # type: ignore[valid-type]  # a type made at run time
+    _write(directory, document, content)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:  # usually: there is none yet
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _read(name: str, decoder: msgspec.msgpack.Decoder[tuple[int, T]], content: bytes) -> T:
+    try:
+        number, document = decoder.decode(content)
+    except msgspec.DecodeError as error:
+        raise UnknownFormat(f"{name}: {error}") from error
+    if number != FORMAT:
+        raise UnknownFormat(f"{name}: format {number}, this reader knows {FORMAT}")
+    return document
+
+
+def _write(directory: Path, document: type[Document], content: bytes) -> None:
+    path = directory / f"{_NAMES[document]}.msgpack"
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    content = msgspec.msgpack.encode((FORMAT, document))
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
@@ -61,7 +110,7 @@ class Reader(Generic[T]):
     def __init__(self, directory: Path, document: type[T]) -> None:
         self._path = directory / f"{_NAMES[document]}.msgpack"
         self._decoder: msgspec.msgpack.Decoder[tuple[int, T]] = msgspec.msgpack.Decoder(tuple[int, document])  # type: ignore[valid-type]  # a type made at run time
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Stamp | None = None
 
     def changed(self) -> T | None:
         """
@@ -70,22 +119,12 @@ class Reader(Generic[T]):
         Raises:
             UnknownFormat: there is a new file, but not one this reader understands. Raised once per file.
         """
-        try:
-            status = self._path.stat()
-        except OSError:  # usually: there is none yet; a failing disk is asked again at the next call
-            return None
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if stamp == self._seen:
+        stamp = _stamp(self._path)
+        if stamp is None or stamp == self._seen:
             return None
         try:
             content = self._path.read_bytes()
         except OSError:
             return None  # not seen: it is tried again at the next call
         self._seen = stamp
-        try:
-            number, document = self._decoder.decode(content)
-        except msgspec.DecodeError as error:
-            raise UnknownFormat(f"{self._path.name}: {error}") from error
-        if number != FORMAT:
-            raise UnknownFormat(f"{self._path.name}: format {number}, this reader knows {FORMAT}")
-        return document
+        return _read(self._path.name, self._decoder, content)

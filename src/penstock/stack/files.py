@@ -20,9 +20,10 @@ _PRIVATE_KEY = b"PRIVATE KEY-----"
 
 def doubts(stack: Stack) -> Iterator[Problem]:
     """Look into the beginnings of the files, and yield a warning for each that is missing or not what it should be."""
-    if (tls := stack.gateway.tls) is not None:
-        yield from _pem(stack, ("gateway", "tls", "certificate"), tls.certificate, _CERTIFICATE)
-        yield from _pem(stack, ("gateway", "tls", "key"), tls.key, _PRIVATE_KEY)
+    for port, tls in (("gateway", stack.gateway.tls), ("admin", stack.admin.tls)):
+        if tls is not None:
+            yield from _pem(stack, (port, "tls", "certificate"), tls.certificate, _CERTIFICATE)
+            yield from _pem(stack, (port, "tls", "key"), tls.key, _PRIVATE_KEY)
     for name, deployment in stack.deployments.items():
         key = ("deployments", name)
         if isinstance(deployment, Engine):

@@ -39,7 +39,7 @@ DeploymentRef = Annotated[str, word.reference("deployment")]
 
 
 class Tls(Section):
-    """The certificate of the data port."""
+    """The certificate of a port."""
 
     certificate: Annotated[str, place.path()] = Field(description="PEM file with the certificate chain.")
     key: Annotated[str, place.path()] = Field(description="PEM file with the private key.")
@@ -73,6 +73,7 @@ class Admin(Section):
     """The admin API."""
 
     listen: Annotated[Listen, place.address()] = default("127.0.0.1:8081", "Address of the admin port.")
+    tls: Tls | None = Field(default=None, description="Serve the admin port over TLS 1.2 and 1.3.")
 
 
 class State(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from fastapi import FastAPI
 from penstock.control.admin.access import Credentials, Door
 from penstock.control.admin.app import build
 from penstock.control.fold import Fold
+from penstock.control.hosts import Hosts
 from penstock.control.keys import Keys
 from penstock.control.publish import Published
 from penstock.control.reconcile import Reconciler
 from penstock.journal.records import Record
 from penstock.journal.segment import Writer
 from penstock.records.database import Database
+from penstock.records.hosts import Host
 from penstock.snapshot.config import Config
 from penstock.snapshot.fleet import Desired
 from penstock.snapshot.packed import PackedPrincipals
@@ -27,6 +30,8 @@ from penstock.stack.watch import Watch
 from penstock.types.home import Home
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+HOST = "00000000c0de"
+SECRET = b"p" * 32
 FIRST_KEY = "a key that the environment sets"
 
 
@@ -38,10 +43,11 @@ class Api:
         journal: what a gateway worker writes.
     """
 
-    def __init__(self, home: Home, app: FastAPI, keys: Keys) -> None:
+    def __init__(self, home: Home, app: FastAPI, keys: Keys, hosts: Hosts) -> None:
         self.home = home
         self.app = app
         self.keys = keys
+        self.hosts = hosts
         self.journal = Writer(home.journal, "0")
         self.local = self._client(Door(app, None))
         self.tcp = self._client(Door(app, Credentials(keys, FIRST_KEY), HOSTS))
@@ -69,7 +75,7 @@ def with_api(directory: Path, case: Callable[[Api], Awaitable[None]], stack: Pat
         database = await Database.open(home.database)
         try:
             principals, base = Published(home.snapshot, Principals), Published(home.snapshot, PackedPrincipals)
-            keys = await Keys.open(database, principals, base, b"p" * 32, lambda: 1_700_000_000 * 10**9)
+            keys = await Keys.open(database, principals, base, SECRET, lambda: 1_700_000_000 * 10**9)
             reconciler = Reconciler(
                 Watch(stack, {}, directory),
                 Published(home.snapshot, Config),
@@ -78,8 +84,10 @@ def with_api(directory: Path, case: Callable[[Api], Awaitable[None]], stack: Pat
                 lambda: 1_700_000_000.0,
             )
             await reconciler.start()
-            fold = Fold(home.journal, database)
-            api = Api(home, build(home, str(stack or "built-in"), database, keys, fold, reconciler), keys)
+            fold = Fold(home.journal, database, host=HOST)
+            own = Host(HOST, "control", "1.0", 1_600_000_000 * 10**9, time.time_ns())
+            hosts = await Hosts.open(database, fold, home.snapshot, own, SECRET)
+            api = Api(home, build(home, str(stack or "built-in"), database, keys, fold, reconciler, hosts), keys, hosts)
             try:
                 async with api.local, api.tcp:
                     await case(api)

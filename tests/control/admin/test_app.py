@@ -14,6 +14,8 @@ def test_the_document_describes_every_route_and_loads_nothing_from_elsewhere(tmp
         document = await api.get("/admin/v1/openapi.json")
         assert set(document["paths"]) == {
             "/admin/v1/backup",
+            "/admin/v1/hosts",
+            "/admin/v1/hosts/{host_id}",
             "/admin/v1/keys",
             "/admin/v1/keys/{key_id}",
             "/admin/v1/keys/{key_id}/rotate",

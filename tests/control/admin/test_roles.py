@@ -5,21 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi.routing import APIRoute
 
+from penstock.auth import pepper
 from penstock.auth.roles import Role
 from penstock.control.keys import Scope
+from penstock.journal.shipping import Report
 from penstock.records.keys import ALL_TENANTS
-from tests.control.admin.api import Api, error_of, with_api
+from tests.control.admin.api import SECRET, Api, error_of, with_api
 from tests.records.exchanges import settled
 
-EVERYBODY = frozenset(Role)
+EVERYBODY = frozenset(Role) - {Role.GATEWAY}
 LOOKERS = frozenset({Role.ADMIN, Role.OPERATOR, Role.AUDITOR})
 MAKERS = frozenset({Role.ADMIN, Role.DEVELOPER})
 # Who may call a route with a key for all tenants, and who with a key for the tenant that it is about.
 ALLOWED: dict[tuple[str, str], tuple[frozenset[Role], frozenset[Role]]] = {
-    ("GET", "/admin/v1/openapi.json"): (EVERYBODY, EVERYBODY),
+    ("GET", "/admin/v1/openapi.json"): (frozenset(Role), frozenset(Role)),
     ("GET", "/admin/v1/status"): (LOOKERS | {Role.VIEWER}, frozenset()),
     ("GET", "/admin/v1/usage"): (EVERYBODY, EVERYBODY),
     ("GET", "/admin/v1/requests"): (LOOKERS | MAKERS, LOOKERS | MAKERS),
@@ -33,6 +36,10 @@ ALLOWED: dict[tuple[str, str], tuple[frozenset[Role], frozenset[Role]]] = {
     ("POST", "/admin/v1/tenants"): (frozenset({Role.ADMIN}), frozenset()),
     ("GET", "/admin/v1/tenants/{tenant_id}"): (LOOKERS, LOOKERS),
     ("PATCH", "/admin/v1/tenants/{tenant_id}"): (frozenset({Role.ADMIN, Role.OPERATOR}), frozenset()),
+    ("GET", "/admin/v1/hosts"): (LOOKERS | {Role.VIEWER}, frozenset()),
+    ("DELETE", "/admin/v1/hosts/{host_id}"): (frozenset({Role.ADMIN, Role.OPERATOR}), frozenset()),
+    ("GET", "/admin/v1/snapshot"): (frozenset({Role.ADMIN, Role.GATEWAY}), frozenset()),
+    ("POST", "/admin/v1/hosts/{host_id}/report"): (frozenset({Role.ADMIN, Role.GATEWAY}), frozenset()),
     ("GET", "/admin/v1/backup"): (frozenset({Role.ADMIN}), frozenset()),
 }
 BODIES: dict[tuple[str, str], Any] = {
@@ -41,6 +48,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/admin/v1/tenants"): {"id": "fresh"},
     ("PATCH", "/admin/v1/tenants/{tenant_id}"): {"suspended": False},
 }
+
+
+ELSEWHERE, NOTHING = "0123456789ab", Report(1, "elsewhere", "1.0", ())
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -68,9 +78,14 @@ def test_every_route_with_every_role(tmp_path: Path, role: Role, tenant: str) ->
         api.write(settled(1, tenant="acme"))
         for number, ((method, path), (everywhere, within)) in enumerate(ALLOWED.items()):
             victim, _ = await api.keys.create(f"k{number}", Scope("acme"))
+            await api.hosts.report(ELSEWHERE, NOTHING)
             at = path.replace("{key_id}", victim.id).replace("{tenant_id}", "acme")
-            at = at.replace("{request_id}", settled(1).id)
-            answer = await api.tcp.request(method, at, json=BODIES.get((method, path)), headers=bearer(key))
+            at = at.replace("{request_id}", settled(1).id).replace("{host_id}", ELSEWHERE)
+            at = at.replace("/snapshot", f"/snapshot?check={pepper.check(SECRET).hex()}")
+            body: dict[str, Any] = {"json": BODIES.get((method, path))}
+            if path.endswith("/report"):
+                body = {"content": msgspec.msgpack.encode(NOTHING)}
+            answer = await api.tcp.request(method, at, **body, headers=bearer(key))
             if role in (everywhere if tenant == ALL_TENANTS else within):
                 assert answer.status_code in (200, 201, 204), f"{role} {method} {path}: {answer.text}"
             else:
@@ -120,6 +135,9 @@ def test_nothing_of_another_tenant_exists(tmp_path: Path, role: Role) -> None:
             if status == 200:
                 assert {each.get("tenant", each["id"]) for each in found[name]} == {"acme"}, f"{role} {path}"
         status, found = await ask("GET", "/usage")
+        if role is Role.GATEWAY:
+            assert status == 403
+            return
         assert status == 200
         assert found["totals"]["requests"] == 1
         assert [row["tenant"] for row in found["by_tenant"]] == ["acme"]

@@ -29,7 +29,7 @@ from penstock.records.keys import ALL_TENANTS
 from penstock.types.errors import StartError
 
 VARIABLE = "PENSTOCK_ADMIN_KEY"
-MAX_BODY = 1024 * 1024
+MAX_BODY = 2 * 1024 * 1024  # a report of a host's journal is the largest
 
 _SHORTEST_KEY = 16  # characters
 _CALLER = "penstock.caller"

@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import FastAPI
 
 from penstock import __version__
-from penstock.control.admin import backup, errors, keys, requests, status, tenants, usage
+from penstock.control.admin import backup, errors, hosts, keys, requests, status, tenants, usage
 from penstock.control.admin.access import allow
 from penstock.control.fold import Fold
+from penstock.control.hosts import Hosts
 from penstock.control.keys import Keys
 from penstock.control.reconcile import Reconciler
 from penstock.records.database import Database
@@ -23,6 +24,7 @@ def build(
     key_store: Keys,
     fold: Fold,
     reconciler: Reconciler,
+    host_store: Hosts,
     secret: bytes = b"",
 ) -> FastAPI:
     """
@@ -49,6 +51,7 @@ def build(
     usage.mount(app, database, fold)
     requests.mount(app, database, fold)
     status.mount(app, home, source, reconciler, fold)
+    hosts.mount(app, host_store, reconciler)
     backup.mount(app, database, fold, secret)
 
     @app.get("/admin/v1/openapi.json", dependencies=[allow(None)], include_in_schema=False)

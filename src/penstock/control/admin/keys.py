@@ -222,6 +222,8 @@ def _scope(wanted: NewKey, caller: Caller, tenants: Collection[str]) -> Scope:
     tenant = wanted.tenant or caller.tenant or (ALL_TENANTS if is_admin else _DEFAULT_TENANT)
     if not caller.sees(tenant):
         raise Refused(HTTPStatus.NOT_FOUND, NO_TENANT, "tenant")
+    if wanted.role is Role.GATEWAY and tenant != ALL_TENANTS:
+        raise Refused(HTTPStatus.BAD_REQUEST, "a host with gateways serves all tenants; leave out the tenant", "tenant")
     if tenant not in (*tenants, caller.tenant, ALL_TENANTS, _DEFAULT_TENANT) and not caller.may(
         Permission.MAKE_TENANTS
     ):

@@ -1,0 +1,53 @@
+"""What a host sends of its journal to a control elsewhere, and what that has of it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """
+    What is sent of one segment.
+
+    Attributes:
+        start: the position of the first byte of `data` in the segment.
+        data: whole records, or nothing.
+        closed: nothing comes after this, whoever reads it: its writer has let go, and `data` goes to its end.
+    """
+
+    segment: str
+    start: int
+    data: bytes = b""
+    closed: bool = False
+
+
+class Report(msgspec.Struct, frozen=True):
+    """
+    What a host tells: all segments that it has, and a part of what is in them.
+
+    Attributes:
+        run: when its node started, nanoseconds since the epoch: of two that use one name, the later one is heard.
+        name: what people call the host.
+        version: of its Penstock.
+        pieces: one for each segment there is. A writer without one has ended.
+    """
+
+    run: int
+    name: str
+    version: str
+    pieces: tuple[Piece, ...]
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """
+    What is in the ledger.
+
+    Attributes:
+        positions: how far, for each segment of the report that is to go on.
+        done: segments that are in it to their end; they can go.
+        stuck: segments of which what comes next cannot be read.
+    """
+
+    positions: dict[str, int]
+    done: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()

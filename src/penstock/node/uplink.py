@@ -1,0 +1,205 @@
+"""The link of a host to a control elsewhere: what is published there comes down, this host's journal goes up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode
+
+import msgspec
+
+from penstock import __version__
+from penstock.auth import pepper
+from penstock.journal import host
+from penstock.journal.shipping import Piece, Receipt, Report
+from penstock.node.controls import Away, Controls, Rejected
+from penstock.node.courier import Courier
+from penstock.node.settings import Join
+from penstock.snapshot.bundle import DOCUMENTS, Bundle, tag
+from penstock.snapshot.config import Config
+from penstock.snapshot.file import UnknownFormat, publish_written, written
+from penstock.types.errors import StartError
+from penstock.types.home import Home
+
+_INTERVAL_S = 0.25
+_ALIVE_S = 2.0  # a report at least this often
+_NEWS_S = 20.0  # that control keeps a question waiting
+_RETRY_S = (0.25, 0.5, 1.0, 2.0)
+_REJECTED_S = 5.0
+_LAST_S = 10.0  # for what is left of the journal when the node ends
+
+_encode = msgspec.msgpack.Encoder().encode
+_receipt = msgspec.msgpack.Decoder(Receipt).decode
+_bundle = msgspec.msgpack.Decoder(Bundle).decode
+
+_log = logging.getLogger(__name__)
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """
+    How the link is.
+
+    Attributes:
+        control: which one is turned to.
+        reachable: it has taken the last report.
+        detail: why not, as one sentence, or empty.
+        waiting: bytes of records that it does not have.
+    """
+
+    control: str
+    reachable: bool
+    detail: str
+    waiting: int
+
+
+class Uplink:
+    """
+    Belongs to the node, which runs `run` as a task and ends with `close` once its gateways have ended.
+
+    Args:
+        run_ns: when the node started, nanoseconds since the epoch.
+    Raises:
+        StartError: what keys are hashed under is missing, or the name of the host cannot be read.
+    """
+
+    def __init__(self, home: Home, join: Join, run_ns: int, environ: Mapping[str, str]) -> None:
+        self._snapshot = home.snapshot
+        self._controls = Controls(join.addresses, join.key)
+        self._courier = Courier(home.journal)
+        self._check = pepper.check(_secret(home, environ)).hex()
+        self._host = host.load(home.root)
+        self._run_ns = run_ns
+        self._problem = "no report has been sent yet"
+        self._names: frozenset[str] = frozenset()  # of the last report
+        self._due = 0.0
+
+    @property
+    def connection(self) -> Connection:
+        """How the link is now."""
+        return Connection(self._controls.name, not self._problem, self._problem, self._courier.waiting())
+
+    async def run(self) -> None:
+        """
+        Follow control for ever.
+
+        Raises:
+            StartError: it will not have this host, which has nothing to serve on from an earlier time.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="follow")
+            tasks.create_task(self._ship(), name="ship")
+
+    async def close(self) -> None:
+        """Send what is left of the journal, if control takes it soon; what it does not take stays for the next time."""
+        with contextlib.suppress(TimeoutError, Away, Rejected, OSError):
+            async with asyncio.timeout(_LAST_S):
+                while (pieces := await asyncio.to_thread(self._courier.pieces)) and not self._problem:
+                    await self._report(pieces)
+        if left := self._courier.waiting():
+            _log.warning(
+                "part of the journal is not sent yet; the next start goes on", extra={"fields": {"bytes": left}}
+            )
+        await self._controls.aclose()
+
+    async def _follow(self) -> None:
+        have = await asyncio.to_thread(_tags, self._snapshot)
+        failures = 0
+        while True:
+            query = urlencode({"check": self._check, "wait_s": _NEWS_S if have else 0, **have})
+            try:
+                answer = await self._controls.ask(
+                    b"GET", f"/admin/v1/snapshot?{query}", answer_s=_NEWS_S + 10.0 if have else 5.0
+                )
+                have |= await asyncio.to_thread(_publish, self._snapshot, _bundle(answer))
+                failures = 0
+            except Rejected as error:
+                self._reject(error)
+                await asyncio.sleep(_REJECTED_S)
+            except (Away, OSError, msgspec.DecodeError) as error:
+                self._log_problem(error)
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                failures += 1
+
+    async def _ship(self) -> None:
+        failures = 0
+        while True:
+            try:
+                pieces = await asyncio.to_thread(self._courier.pieces)
+                if self._worth(pieces):
+                    await self._report(pieces)
+                failures = 0
+                await asyncio.sleep(0.0 if self._courier.more else _INTERVAL_S)
+            except Rejected as error:
+                self._reject(error)
+                await asyncio.sleep(_REJECTED_S)
+            except (Away, OSError, msgspec.DecodeError) as error:
+                self._log_problem(error)
+                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                failures += 1
+
+    def _worth(self, pieces: tuple[Piece, ...]) -> bool:
+        """Tell whether there is anything to tell."""
+        names = frozenset(piece.segment for piece in pieces)
+        news = names != self._names or any(piece.data or piece.closed or piece.start < 0 for piece in pieces)
+        return news or time.monotonic() >= self._due
+
+    async def _report(self, pieces: tuple[Piece, ...]) -> None:
+        report = Report(self._run_ns, socket.gethostname(), __version__, pieces)
+        answer = await self._controls.ask(b"POST", f"/admin/v1/hosts/{self._host}/report", _encode(report))
+        await asyncio.to_thread(self._courier.received, _receipt(answer))
+        self._names = frozenset(piece.segment for piece in pieces)
+        self._due = time.monotonic() + _ALIVE_S
+        if self._problem:
+            _log.info("control takes the journal", extra={"fields": {"control": self._controls.name}})
+        self._problem = ""
+
+    def _reject(self, error: Rejected) -> None:
+        try:
+            written(self._snapshot, Config)
+        except OSError:
+            raise StartError(f"control will not have this host: {error}") from error
+        if self._problem != str(error):
+            _log.error("control will not have this host; it goes on with what it knows", extra=_reason(error))
+        self._problem = str(error)
+
+    def _log_problem(self, error: Exception) -> None:
+        if not self._problem:
+            _log.warning("control is away; gateways serve on with what they know", extra=_reason(error))
+        self._problem = str(error)
+
+
+def _secret(home: Home, environ: Mapping[str, str]) -> bytes:
+    if pepper.VARIABLE not in environ and not (home.root / pepper.FILE_NAME).exists():
+        raise StartError(
+            f"what control hashes keys under is missing here: put its {pepper.FILE_NAME} into {home.root} (mode 0600), "
+            f"or give both the same {pepper.VARIABLE}"
+        )
+    return pepper.load(home.root, environ)
+
+
+def _tags(snapshot: Path) -> dict[str, str]:
+    found = {}
+    for name, document in DOCUMENTS.items():
+        with contextlib.suppress(OSError):
+            found[name] = tag(written(snapshot, document))
+    return found
+
+
+def _publish(snapshot: Path, bundle: Bundle) -> dict[str, str]:
+    """Publish what has come, and return the tags of it; what is not understood is not asked for again."""
+    for name, document in DOCUMENTS.items():
+        if name in bundle.documents:
+            try:
+                publish_written(snapshot, document, bundle.documents[name])
+            except UnknownFormat as error:
+                _log.error("what control publishes is not understood; the one before stays", extra=_reason(error))
+    return {name: tag(content) for name, content in bundle.documents.items()}
+
+
+def _reason(error: Exception) -> dict[str, dict[str, str]]:
+    return {"fields": {"error": str(error) or type(error).__name__}}
