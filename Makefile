@@ -74,7 +74,7 @@ bench-gateway: $(VENV)/.dev setup-bench  ## gateways side by side; ARGS="--quick
 bench-steps: $(VENV)/.dev  ## what each step of the request path costs, without sockets
 	$(BIN)/python -m bench.steps $(ARGS)
 
-chaos: $(VENV)/.dev setup-system  ## a hundred kills under load, and everything accounted for; ARGS="--kills 10" to try, ARGS="--shared" with Redis and PostgreSQL
+chaos: $(VENV)/.dev setup-system  ## a hundred kills under load, and everything accounted for; ARGS="--kills 10" to try, ARGS="--shared" with Redis and PostgreSQL, ARGS="--hosts" with a second host too
 	$(BIN)/python -m bench.chaos $(ARGS)
 
 soak: $(VENV)/.dev  ## 20 minutes with clients that leave and an upstream that fails; ARGS="--minutes 2" to try

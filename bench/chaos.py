@@ -4,7 +4,9 @@
 Clients ask `penstock up`, with two workers, limits and budgets, for plain answers and streams; some leave early, and
 for some the upstream refuses, fails, breaks off or says nothing until time is up. At random moments a process is killed
 with SIGKILL: a worker, control, or the node, which is started again. With `--shared` counters are in a Redis that keeps
-nothing on disk and the ledger in a PostgreSQL, and these are killed and started again too. In the end:
+nothing on disk and the ledger in a PostgreSQL, and these are killed and started again too. With `--hosts`, which is
+`--shared` with more, half of the clients ask a second host, with two workers of its own, that has joined control and
+whose node is killed too. In the end:
 
 - every answer that a client has had whole is in the ledger, once, with the cost its header told;
 - nothing is open: what was under way in a killed worker is `lost`;
@@ -23,6 +25,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -30,6 +33,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +43,7 @@ import uvloop
 
 from bench.client import OK, Client, chat_body, pool
 from bench.stack import footer, lab, machine, stack_text, write
-from penstock.lab.running import Running, start
+from penstock.lab.running import Running, free_port, start
 from penstock.lab.servers import PostgresServer, RedisServer
 from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.types.errors import PenstockError
@@ -87,8 +92,8 @@ class Load:
         ends: how requests ended.
     """
 
-    def __init__(self, running: Running, key: str, seed: int) -> None:
-        self._url = running.url
+    def __init__(self, urls: Sequence[str], key: str, seed: int) -> None:
+        self._urls = urls
         self._key = key
         self._random = random.Random(seed)
         self._stopped = asyncio.Event()
@@ -97,9 +102,10 @@ class Load:
 
     async def run(self) -> None:
         """Ask until `stop`."""
-        async with pool(self._url, _CALLERS * 2) as connections:
-            client = Client(connections, self._key, timeout_s=10.0)
-            await asyncio.gather(*(self._caller(client) for _ in range(_CALLERS)))
+        async with AsyncExitStack() as opened:
+            pools = [await opened.enter_async_context(pool(url, _CALLERS * 2)) for url in self._urls]
+            clients = cycle([Client(connections, self._key, timeout_s=10.0) for connections in pools])
+            await asyncio.gather(*(self._caller(next(clients)) for _ in range(_CALLERS)))
 
     def stop(self) -> None:
         """Let every caller end with its request."""
@@ -144,10 +150,14 @@ class Place:
 
     Args:
         servers: the Redis and the PostgreSQL that it uses, if it does.
+    Attributes:
+        host: the second host, if there is one.
     """
 
     def __init__(self, home: Path, stack: str, servers: tuple[RedisServer, PostgresServer] | None = None) -> None:
         self.home = home
+        self.host: Running | None = None
+        self._host_stack = ""
         self._stack = stack
         self.servers = servers or ()
         self._environ: dict[str, str] = {}
@@ -160,6 +170,23 @@ class Place:
     def start(self) -> Running:
         """Start Penstock."""
         return start(self.home, self._stack, environ=self._environ)
+
+    def join(self, control: Running) -> None:
+        """Start the second host."""
+        home = self.home / "second"
+        if not self._host_stack:
+            home.mkdir(mode=0o700)
+            shutil.copy(self.home / "secret.key", home)
+            ports = [free_port() for _ in range(2)]
+            self._host_stack = (
+                f"version: 1\ngateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}, workers: 2}}\n"
+            )
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(control.home.admin_socket))) as client:
+                wanted = {"kind": "admin", "role": "gateway", "name": "second"}
+                made = client.post("http://localhost/admin/v1/keys", json=wanted).json()
+            self._environ["PENSTOCK_JOIN_KEY"] = made["key"]
+        command = ("gateway", "--join", control.admin_url)
+        self.host = start(home, self._host_stack, environ=self._environ, command=command)
 
     def rows(self) -> tuple[dict[str, tuple[str, int]], int]:
         """Return outcome and cost of every exchange in the ledger that was not refused, and how many are open."""
@@ -186,6 +213,13 @@ async def kill(running: Running, place: Place, draw: random.Random) -> tuple[str
         await asyncio.to_thread(server.start)
         return type(server).__name__, running
     others = [child for child in running.processes() if child.title.startswith(_VICTIMS)]
+    if place.host is not None:
+        others += [child for child in place.host.processes() if child.title.startswith(_VICTIMS)]
+        if draw.random() < _NODE_SHARE / 2:
+            os.kill(place.host.process.pid, signal.SIGKILL)
+            await asyncio.to_thread(place.host.stop)
+            await asyncio.to_thread(place.join, running)
+            return "node of the second host", running
     if others and draw.random() >= _NODE_SHARE:
         victim = draw.choice(sorted(others, key=lambda child: child.title))
         with contextlib.suppress(ProcessLookupError):
@@ -237,12 +271,25 @@ async def folded(running: Running) -> None:
     raise RuntimeError("control does not answer")
 
 
-async def chaos(place: Place, kills: int, seed: int) -> dict[str, Any]:
+async def taken(host: Running) -> None:
+    """Wait until control has all that the second host has written."""
+    async with httpx.AsyncClient() as client:
+        for _ in range(600):
+            link = (await client.get(f"{host.ops_url}/readyz", timeout=30)).json()["uplink"]
+            if link["reachable"] and not link["waiting_bytes"]:
+                return
+            await asyncio.sleep(0.1)
+    raise RuntimeError("control does not take the journal of the second host")
+
+
+async def chaos(place: Place, kills: int, seed: int, *, hosts: bool) -> dict[str, Any]:
     """Do it all; return the figures, with what is wrong under `problems`."""
     draw = random.Random(seed)
     running = await asyncio.to_thread(place.start)
     key, victims, began = running.key, Counter[str](), time.monotonic()
-    load = Load(running, key, seed)
+    if hosts:
+        await asyncio.to_thread(place.join, running)
+    load = Load([running.url, *([place.host.url] if place.host else [])], key, seed)
     loading = asyncio.create_task(load.run())
     try:
         for number in range(kills):
@@ -257,8 +304,12 @@ async def chaos(place: Place, kills: int, seed: int) -> dict[str, Any]:
         await asyncio.sleep(_LENT_S)
         left, cost = await remaining(running, key)
         await folded(running)
+        if place.host is not None:
+            await taken(place.host)
         before = sum(paid for _, paid in place.rows()[0].values()) - cost
         early = _BUDGET_USD * NANO_PER_USD - before - left
+        if place.host is not None:
+            await asyncio.to_thread(place.host.stop)
         await asyncio.to_thread(running.stop)
         running = await asyncio.to_thread(place.start)
         left, cost = await remaining(running, key)
@@ -268,6 +319,8 @@ async def chaos(place: Place, kills: int, seed: int) -> dict[str, Any]:
     finally:
         loading.cancel()
         running.process.kill()
+        if place.host is not None:
+            place.host.process.kill()
     found, opened = place.rows()
     spent = sum(paid for _, paid in found.values())
     problems = [f"{name} is not in the ledger" for name in load.had if name not in found]
@@ -327,11 +380,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shared", action="store_true", help="with a Redis and a PostgreSQL, killed too")
+    parser.add_argument("--hosts", action="store_true", help="with these, and a second host that joins, killed too")
     given = parser.parse_args()
     with lab() as (upstream, _), tempfile.TemporaryDirectory() as directory:
         stack = stack_text(upstream, workers=2, model=_MODEL) + _POLICIES
         with contextlib.ExitStack() as servers:
-            if given.shared:
+            if given.shared or given.hosts:
                 stack += _SHARED
                 place = Place(
                     Path(directory),
@@ -340,9 +394,10 @@ def main() -> int:
                 )
             else:
                 place = Place(Path(directory), stack)
-            figures = uvloop.run(chaos(place, given.kills, given.seed))
-    name = "chaos-shared" if given.shared else "chaos"
-    write(name, figures, summary(figures, 'make chaos ARGS="--shared"' if given.shared else "make chaos"))
+            figures = uvloop.run(chaos(place, given.kills, given.seed, hosts=given.hosts))
+    kind = "hosts" if given.hosts else "shared" if given.shared else ""
+    command = f'make chaos ARGS="--{kind}"' if kind else "make chaos"
+    write(f"chaos-{kind}" if kind else "chaos", figures, summary(figures, command))
     for problem in figures["problems"][:20]:
         print(f"FAILED: {problem}")
     return 1 if figures["problems"] else 0

@@ -1,4 +1,4 @@
-"""Limits over all workers of a host, counted by the node and by Redis, with workers killed and who counts frozen."""
+"""Limits over all workers of one host and of two, with workers killed, and who counts frozen."""
 
 from __future__ import annotations
 
@@ -9,66 +9,34 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 import httpx
 import pytest
 
 from penstock.lab.running import Running, start
 from penstock.pricing.price import usd
+from tests.crowd import BUDGET_NANO, ESTIMATES, STALL, Crowd, Serving, ask, body_of, estimate_nano, joined, stack
 from tests.processes import PATIENCE_S, Lab, eventually
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.stack
 
-STACK = """\
-version: 1
-state: {{counters: "{counters}", database: "{database}"}}
-gateway: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, workers: 4}}
-admin: {{listen: 127.0.0.1:0}}
-deployments:
-  lab: {{base_url: {url}/v1, model: lab}}
-  dear: {{base_url: {url}/v1, model: lab, price: {{input: 1000, output: 1000}}}}
-models:
-  money: {{targets: dear, policies: money}}
-  places: {{targets: lab, policies: places}}
-  rate: {{targets: lab, policies: rate}}
-  share: {{targets: lab, policies: share}}
-policies:
-  money: {{budgets: [{{per: tenant, amount_usd: {usd}, period: total}}, {{per: key, amount_usd: 1000, period: day}}]}}
-  places: {{limits: [{{per: key, concurrency: 24, on_counters_outage: deny}}]}}
-  rate: {{limits: [{{per: key, requests_per_minute: 40, on_counters_outage: deny}}]}}
-  share: {{limits: [{{per: key, concurrency: 8}}]}}
-"""
-STALL = 'lab: {"stall": "before_head"}'
-CAP = 10  # tokens of an answer
-ESTIMATES = 13  # of a stalled call on the model `money`, that its budget has room for
 
-
-def body_of(model: str, prompt: str) -> bytes:
-    return json.dumps({"model": model, "max_tokens": CAP, "messages": [{"role": "user", "content": prompt}]}).encode()
-
-
-def estimate_nano(body: bytes) -> int:
-    return (len(body) + CAP) * 10**6  # a thousand dollars per million tokens
-
-
-BUDGET_NANO = ESTIMATES * estimate_nano(body_of("money", STALL))
-
-
-def stack(lab: Lab, counters: str = "local", database: str = "sqlite") -> str:
-    return STACK.format(url=lab.url, usd=usd(BUDGET_NANO), counters=counters, database=database)
-
-
-@pytest.fixture(params=["alone", "with Redis and PostgreSQL"])
-def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Running, Lab]]:
+@pytest.fixture(params=["alone", "with Redis and PostgreSQL", "on two hosts with Redis and PostgreSQL"])
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Serving, Lab]]:
     environ, places = {}, ("local", "sqlite")
     if request.param != "alone":
         redis, postgres = request.getfixturevalue("redis"), request.getfixturevalue("postgres")
         environ, places = {"REDIS_URL": redis.url, "DATABASE_URL": postgres}, ("${REDIS_URL}", "${DATABASE_URL}")
-    with Lab() as lab, start(tmp_path, stack(lab, *places), environ=environ) as running:
-        yield running, lab
+    with ExitStack() as opened:
+        lab = opened.enter_context(Lab())
+        control = opened.enter_context(start(tmp_path / "one", stack(lab, *places), environ=environ))
+        others = []
+        if request.param.startswith("on two"):
+            others.append(opened.enter_context(joined(tmp_path / "two", control, environ)))
+        yield Serving(control, *others), lab
 
 
 @pytest.fixture
@@ -89,62 +57,7 @@ def local(tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
-def request(running: Running, model: str, prompt: str) -> bytes:
-    body = body_of(model, prompt)
-    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n"
-    return head.format(running.key, len(body)).encode() + body
-
-
-def ask(running: Running, model: str, prompt: str = "hi") -> httpx.Response:
-    """Ask over a connection of its own, so that the kernel spreads the requests over the workers."""
-    headers = {"authorization": f"Bearer {running.key}", "content-type": "application/json"}
-    url = f"{running.url}/v1/chat/completions"
-    content = body_of(model, prompt)
-    return httpx.post(url, content=content, headers=headers, timeout=60, trust_env=False, verify=False)
-
-
-class Crowd:
-    """Clients that ask at once, each over a connection of its own, and stay until the block is left."""
-
-    def __init__(self, running: Running, model: str, count: int, prompt: str = "hi") -> None:
-        self._running = running
-        self._count = count
-        self._request = request(running, model, prompt)
-        self._clients: list[asyncio.Task[int]] = []
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def __aenter__(self) -> Self:
-        self._clients = [asyncio.create_task(self._ask()) for _ in range(self._count)]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        for writer in self._writers:
-            writer.close()
-
-    async def answered(self, waiting: int = 0) -> Counter[int]:
-        """Return the status codes, once so many clients and no more still wait for theirs."""
-        deadline = time.monotonic() + PATIENCE_S
-        while (left := sum(not client.done() for client in self._clients)) > waiting:
-            assert time.monotonic() < deadline, f"{left} wait still"
-            await asyncio.sleep(0.01)
-        return Counter(client.result() for client in self._clients if client.done())
-
-    async def _ask(self) -> int:
-        """Ask until there is an answer that is no outage: on a busy machine the node may be late."""
-        port = httpx.URL(self._running.url).port
-        while True:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            self._writers.append(writer)
-            writer.write(self._request)
-            status = int((await reader.readline()).split()[1])
-            if status != 503:
-                return status
-
-
-def test_of_many_at_once_exactly_as_many_are_let_in_as_the_limit_says(up: tuple[Running, Lab]) -> None:
+def test_of_many_at_once_exactly_as_many_are_let_in_as_the_limit_says(up: tuple[Serving, Lab]) -> None:
     running, lab = up
 
     async def main() -> None:
@@ -161,7 +74,7 @@ def test_of_many_at_once_exactly_as_many_are_let_in_as_the_limit_says(up: tuple[
 
 
 def test_what_a_killed_worker_held_is_free_and_what_it_spent_is_not(
-    up: tuple[Running, Lab], freed: Callable[[], None]
+    up: tuple[Serving, Lab], freed: Callable[[], None]
 ) -> None:
     running, _ = up
 
@@ -170,8 +83,7 @@ def test_what_a_killed_worker_held_is_free_and_what_it_spent_is_not(
             assert await crowd.answered() == {200: 40, 429: 20}
         async with Crowd(running, "places", 100, STALL) as crowd:
             assert await crowd.answered(waiting=24) == {429: 76}
-            for number in range(4):
-                os.kill(running.pid_of(f"penstock gateway {number}"), signal.SIGKILL)
+            running.kill_workers()
         await asyncio.to_thread(freed)
         async with Crowd(running, "places", 100, STALL) as crowd:
             assert await crowd.answered(waiting=24) == {429: 76}
@@ -230,7 +142,7 @@ def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
             assert 'penstock_counters_outages_total{action="local_share"}' in metrics
 
         async def main() -> None:
-            async with Crowd(running, "money", 60, STALL) as crowd:
+            async with Crowd(Serving(running), "money", 60, STALL) as crowd:
                 left = (BUDGET_NANO - _spent(running)) // estimate_nano(body_of("money", STALL))
                 assert await crowd.answered(waiting=left) == {429: 60 - left}
 
@@ -245,7 +157,7 @@ def _metrics(running: Running) -> str:
 
 
 def test_a_budget_of_so_many_estimates_lets_in_so_many_and_a_killed_worker_gives_its_own_back(
-    up: tuple[Running, Lab], freed: Callable[[], None]
+    up: tuple[Serving, Lab], freed: Callable[[], None]
 ) -> None:
     running, _ = up
 
@@ -253,8 +165,7 @@ def test_a_budget_of_so_many_estimates_lets_in_so_many_and_a_killed_worker_gives
         for _ in range(2):
             async with Crowd(running, "money", 200, STALL) as crowd:
                 assert await crowd.answered(waiting=ESTIMATES) == {429: 200 - ESTIMATES}
-                for number in range(4):
-                    os.kill(running.pid_of(f"penstock gateway {number}"), signal.SIGKILL)
+                running.kill_workers()
             await asyncio.to_thread(freed)
 
     asyncio.run(main())
@@ -285,8 +196,9 @@ def test_what_is_spent_survives_workers_control_and_the_node(tmp_path: Path) -> 
             assert usage["totals"]["cost_nano"] == sum(costs)
 
 
-def test_a_change_of_what_a_budget_is_for_refuses_nobody_meanwhile(up: tuple[Running, Lab]) -> None:
-    running, _ = up
+def test_a_change_of_what_a_budget_is_for_refuses_nobody_meanwhile(up: tuple[Serving, Lab]) -> None:
+    serving, _ = up
+    running = serving.control
     assert ask(running, "money").status_code == 200
     path = running.home.root / "penstock.yaml"
     line = "  money: {targets: dear, policies: money}\n"
@@ -327,15 +239,16 @@ def _admin(running: Running, path: str) -> bytes:
         return client.get(f"http://localhost{path}", timeout=60).content
 
 
-def test_a_changed_limit_counts_on(up: tuple[Running, Lab]) -> None:
-    running, _ = up
+def test_a_changed_limit_counts_on(up: tuple[Serving, Lab]) -> None:
+    serving, _ = up
+    running = serving.control
 
     async def codes() -> Counter[int]:
-        async with Crowd(running, "rate", 60) as crowd:
+        async with Crowd(serving, "rate", 60) as crowd:
             return await crowd.answered()
 
     assert asyncio.run(codes()) == {200: 40, 429: 20}
     path = running.home.root / "penstock.yaml"
     path.write_text(path.read_text().replace("requests_per_minute: 40", "requests_per_minute: 50"))
-    eventually(lambda: ask(running, "rate").status_code == 200, "the new limit")
+    eventually(lambda: ask(serving.gateways[-1], "rate").status_code == 200, "the new limit")
     assert asyncio.run(codes()) == {200: 9, 429: 51}

@@ -70,7 +70,7 @@ def _serve(
 
     began = time.monotonic()
     stack = load(file_of(file), os.environ, Path.cwd())
-    for warning in stack.warnings:
+    for warning in stack.warnings if join is None else ():  # most of them are about what it does not serve
         output.note(f"Warning: {output.line(warning.written(stack.file))}")
     home = home_of(directory)
     _check(stack, home, gateways=gateways, control=control)
@@ -182,7 +182,7 @@ class _Announcer:
         """Say what a person who pressed Ctrl-C waits for."""
         self._progress.stop()
         if number is signal.SIGINT and sys.stderr.isatty():
-            drain_s = self._stack.gateway.drain.seconds
+            drain_s = self._stack.gateway.notice.seconds + self._stack.gateway.drain.seconds
             output.note(f"Stopping; answers in progress may take up to {drain_s:g} s (Ctrl-C again to cut them).")
 
     def silent(self, _number: signal.Signals) -> None:

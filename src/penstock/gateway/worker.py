@@ -175,6 +175,9 @@ class Worker:
             if self._link:
                 self._link.send(Leaving())
             self._gateway.draining = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._gateway.view.settings.notice_s):
+                    await self._hurry.wait()
             if self._neighbours is not None:
                 await self._neighbours.aclose()
             cut = await self._drain(server)

@@ -39,7 +39,8 @@ from penstock.node.sockets import listen_tcp, listen_tcp_for, listen_unix
 from penstock.node.standings import Ledger
 from penstock.node.supervisor import Supervisor
 from penstock.node.uplink import Uplink
-from penstock.snapshot.file import withdraw
+from penstock.snapshot.config import Config
+from penstock.snapshot.file import Reader, UnknownFormat, withdraw
 from penstock.snapshot.standings import Standings
 from penstock.types.errors import StartError
 
@@ -245,8 +246,16 @@ class Node:
             gateway.hold()
         for listener in listeners:
             listener.close()
-        limit_s = self._settings.drain_s + _GATEWAY_GRACE_S
+        limit_s = self._drain_s() + _GATEWAY_GRACE_S
         await asyncio.gather(*(gateway.stop(limit_s, hurry) for gateway in self._gateways))
+
+    def _drain_s(self) -> float:
+        """Return how long gateways may take, as they know it: what is published may differ from what we started with."""
+        with contextlib.suppress(UnknownFormat):
+            config = Reader(self._settings.home.snapshot, Config).changed()
+            if config is not None:
+                return config.gateway.notice_s + config.gateway.drain_s
+        return self._settings.drain_s
 
     async def _stop_control(self, hurry: asyncio.Event) -> None:
         if self._control is not None:

@@ -140,6 +140,7 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     tls: Tls | None = None
     workers: int = 1
     counters: SecretRef | None = None
+    notice_s: float = 0.0
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -136,6 +136,7 @@ def _settings(stack: Stack, workers: int) -> GatewaySettings:
     return GatewaySettings(
         max_body=int(gateway.max_body),
         drain_s=gateway.drain.seconds,
+        notice_s=gateway.notice.seconds,
         commit_after_s=gateway.commit_after.seconds,
         tls=None if tls is None else Tls(certificate=tls.certificate, key=tls.key),
         workers=max(1, workers),

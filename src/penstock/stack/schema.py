@@ -63,6 +63,9 @@ class Gateway(Section):
     drain: Annotated[Duration, quantity.duration("0s", "1h")] = default(
         "30s", "How long streams may go on when a worker is asked to stop, a duration."
     )
+    notice: Annotated[Duration, quantity.duration("0s", "10m")] = default(
+        "0s", "How long connections are taken after /readyz says no, when a host is asked to stop, a duration."
+    )
     commit_after: Annotated[Duration, quantity.duration("100ms", "10m")] = default(
         "15s", "Silence of an upstream after which a stream's status line is sent, a duration."
     )
