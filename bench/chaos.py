@@ -41,7 +41,7 @@ from typing import Any
 import httpx
 import uvloop
 
-from bench.client import OK, Client, chat_body, pool
+from bench.client import OK, UNAVAILABLE, Client, chat_body, pool
 from bench.stack import footer, lab, machine, stack_text, write
 from penstock.lab.running import Running, free_port, start
 from penstock.lab.servers import PostgresServer, RedisServer
@@ -54,6 +54,7 @@ _BUDGET_USD = 1000
 _NODE_SHARE = 0.1  # of the kills
 _SERVER_SHARE = 0.2  # with `--shared`, of both together
 _VICTIMS = ("penstock gateway", "penstock control")
+_PATIENCE_S = 60  # for control to start again after the last kill
 _LENT_S = 1.0  # after so long without load no worker has anything of a budget for itself
 _MODEL = ", policies: all, timeout: {first_token: 300ms, total: 2s}"
 _POLICIES = f"""\
@@ -231,11 +232,15 @@ async def kill(running: Running, place: Place, draw: random.Random) -> tuple[str
 
 
 async def remaining(running: Running, key: str) -> tuple[int, int]:
-    """Ask once more; return what the budget had left before it, and what the request cost."""
+    """Ask once more, when budgets can be told again; return what was left before it, and what the request cost."""
     body = chat_body("one", max_tokens=1)
     held = (len(body) * NANO_PER_USD + 2 * NANO_PER_USD) // 1_000_000  # the stack's prices: 1 and 2 dollars
     async with pool(running.url, 1) as connections:
-        status, headers, content = await Client(connections, key).exchange(body)
+        for _ in range(_PATIENCE_S):
+            status, headers, content = await Client(connections, key).exchange(body)
+            if status != UNAVAILABLE:
+                break
+            await asyncio.sleep(1.0)
     if status != OK:
         raise RuntimeError(f"the last request got {status}: {content[:200]!r}")
     return nano(headers[b"x-penstock-budget-remaining-usd"].decode()) + held, nano(

@@ -14,6 +14,7 @@ from penstock.http.pool import Pool, Timeouts
 from penstock.types.address import Address
 
 OK = 200
+UNAVAILABLE = 503
 _SWEEP_S = 0.1
 
 

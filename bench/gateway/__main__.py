@@ -20,13 +20,13 @@ from bench.gateway import plot, report
 from bench.gateway.errors import Unavailable, reason
 from bench.gateway.measure import Bench, Figures, ceilings, measure
 from bench.gateway.peers import PEERS
-from bench.gateway.penstocks import PARTS, Everything
+from bench.gateway.penstocks import EVERYTHING, PARTS
 from bench.gateway.serving import Gateway
 
 RESULTS = Path(__file__).parents[1] / "results"
 _BUSY = 0.5  # load average of a machine that has something else to do
 
-GATEWAYS: tuple[Gateway, ...] = (*PEERS, *PARTS, Everything())
+GATEWAYS: tuple[Gateway, ...] = (*PEERS, *PARTS, *EVERYTHING)
 
 
 def main() -> int:

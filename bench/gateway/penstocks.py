@@ -16,21 +16,46 @@ from bench.gateway.serving import Launch, Place, Serving, launched
 from bench.stack import stack_text
 from penstock import __version__
 from penstock.lab.running import free_port, start
+from penstock.lab.servers import PostgresServer, RedisServer
 from penstock.types.errors import StartError
 
 _WORKER = "penstock gateway"
 _DIRECT = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # no proxy between gateway and upstream
 
 
-class Everything:
-    """`penstock up`: its gateway worker on the gateway's core, node and control beside it on another."""
+# Eight limits and three budgets, none of which is reached.
+_POLICIES = """\
+policies:
+  all:
+    limits:
+      - {per: key, requests_per_minute: 1000000000, tokens_per_minute: 1000000000000, concurrency: 4096}
+      - {per: tenant, requests_per_minute: 1000000000, tokens_per_minute: 1000000000000, concurrency: 4096}
+      - {per: model, requests_per_minute: 1000000000, tokens_per_minute: 1000000000000}
+    budgets:
+      - {per: key, amount_usd: 1000000, period: month}
+      - {per: tenant, amount_usd: 1000000, period: month}
+      - {per: model, amount_usd: 1000000, period: total}
+"""
+_SHARED = 'state: {counters: "${REDIS_URL}", database: "${DATABASE_URL}"}\n'
 
-    name = "penstock"
-    title = "**Penstock, everything on**"
-    about = (
-        f"{__version__}: one worker of `penstock up`; node and control on the load's core, behind the load (SCHED_IDLE)"
-    )
+
+class Everything:
+    """
+    `penstock up`: its gateway worker on the gateway's core, node and control beside it on another.
+
+    Args:
+        limits: with eight limits and three budgets.
+        shared: which a Redis counts, with the ledger in a PostgreSQL; both on the load's core.
+    """
+
     rust = False
+
+    def __init__(self, name: str, title: str, about: str, *, limits: bool = False, shared: bool = False) -> None:
+        self.name = name
+        self.title = title
+        self.about = f"{__version__}: {about}"
+        self._limits = limits
+        self._shared = shared
 
     def install(self) -> None:
         """It is here."""
@@ -38,14 +63,23 @@ class Everything:
     @contextlib.contextmanager
     def serve(self, place: Place) -> Iterator[Serving]:
         """Run `penstock up` for the time of a block. Raises Unavailable."""
-        began = time.monotonic()
-        try:
-            with process.pinned(place.core):
-                stack = stack_text(f"http://127.0.0.1:{place.upstream_port}")
-                running = start(place.directory / "home", stack, environ=_DIRECT)
-        except StartError as error:
-            raise Unavailable(str(error)) from error
-        with running:
+        with contextlib.ExitStack() as opened:
+            environ = dict(_DIRECT)
+            stack = stack_text(
+                f"http://127.0.0.1:{place.upstream_port}", model=", policies: all" if self._limits else ""
+            )
+            stack += _POLICIES if self._limits else ""
+            if self._shared:
+                with process.pinned(place.side):
+                    redis, postgres = opened.enter_context(RedisServer()), opened.enter_context(PostgresServer())
+                environ |= {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url(postgres.make())}
+                stack += _SHARED
+            began = time.monotonic()
+            try:
+                with process.pinned(place.core):
+                    running = opened.enter_context(start(place.directory / "home", stack, environ=environ))
+            except StartError as error:
+                raise Unavailable(str(error)) from error
             port = int(running.url.rpartition(":")[2])
             headers = f"authorization: Bearer {running.key}\r\n".encode()
             answer = ask(port, traffic.prepare("chat", headers)[0].whole(0))
@@ -88,6 +122,24 @@ class Part:
         with launched(Launch(command, port, environ={"PYTHONPATH": str(process.ROOT)}), place) as serving:
             yield serving
 
+
+_WORKER_ALONE = "one worker of `penstock up`; node and control on the load's core, behind the load (SCHED_IDLE)"
+EVERYTHING = (
+    Everything("penstock", "**Penstock, everything on**", _WORKER_ALONE),
+    Everything(
+        "penstock-limits",
+        "Penstock, eight limits and three budgets",
+        "the same, with limits and budgets that the node counts",
+        limits=True,
+    ),
+    Everything(
+        "penstock-shared",
+        "Penstock, these over Redis and PostgreSQL",
+        "the same, counted by a Redis and kept in a PostgreSQL, both on the load's core",
+        limits=True,
+        shared=True,
+    ),
+)
 
 PARTS = (
     Part(

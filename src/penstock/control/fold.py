@@ -84,7 +84,7 @@ class Fold:
         self._began = clock()
         self._heard_at: dict[str, float] = {}
         self._elsewhere: dict[str, frozenset[str]] = {}  # the segments of each host that has told of them
-        self._done: dict[str, set[str]] = {}  # segments that the host may not know yet to be done
+        self._done: dict[str, dict[str, int]] = {}  # segments that the host may not know yet to be done, and their ends
         self._thinned: set[str] = set()  # hosts that have fewer segments than before, of which nothing is settled yet
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
@@ -220,10 +220,10 @@ class Fold:
     async def _receive(self, host: str, pieces: Sequence[Piece]) -> Receipt:
         positions = await self._load()
         names = frozenset(piece.segment for piece in pieces)
-        done = self._done[host] = self._done.get(host, set()) & names
+        done = self._done[host] = {name: end for name, end in self._done.get(host, {}).items() if name in names}
         if host not in self._elsewhere or self._elsewhere[host] - names:
             self._thinned.add(host)
-        self._elsewhere[host] = names - done
+        self._elsewhere[host] = names - done.keys()
         self._heard_at[host] = self._clock()
         stuck: list[str] = []
         for piece in pieces:
@@ -239,7 +239,7 @@ class Fold:
             elif piece.closed:
                 end = positions.get(piece.segment, 0)
                 await self._forget([piece.segment], positions)
-                done.add(piece.segment)
+                done[piece.segment] = end
                 self._elsewhere[host] -= {piece.segment}
                 self._thinned.add(host)
                 if self._follower is not None:
@@ -247,8 +247,8 @@ class Fold:
         if host in self._thinned:
             await self._settle_lost(frozenset({host}), self._elsewhere[host])
             self._thinned.discard(host)
-        open_ones = {name: positions.get(name, 0) for name in sorted(names - done)}
-        return Receipt(open_ones, tuple(sorted(done)), tuple(stuck))
+        open_ones = {name: positions.get(name, 0) for name in sorted(names - done.keys())}
+        return Receipt(open_ones, dict(done), tuple(stuck))
 
     async def give_up(self, host: str) -> None:
         """
@@ -261,8 +261,8 @@ class Fold:
             positions = await self._load()
             await self._settle_lost(frozenset({host}), frozenset())
             await self._forget([name for name in positions if host_of(name) == host], positions)
-            for kept in (self._elsewhere, self._done, self._heard_at):
-                kept.pop(host, None)
+            self._elsewhere[host] = frozenset()  # so that nobody waits for what its writers hold
+            self._done.pop(host, None)
             self._thinned.discard(host)
 
     def heard(self, writer: str) -> bool:

@@ -177,7 +177,10 @@ class Hosts:
             if known is None:
                 _log.info("a host has joined", extra={"fields": {"host": host_id, "name": host.name}})
         self.known[host_id] = host
-        return await self._fold.receive(host_id, report.pieces)
+        receipt = await self._fold.receive(host_id, report.pieces)
+        if report.leaving and not report.pieces:
+            await self.forget(host_id)
+        return receipt
 
     async def forget(self, host_id: str) -> bool:
         """
@@ -193,7 +196,7 @@ class Hosts:
             await records.forget(connection, host_id)
         self.known.pop(host_id, None)
         self._kept.pop(host_id, None)
-        _log.warning("a host is forgotten", extra={"fields": {"host": host_id}})
+        _log.info("a host is gone", extra={"fields": {"host": host_id}})
         return True
 
 

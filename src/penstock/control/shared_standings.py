@@ -215,6 +215,7 @@ class SharedBookkeeper:
     async def _tell_all(self, fold: Fold, wanted: dict[str, Budget]) -> None:
         assert self._sums is not None, "connected"
         began = self._clock()
+        await fold.step()  # so that nobody waits for workers that have ended
         async with fold.still() as positions:
             self._lost = True  # until all of it is done
             self._postings.clear()

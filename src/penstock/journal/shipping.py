@@ -30,12 +30,14 @@ class Report(msgspec.Struct, frozen=True):
         name: what people call the host.
         version: of its Penstock.
         pieces: one for each segment there is. A writer without one has ended.
+        leaving: there are none and there will be none: the node ends, and need not be waited for.
     """
 
     run: int
     name: str
     version: str
     pieces: tuple[Piece, ...]
+    leaving: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -44,10 +46,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
     Attributes:
         positions: how far, for each segment of the report that is to go on.
-        done: segments that are in it to their end; they can go.
+        done: segments that are in it to their end, with that position; they can go.
         stuck: segments of which what comes next cannot be read.
     """
 
     positions: dict[str, int]
-    done: tuple[str, ...] = ()
+    done: dict[str, int] = {}
     stuck: tuple[str, ...] = ()

@@ -26,7 +26,6 @@ class Courier:
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._positions: dict[str, int] = {}
-        self._ends: dict[str, int] = {}  # of what was sent last
         self._stuck: set[str] = set()
         self.more = False
 
@@ -44,7 +43,6 @@ class Courier:
             found.append(piece)
         for gone in self._positions.keys() - {piece.segment for piece in found}:
             del self._positions[gone]
-            self._ends.pop(gone, None)
             self._stuck.discard(gone)
         return tuple(found)
 
@@ -58,10 +56,10 @@ class Courier:
         for name in set(receipt.stuck) - self._stuck:
             _log.error("control cannot read a record of the journal; what comes behind it waits", extra=_fields(name))
             self._stuck.add(name)
-        for name in receipt.done:
+        for name, end in receipt.done.items():
             path = self._journal / name
             try:
-                damaged = Segment(path).damaged(self._ends.get(name, 0))
+                damaged = Segment(path).damaged(end)
             except FileNotFoundError:
                 continue
             if damaged:
@@ -89,10 +87,9 @@ class Courier:
             self.more = True
             return Piece(name, start)
         if name in self._stuck:
-            self._ends[name] = start
             return Piece(name, start, closed=closed)
         data = segment.raw(start, room) if room > 0 else b""
-        end = self._ends[name] = start + len(data)
+        end = start + len(data)
         rest = bool(segment.raw(end, 1))
         self.more |= rest
         return Piece(name, start, data, closed and not rest)

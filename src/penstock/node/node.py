@@ -250,7 +250,7 @@ class Node:
         await asyncio.gather(*(gateway.stop(limit_s, hurry) for gateway in self._gateways))
 
     def _drain_s(self) -> float:
-        """Return how long gateways may take, as they know it: what is published may differ from what we started with."""
+        """Return how long gateways may take, as they know it: what is published now, not what we started with."""
         with contextlib.suppress(UnknownFormat):
             config = Reader(self._settings.home.snapshot, Config).changed()
             if config is not None:

@@ -98,8 +98,11 @@ class Uplink:
         """Send what is left of the journal, if control takes it soon; what it does not take stays for the next time."""
         with contextlib.suppress(TimeoutError, Away, Rejected, OSError):
             async with asyncio.timeout(_LAST_S):
-                while (pieces := await asyncio.to_thread(self._courier.pieces)) and not self._problem:
-                    await self._report(pieces)
+                while not self._problem:
+                    pieces = await asyncio.to_thread(self._courier.pieces)
+                    await self._report(pieces, leaving=not pieces)
+                    if not pieces:
+                        break
         if left := self._courier.waiting():
             _log.warning(
                 "part of the journal is not sent yet; the next start goes on", extra={"fields": {"bytes": left}}
@@ -117,6 +120,8 @@ class Uplink:
                 )
                 have |= await asyncio.to_thread(_publish, self._snapshot, _bundle(answer))
                 failures = 0
+                if not have:
+                    await asyncio.sleep(_INTERVAL_S)  # control has nothing yet
             except Rejected as error:
                 self._reject(error)
                 await asyncio.sleep(_REJECTED_S)
@@ -148,8 +153,8 @@ class Uplink:
         news = names != self._names or any(piece.data or piece.closed or piece.start < 0 for piece in pieces)
         return news or time.monotonic() >= self._due
 
-    async def _report(self, pieces: tuple[Piece, ...]) -> None:
-        report = Report(self._run_ns, socket.gethostname(), __version__, pieces)
+    async def _report(self, pieces: tuple[Piece, ...], *, leaving: bool = False) -> None:
+        report = Report(self._run_ns, socket.gethostname(), __version__, pieces, leaving)
         answer = await self._controls.ask(b"POST", f"/admin/v1/hosts/{self._host}/report", _encode(report))
         await asyncio.to_thread(self._courier.received, _receipt(answer))
         self._names = frozenset(piece.segment for piece in pieces)
