@@ -22,7 +22,7 @@ SYSTEM := curl:curl redis-server:redis-server pg_ctlcluster:postgresql
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: help setup setup-system setup-bench bench-steps up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
-	bench-exam bench-counters bench-usage soak chaos fuzz train test-train wheel lock clean
+	bench-exam bench-counters bench-usage soak chaos upgrade fuzz train test-train wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,9 @@ bench-gateway: $(VENV)/.dev setup-bench  ## gateways side by side; ARGS="--quick
 
 bench-steps: $(VENV)/.dev  ## what each step of the request path costs, without sockets
 	$(BIN)/python -m bench.steps $(ARGS)
+
+upgrade: $(VENV)/.dev setup-system  ## from an older commit to this one under traffic, nothing dropped; FROM=COMMIT
+	$(BIN)/python -m bench.upgrade --from $(FROM)
 
 chaos: $(VENV)/.dev setup-system  ## a hundred kills under load, and everything accounted for; ARGS="--kills 10" to try, ARGS="--shared" with Redis and PostgreSQL, ARGS="--hosts" with a second host too
 	$(BIN)/python -m bench.chaos $(ARGS)

@@ -96,7 +96,7 @@ class Uplink:
 
     async def close(self) -> None:
         """Send what is left of the journal, if control takes it soon; what it does not take stays for the next time."""
-        with contextlib.suppress(TimeoutError, Away, Rejected, OSError):
+        with contextlib.suppress(TimeoutError, Away, Rejected, OSError, msgspec.DecodeError):
             async with asyncio.timeout(_LAST_S):
                 while not self._problem:
                     pieces = await asyncio.to_thread(self._courier.pieces)
