@@ -124,6 +124,7 @@ def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
             for away, back in ((redis.freeze, redis.thaw), (redis.kill, redis.start)):
                 away()
                 eventually(lambda: "x-penstock-counters" in ask(running, "share").headers, "Redis being away")
+                eventually(lambda: not _counters(running)["reachable"])
                 began = time.monotonic()
                 answers = [ask(running, "share") for _ in range(20)]
                 assert time.monotonic() - began < PATIENCE_S
@@ -134,6 +135,7 @@ def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
                     eventually(lambda: ask(running, model).status_code == 503, model)  # noqa: B023  # it is called within this turn
                 back()
                 eventually(lambda: "x-penstock-counters" not in ask(running, "share").headers, "Redis being back")
+                eventually(lambda: _counters(running) == {"kind": "redis", "reachable": True, "detail": ""})
                 for model in ("places", "money"):
                     eventually(lambda: ask(running, model).status_code == 200, model)  # noqa: B023  # it is called within this turn
             metrics = eventually(
@@ -150,6 +152,11 @@ def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
             again.key = running.key
             running = again
             asyncio.run(main())
+
+
+def _counters(running: Running) -> dict[str, object]:
+    found: dict[str, object] = json.loads(_admin(running, "/admin/v1/status"))["counters"]
+    return found
 
 
 def _metrics(running: Running) -> str:

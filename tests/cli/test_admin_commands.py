@@ -232,6 +232,15 @@ def test_status_tells_of_a_refused_file(admin: Fake, run: Run) -> None:
     assert "gateway.listen" in result.stderr
 
 
+def test_status_tells_of_counters_and_hosts_that_are_not_heard_of(admin: Fake, run: Run) -> None:
+    counters = {"kind": "redis", "reachable": False, "detail": "ConnectionRefusedError"}
+    away = {**STATUS, "counters": counters, "hosts": {"reporting": 2, "silent": 1}}
+    admin.routes["GET /admin/v1/status"] = Answer(away)
+    result = run("status")
+    assert "hosts elsewhere: 2 report, 1 silent" in result.stdout
+    assert "redis cannot be reached: ConnectionRefusedError" in result.stderr
+
+
 def test_models(gateway: Fake, run: Run) -> None:
     rows = [{"id": "chat", "object": "model", "owned_by": "penstock"}]
     gateway.routes["GET /v1/models"] = Answer({"object": "list", "data": rows})

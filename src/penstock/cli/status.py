@@ -52,6 +52,17 @@ class _Ledger(msgspec.Struct):
     backlog_bytes: int
 
 
+class _Counters(msgspec.Struct):
+    kind: str = "local"
+    reachable: bool = True
+    detail: str = ""
+
+
+class _Hosts(msgspec.Struct):
+    reporting: int = 0
+    silent: int = 0
+
+
 class _Status(msgspec.Struct):
     """The part of `/admin/v1/status` that is shown."""
 
@@ -63,6 +74,8 @@ class _Status(msgspec.Struct):
     deployments: list[_Deployment]
     replicas: list[_Replica]
     ledger: _Ledger
+    counters: _Counters = msgspec.field(default_factory=_Counters)
+    hosts: _Hosts = msgspec.field(default_factory=_Hosts)
 
 
 def status(home: HomeOption = None, url: AdminUrlOption = None, as_json: JsonOption = False) -> None:
@@ -81,6 +94,12 @@ def status(home: HomeOption = None, url: AdminUrlOption = None, as_json: JsonOpt
         print(f"gateway {listen}, ops {ops}, workers: {output.line(now.gateway.workers)}")
     if now.ledger.backlog_bytes:
         print(f"ledger {now.ledger.backlog_bytes} bytes behind the journal")
+    if now.hosts.reporting or now.hosts.silent:
+        print(f"hosts elsewhere: {now.hosts.reporting} report, {now.hosts.silent} silent")
+    if not now.counters.reachable:
+        output.note(
+            f"Limits are not counted, {now.counters.kind} cannot be reached: {output.text(now.counters.detail)}"
+        )
     if stack.error:
         output.note(f"The stack file as it is now is not used: {output.text(stack.error)}")
     if stack.restart_needed:

@@ -183,7 +183,8 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         await _make_first_keys(keys, link, admin=admin_key is None)
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
-        app = admin.build(home, source, database, keys, fold, reconciler, hosts, pepper.kept(home.root, environ))
+        kept = pepper.kept(home.root, environ)
+        app = admin.build(home, source, database, keys, fold, reconciler, hosts, kept, lambda: shared.problem)
         credentials = Credentials(keys, admin_key)
         await opened.enter_async_context(serve(_doors(options, app, credentials), options.admin_tls))
         opened.callback(hosts.close)

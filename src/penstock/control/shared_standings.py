@@ -57,6 +57,9 @@ class SharedBookkeeper:
         environ: where the address of Redis may be.
         now: seconds since the epoch.
         clock: seconds, monotonic.
+    Attributes:
+        problem: why Redis does not know what is spent, or empty; also where none is named.
+        told: set once it knows for the first time.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class SharedBookkeeper:
         self._announced: set[str] = set()  # segments that Redis knows of
         self._ended: set[str] = set()  # writers that had a segment which will not grow; with no other, they have ended
         self._lost = True  # whether it has to be told everything anew
-        self._away = False
+        self.problem = ""
         self.told = asyncio.Event()
 
     def folded(self, segment: str, start: int, end: int, settled: Sequence[Settled], *, anew: bool) -> None:
@@ -142,10 +145,10 @@ class SharedBookkeeper:
         except GONE as error:
             async with self._turn:
                 self._disconnect()
-            if not self._away:
-                reason = str(error) if isinstance(error, SecretMissing | Unusable) else type(error).__name__
+            reason = str(error) if isinstance(error, SecretMissing | Unusable) else type(error).__name__
+            if not self.problem:
                 _log.warning("Redis is away; trying again", extra={"fields": {"error": reason}})
-            self._away = True
+            self.problem = reason
 
     async def step(self, fold: Fold, config: Config) -> None:
         """
@@ -164,10 +167,11 @@ class SharedBookkeeper:
                 self._disconnect()
                 self._reference, self._lost = config.gateway.counters, True
             if self._reference is None:
+                self.problem = ""
                 return
             if self._sums is None:
                 self._sums = await Sums.open(resolve(self._reference, self._environ))
-                self._away = False
+                self.problem = ""
             named = set(fold.segments())  # before the rest is posted
             present = {writer_of(segment) for segment in named}
             known = await self._sums.budgets()

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 from penstock import __version__
+from penstock.journal.shipping import Report
 from penstock.snapshot.file import publish
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from tests.control.admin.api import Api, with_api
@@ -59,6 +60,17 @@ def test_how_far_the_ledger_is_behind_is_shown(tmp_path: Path) -> None:
         assert (await api.get(STATUS))["ledger"]["backlog_bytes"] > 0
         await api.get("/admin/v1/usage")
         assert (await api.get(STATUS))["ledger"] == {"segments": 1, "backlog_bytes": 0}
+
+    with_api(tmp_path, case)
+
+
+def test_counters_and_hosts_are_shown(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        status = await api.get("/admin/v1/status")
+        assert status["counters"] == {"kind": "local", "reachable": True, "detail": ""}
+        assert status["hosts"] == {"reporting": 0, "silent": 0}
+        await api.hosts.report("0123456789ab", Report(1, "elsewhere", "1.0", ()))
+        assert (await api.get("/admin/v1/status"))["hosts"] == {"reporting": 1, "silent": 0}
 
     with_api(tmp_path, case)
 

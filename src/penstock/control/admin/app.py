@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ def build(
     reconciler: Reconciler,
     host_store: Hosts,
     secret: bytes = b"",
+    counters_problem: Callable[[], str] = str,
 ) -> FastAPI:
     """
     Return the application; `access.Door` stands in front of it.
@@ -35,6 +37,7 @@ def build(
     Args:
         source: what the stack comes from, for people.
         secret: what keys are hashed under, for backups; empty where the user keeps it.
+        counters_problem: says why the counters that the stack names cannot be reached, or nothing.
     """
     app = FastAPI(
         title="Penstock admin API",
@@ -50,7 +53,7 @@ def build(
     tenants.mount(app, key_store, reconciler)
     usage.mount(app, database, fold)
     requests.mount(app, database, fold)
-    status.mount(app, home, source, reconciler, fold)
+    status.mount(app, home, source, reconciler, fold, host_store, counters_problem)
     hosts.mount(app, host_store, reconciler)
     backup.mount(app, database, fold, secret)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -13,11 +14,14 @@ from penstock import __version__
 from penstock.auth.roles import Permission
 from penstock.control.admin.access import allow
 from penstock.control.fold import Fold
+from penstock.control.hosts import Hosts
 from penstock.control.reconcile import Reconciler
 from penstock.snapshot.config import Config, Deployment, Model
 from penstock.snapshot.file import Reader, UnknownFormat
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.home import Home
+
+_SILENT_S = 10.0
 
 
 class StackView(BaseModel):
@@ -81,6 +85,21 @@ class LedgerView(BaseModel):
     backlog_bytes: int
 
 
+class CountersView(BaseModel):
+    """Where limits are counted."""
+
+    kind: str = Field(description="`local`: by the node of each host; `redis`")
+    reachable: bool = Field(description="for control; gateways say it in `x-penstock-counters` and in metrics")
+    detail: str = Field(description="why not, or empty")
+
+
+class HostsView(BaseModel):
+    """Hosts elsewhere whose gateways serve the same."""
+
+    reporting: int
+    silent: int = Field(description="which have not reported for ten seconds")
+
+
 class ProcessesView(BaseModel):
     """Process ids, as far as control knows them."""
 
@@ -99,6 +118,8 @@ class StatusView(BaseModel):
     deployments: list[DeploymentView]
     replicas: list[ReplicaView]
     ledger: LedgerView
+    counters: CountersView
+    hosts: HostsView
     processes: ProcessesView
 
 
@@ -120,7 +141,15 @@ class Fleets:
         return self._replicas
 
 
-def mount(app: FastAPI, home: Home, source: str, reconciler: Reconciler, fold: Fold) -> None:
+def mount(
+    app: FastAPI,
+    home: Home,
+    source: str,
+    reconciler: Reconciler,
+    fold: Fold,
+    hosts: Hosts,
+    counters_problem: Callable[[], str],
+) -> None:
     """Serve the status."""
     started = time.monotonic()
     fleets = Fleets(home.snapshot)
@@ -144,8 +173,20 @@ def mount(app: FastAPI, home: Home, source: str, reconciler: Reconciler, fold: F
             deployments=[_deployment(deployment) for deployment in _deployments(config)],
             replicas=[_replica(replica) for replica in fleets.replicas()],
             ledger=LedgerView(segments=segments, backlog_bytes=backlog),
+            counters=_counters(config, counters_problem()),
+            hosts=_hosts(hosts),
             processes=ProcessesView(control=os.getpid(), node=_node(home)),
         )
+
+
+def _counters(config: Config | None, problem: str) -> CountersView:
+    kind = "redis" if config is not None and config.gateway.counters is not None else "local"
+    return CountersView(kind=kind, reachable=not problem, detail=problem)
+
+
+def _hosts(hosts: Hosts) -> HostsView:
+    silent = [hosts.silent_s(host) >= _SILENT_S for host in hosts.known.values() if host.id != hosts.own]
+    return HostsView(reporting=len(silent) - sum(silent), silent=sum(silent))
 
 
 def _gateway(reconciler: Reconciler) -> GatewayView:
