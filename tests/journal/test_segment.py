@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.journal.records import Opened, Outcome, Record, Settled
-from penstock.journal.segment import Segment, Writer, segments
+from penstock.journal.segment import Segment, Writer, read, segments
 from penstock.types.errors import JournalError
 from penstock.types.usage import Usage, UsageSource
 
@@ -245,3 +245,100 @@ def test_what_waits_is_counted_without_what_is_reserved(tmp_path: Path) -> None:
     _, end = segment.read(0, 10)
     assert [segment.waiting(offset) for offset in (0, first, end)] == [end, end - first, 0]
     writer.close()
+
+
+def test_raw_is_whole_records_of_about_a_size(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    for number in range(5):
+        writer.append(settled(number))
+    (segment,) = segments(tmp_path)
+    ends = [segment.read(0, count)[1] for count in range(6)]
+    content = segment.path.read_bytes()[: ends[-1]]
+    for start in range(5):
+        for size in (1, ends[1], ends[1] + 1, ends[2], ends[-1], 10**9):
+            data = segment.raw(ends[start], size)
+            assert ends[start] + len(data) in ends[start + 1 :]
+            assert data == content[ends[start] : ends[start] + len(data)]
+            assert len(data) >= size or ends[start] + len(data) == ends[-1]
+            before = ends[ends.index(ends[start] + len(data)) - 1] - ends[start]
+            assert before < size, "no record more than it takes"
+    assert segment.raw(ends[-1], 10**9) == b"", "what is reserved is no record"
+    writer.append(settled(5))
+    assert read(segment.raw(ends[-1], 1)) == [(settled(5), segment.read(0, 6)[1] - ends[-1])]
+    writer.close()
+
+
+def test_a_record_larger_than_the_size_comes_alone(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    large = msgspec.structs.replace(settled(1), error="x" * 500_000)
+    for record in (large, opened(2)):
+        writer.append(record)
+    (segment,) = segments(tmp_path)
+    assert [record for record, _ in read(segment.raw(0, 1000))] == [large]
+    writer.close()
+
+
+def test_raw_stops_in_front_of_a_record_that_is_torn_or_damaged(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    for number in range(3):
+        writer.append(opened(number))
+    writer.close()
+    (segment,) = segments(tmp_path)
+    _, first = segment.read(0, 1)
+    _, second = segment.read(0, 2)
+    content = segment.path.read_bytes()
+    for broken in (content[: second - 1], content[: first + 3], content[:second][:-1] + b"\x00" + content[second:]):
+        segment.path.write_bytes(broken)
+        assert segment.raw(0, 10**9) == content[:first]
+
+
+def test_what_was_sent_is_read_up_to_what_cannot_be(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "gateway-0")
+    written: list[Record] = [opened(1), settled(1)]
+    for record in written:
+        writer.append(record)
+    (segment,) = segments(tmp_path)
+    data = segment.raw(0, 10**9)
+    end = len(data)
+    payload = b"\xc1 not MessagePack"
+    unknown = len(payload).to_bytes(4, "little") + crc32(payload).to_bytes(4, "little") + payload
+    for rubbish in (b"", b"\x00" * 8, b"\xff" * 40, data[:-1], unknown + data):
+        found = read(data + rubbish)
+        assert [record for record, _ in found][:2] == written
+        assert found[1][1] == end
+        if rubbish != data[:-1]:
+            assert len(found) == 2
+        else:
+            assert [record for record, _ in found] == [*written, opened(1)]
+    writer.close()
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_can_be_sent(content: bytes) -> None:
+    assert read(content) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 3_000), max_size=12),
+    size=st.integers(1, 10_000),
+    tail=st.binary(max_size=40),
+)
+def test_what_is_sent_piece_by_piece_is_what_is_read_here(sizes: list[int], size: int, tail: bytes) -> None:
+    directory = Path(os.environ["PYTEST_TMP"]) / os.urandom(6).hex()
+    directory.mkdir()
+    writer = Writer(directory, "gateway-0")
+    for number, length in enumerate(sizes):
+        writer.append(msgspec.structs.replace(settled(number), error="x" * length))
+    writer.close()
+    (segment,) = segments(directory)
+    with segment.path.open("ab") as file:
+        file.write(tail)
+    records: list[Record] = []
+    offset = 0
+    while data := segment.raw(offset, size):
+        found = read(data)
+        assert found[-1][1] == len(data)
+        records += [record for record, _ in found]
+        offset += len(data)
+    assert (records, offset) == segment.read(0, 1000)
