@@ -75,6 +75,9 @@ def in_world(directory: Path, opener: Opener | None, case: Callable[[World], Awa
     asyncio.run(whole())
 
 
+CHECK = pepper.check(SECRET).hex()
+
+
 def report(run: int = 1, name: str = "eu-1", pieces: tuple[Piece, ...] = (), **more: Any) -> Report:
     return Report(run, name, "1.0", pieces, **more)
 
@@ -91,10 +94,10 @@ BUDGETED: dict[str, Any] = {"budgets": (Budget("b", "p", ("key",), Period.DAY, (
 def test_a_host_with_another_secret_is_unwelcome(tmp_path: Path) -> None:
     async def case(world: World) -> None:
         hosts = await world.control()
-        hosts.welcome(pepper.check(SECRET).hex(), None)
-        for check in (pepper.check(b"q" * 32).hex(), "", "é", pepper.check(SECRET).hex()[:-1]):
+        await hosts.news(CHECK, {}, 0)
+        for check in (pepper.check(b"q" * 32).hex(), "", "é", CHECK[:-1]):
             with pytest.raises(Unwelcome, match="hashed under another secret"):
-                hosts.welcome(check, None)
+                await hosts.news(check, {}, 0)
 
     in_world(tmp_path, None, case)
 
@@ -103,7 +106,7 @@ def test_a_host_with_another_secret_is_unwelcome(tmp_path: Path) -> None:
     ("published", "welcome"),
     [
         (None, True),
-        (config(), True),
+        (config(2), True),
         (config(**LIMITED), False),
         (config(**BUDGETED), False),
         (config(counters=True, **LIMITED, **BUDGETED), True),
@@ -113,12 +116,21 @@ def test_limits_that_each_host_would_count_alone_keep_it_out(
     tmp_path: Path, published: Config | None, welcome: bool
 ) -> None:
     async def case(world: World) -> None:
-        hosts, check = await world.control(), pepper.check(SECRET).hex()
+        hosts = await world.control()
+        known = {"config": world.publish(config())}
+        asking = asyncio.create_task(hosts.news(CHECK, known, 600))
+        await turns()
+        if published is not None:
+            world.publish(published)
+        else:
+            hosts.close()
         if welcome:
-            hosts.welcome(check, published)
+            assert list((await asking).documents) == (["config"] if published and published != config() else [])
         else:
             with pytest.raises(Unwelcome, match=r"the model chat has limits, and state\.counters is local"):
-                hosts.welcome(check, published)
+                await asking
+            with pytest.raises(Unwelcome):
+                await hosts.news(CHECK, {}, 0)
 
     in_world(tmp_path, None, case)
 
@@ -126,18 +138,18 @@ def test_limits_that_each_host_would_count_alone_keep_it_out(
 def test_only_what_is_missing_is_told(tmp_path: Path) -> None:
     async def case(world: World) -> None:
         hosts = await world.control()
-        assert (await hosts.news({}, 0)).documents == {}
+        assert (await hosts.news(CHECK, {}, 0)).documents == {}
         known = {"config": world.publish(config()), "principals": world.publish(Principals(1, {}))}
-        everything = (await hosts.news({}, 0)).documents
+        everything = (await hosts.news(CHECK, {}, 0)).documents
         assert everything == {
             "config": written(world.snapshot, Config), "principals": written(world.snapshot, Principals),
         }  # fmt: skip
-        assert (await hosts.news(known, 0)).documents == {}
-        assert (await hosts.news({**known, "config": "of another control", "base": ""}, 0)).documents == {
+        assert (await hosts.news(CHECK, known, 0)).documents == {}
+        assert (await hosts.news(CHECK, {**known, "config": "of another control", "base": ""}, 0)).documents == {
             "config": everything["config"]
         }
         world.publish(PackedPrincipals(1))
-        assert list((await hosts.news(known, 0)).documents) == ["base"]
+        assert list((await hosts.news(CHECK, known, 0)).documents) == ["base"]
 
     in_world(tmp_path, None, case)
 
@@ -146,7 +158,7 @@ def test_who_has_everything_waits_for_the_next_change(tmp_path: Path) -> None:
     async def case(world: World) -> None:
         hosts = await world.control()
         known = {"config": world.publish(config()), "principals": world.publish(Principals(1, {}))}
-        asking = [asyncio.create_task(hosts.news(known, 600)) for _ in range(3)]
+        asking = [asyncio.create_task(hosts.news(CHECK, known, 600)) for _ in range(3)]
         await turns()
         assert not any(task.done() for task in asking)
         world.publish(config(2))
@@ -160,7 +172,7 @@ def test_who_has_everything_waits_for_the_next_change(tmp_path: Path) -> None:
 def test_nobody_is_kept_waiting_when_control_ends(tmp_path: Path) -> None:
     async def case(world: World) -> None:
         hosts = await world.control()
-        asking = asyncio.create_task(hosts.news({}, 600))
+        asking = asyncio.create_task(hosts.news(CHECK, {}, 600))
         await turns()
         assert not asking.done()
         hosts.close()

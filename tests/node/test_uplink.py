@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -289,9 +290,9 @@ def test_a_host_without_anything_to_send_reports_all_the_same(tmp_path: Path, ho
         reports: list[float] = []
         report = place.api.hosts._fold.receive
 
-        async def noting(name: str, pieces: Iterable[object]) -> object:
+        async def noting(*arguments: Any) -> object:
             reports.append(asyncio.get_running_loop().time())
-            return await report(name, pieces)  # type: ignore[arg-type]  # passed on as it is
+            return await report(*arguments)
 
         place.api.hosts._fold.receive = noting  # type: ignore[method-assign,assignment]  # so that it is seen
         async with place.control(), place.linked(place.uplink()):
@@ -364,3 +365,36 @@ def test_a_host_without_the_secret_of_control_says_how_to_get_it(home: Home) -> 
         Uplink(home, Join((Address(host="127.0.0.1", port=1),), "sk-psadmin-a-b"), 1, {})
     assert not (home.root / pepper.FILE_NAME).exists(), "one that was made here would be another one"
     Uplink(home, Join((Address(host="127.0.0.1", port=1),), "sk-psadmin-a-b"), 1, {pepper.VARIABLE: "s" * 16})
+
+
+def test_questions_that_are_refused_while_reports_are_taken_are_told_of_once(
+    tmp_path: Path, home: Home, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_REJECTED_S", "_INTERVAL_S", "_ALIVE_S"):
+        monkeypatch.setattr(module, name, 0.01)
+    reports = 0
+
+    async def case(place: Place) -> None:
+        uplink = place.uplink()
+        report = place.api.hosts._fold.receive
+
+        async def counting(*arguments: Any) -> object:
+            nonlocal reports
+            reports += 1
+            return await report(*arguments)
+
+        place.api.hosts._fold.receive = counting  # type: ignore[method-assign,assignment]  # so that they are counted
+        async with place.control(), place.linked(uplink):
+            await until(lambda: the_same(home, place.api.home) and uplink.connection.reachable)
+            place.api.hosts._check = b"q" * 32
+            place.api.hosts.close()  # the question that waits is answered
+            await until(lambda: "another secret" in uplink.connection.detail)
+            seen = reports
+            await until(lambda: reports > seen + 20)
+            assert not uplink.connection.reachable
+
+    joining(tmp_path, home, case)
+    told = [
+        text for text in caplog.messages if text == "control will not have this host; it goes on with what it knows"
+    ]
+    assert len(told) == 1

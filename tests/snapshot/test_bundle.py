@@ -80,7 +80,7 @@ def test_what_is_no_such_document_is_refused_and_the_one_before_stays(
     before = stamp(tmp_path, Principals)
     with pytest.raises(UnknownFormat, match=said) as raised:
         publish_written(tmp_path, Principals, content)
-    assert "a principals from elsewhere" in str(raised.value)
+    assert "principals from elsewhere" in str(raised.value)
     assert stamp(tmp_path, Principals) == before
     assert Reader(tmp_path, Principals).changed() == principals(7)
     assert len(list(tmp_path.iterdir())) == 1

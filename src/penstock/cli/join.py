@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:  # loads the node, which only the commands that start one need
     from penstock.types.address import Address
 
 KEY_VARIABLE = "PENSTOCK_JOIN_KEY"
+_SHAPE = "an address is written https://host:8081 or http://host:8081"
 
 JoinOption = Annotated[
     list[str] | None,
@@ -51,27 +51,22 @@ def joined(urls: list[str] | None, key_file: Path | None) -> Join | None:
 
 
 def _address(url: str) -> Address:
-    from penstock.stack.url import parse
+    from penstock.stack.url import local, parse
 
     try:
         address = parse(url, Path.cwd())
     except ValueError as error:
-        raise typer.BadParameter(str(error).replace("a base_url", "an address"), param_hint="--join") from error
+        reason = str(error).replace("a base_url", "an address")
+        sentence = _SHAPE if reason.startswith("an address is written") else reason
+        raise typer.BadParameter(sentence, param_hint="--join") from error
     if address.unix is not None or address.path:
-        raise typer.BadParameter("an address is written https://host:8081 or http://host:8081", param_hint="--join")
-    if not address.tls and not _loopback(address.host):
+        raise typer.BadParameter(_SHAPE, param_hint="--join")
+    if not address.tls and not local(address):
         output.note(
             f"Warning: {output.line(url)} is not encrypted: whoever can listen on the way gets the key and may "
             "join too; serve the admin port over TLS (admin.tls)."
         )
     return address
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _key(path: Path | None) -> str:

@@ -85,9 +85,11 @@ class Fold:
         self._heard_at: dict[str, float] = {}
         self._elsewhere: dict[str, frozenset[str]] = {}  # the segments of each host that has told of them
         self._done: dict[str, dict[str, int]] = {}  # segments that the host may not know yet to be done, and their ends
+        self._latest: dict[str, tuple[int, int]] = {}  # of the reports of each host
         self._thinned: set[str] = set()  # hosts that have fewer segments than before, of which nothing is settled yet
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
+        self._looked = False  # for what was open when this control started
         self._broken: dict[str, int] = {}  # segments that could not be folded, and how many steps they still rest
         self._late: set[asyncio.Task[bool]] = set()  # passes that callers of `catch_up` may have left behind
 
@@ -144,28 +146,38 @@ class Fold:
         return count, waiting
 
     async def _fold_all(self) -> None:
-        first = self._positions is None
         positions = await self._load()
         removed = False
         for segment in list(segments(self._journal)):
             name = segment.path.name
-            if self._broken.get(name):
-                self._broken[name] -= 1
+            if self._rests(name):
                 continue
             try:
                 removed |= await self._fold(segment, positions)
                 self._broken.pop(name, None)
             except FileNotFoundError:
                 continue  # taken away by hand
-            except Exception as error:  # whatever one segment holds, it is logged and the others go on
-                if unavailable(error):
-                    raise  # the database as a whole: a full disk, say
-                if name not in self._broken:
-                    _log.exception("a segment of the journal cannot be folded", extra=_fields(name))
-                self._broken[name] = _REST
-                positions = await self._reload()
-        if first or removed:
+            except Exception as error:  # noqa: BLE001  # whatever one segment holds, it is logged and the others go on
+                positions = await self._isolate(name, error)
+        if removed or not self._looked:
             await self._settle_lost(self._own, [each.path.name for each in segments(self._journal)])
+            self._looked = True
+
+    def _rests(self, name: str) -> bool:
+        """Tell whether a segment that could not be folded is to be left alone this time."""
+        resting = self._broken.get(name, 0)
+        if resting:
+            self._broken[name] = resting - 1
+        return resting > 0
+
+    async def _isolate(self, name: str, error: Exception) -> dict[str, int]:
+        """Let a segment rest that could not be folded, so that the others go on; return the positions as they are."""
+        if unavailable(error):
+            raise error  # the database as a whole: a full disk, say
+        if name not in self._broken:
+            _log.error("a segment of the journal cannot be folded", extra=_fields(name), exc_info=error)
+        self._broken[name] = _REST
+        return await self._reload()
 
     async def _fold(self, segment: Segment, positions: dict[str, int]) -> bool:
         """Fold one segment up to its present end, and remove it when it is done with. Return whether it was removed."""
@@ -201,17 +213,24 @@ class Fold:
         if added < len(settled):
             _log.warning("%d records were in the ledger already", len(settled) - added, extra=_fields(name))
 
-    async def receive(self, host: str, pieces: Sequence[Piece]) -> Receipt:
+    async def receive(self, host: str, pieces: Sequence[Piece], order: tuple[int, int] | None = None) -> Receipt:
         """
         Fold what a host has sent. Pieces that do not begin where the ledger ends are left alone.
 
         Args:
             pieces: one for each segment that the host has.
+            order: run and number of the report, where it is numbered. One that is not behind all others of its run
+                changes nothing.
         Raises:
             SQLAlchemyError: the database failed; what was folded before that stays, and the rest may be sent again.
         """
         async with self._turn:
             try:
+                if order is not None:
+                    run, number = self._latest.get(host, (0, 0))
+                    if run == order[0] and number >= order[1]:
+                        return Receipt({})
+                    self._latest[host] = order
                 return await self._receive(host, pieces)
             except BaseException:
                 self._positions = None  # a commit that failed, or was cancelled, may still have happened
@@ -226,29 +245,40 @@ class Fold:
         self._elsewhere[host] = names - done.keys()
         self._heard_at[host] = self._clock()
         stuck: list[str] = []
+        await self._forget([name for name in positions if host_of(name) == host and name not in names], positions)
         for piece in pieces:
-            if piece.segment in done or piece.start != positions.get(piece.segment, 0):
+            name = piece.segment
+            if name in done or piece.start != positions.get(name, 0) or self._rests(name):
                 continue
-            records = journal.read(piece.data)
-            for first in range(0, len(records), BATCH):
-                part = records[first : first + BATCH]
-                after = piece.start + part[-1][1]
-                await self._take(piece.segment, positions, [record for record, _ in part], after)
-            if (records[-1][1] if records else 0) < len(piece.data):
-                stuck.append(piece.segment)
+            try:
+                whole = await self._take_piece(piece, positions)
+            except Exception as error:  # noqa: BLE001  # as for a segment of our own
+                positions = await self._isolate(name, error)
+                continue
+            self._broken.pop(name, None)
+            if not whole:
+                stuck.append(name)
             elif piece.closed:
-                end = positions.get(piece.segment, 0)
-                await self._forget([piece.segment], positions)
-                done[piece.segment] = end
-                self._elsewhere[host] -= {piece.segment}
+                end = positions.get(name, 0)
+                await self._forget([name], positions)
+                done[name] = end
+                self._elsewhere[host] -= {name}
                 self._thinned.add(host)
                 if self._follower is not None:
-                    self._follower.finished(piece.segment, end)
+                    self._follower.finished(name, end)
         if host in self._thinned:
             await self._settle_lost(frozenset({host}), self._elsewhere[host])
             self._thinned.discard(host)
         open_ones = {name: positions.get(name, 0) for name in sorted(names - done.keys())}
         return Receipt(open_ones, dict(done), tuple(stuck))
+
+    async def _take_piece(self, piece: Piece, positions: dict[str, int]) -> bool:
+        """Bring a piece into the ledger; False when there is something in it that cannot be read."""
+        records = journal.read(piece.data)
+        for first in range(0, len(records), BATCH):
+            part = records[first : first + BATCH]
+            await self._take(piece.segment, positions, [record for record, _ in part], piece.start + part[-1][1])
+        return (records[-1][1] if records else 0) == len(piece.data)
 
     async def give_up(self, host: str) -> None:
         """

@@ -25,6 +25,7 @@ from penstock.snapshot.config import Config
 from penstock.types.errors import PenstockError
 
 _LOOK_S = 0.1
+_APART_NS = 10 * 10**9  # two nodes under one name are two at the same time when both were heard within this
 _KEPT_EVERY_NS = 10 * 10**9  # when a host was seen is kept as often as this
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Hosts:
         self._check = pepper.check(secret)
         self._clock_ns = clock_ns
         self._documents: dict[str, _Content] = {}
+        self._bound = ""  # a model with limits that only this host counts
         self.own = own
         self.known: dict[str, Host] = {}
         self._closing = False
@@ -100,39 +102,34 @@ class Hosts:
         """Return how many segments of its journal are on a host, as far as it is known."""
         return sum(host_of(name) in {host.id, "" if host.id == self.own else host.id} for name in self._fold.segments())
 
-    def welcome(self, check: str, config: Config | None) -> None:
-        """
-        Let a host follow what we publish.
-
-        Args:
-            check: `pepper.check` of what it hashes keys under, in hexadecimal digits.
-        Raises:
-            Unwelcome: it could not serve what we publish.
-        """
+    def _welcome(self, check: str) -> None:
         if not hmac.compare_digest(check.encode(), self._check.hex().encode()):
             raise Unwelcome(
                 f"keys are hashed under another secret there: give this host the {pepper.FILE_NAME} of control's data "
                 f"directory (mode 0600), or both the same {pepper.VARIABLE}"
             )
-        if config is not None and config.gateway.counters is None:
-            bound = [model.name for model in config.models.values() if model.limits or model.budgets]
-            if bound:
-                raise Unwelcome(
-                    f"the model {bound[0]} has limits, and state.counters is local: gateways of several hosts count "
-                    "together only in a Redis; set state.counters to its address"
-                )
+        if bound := self._bound:
+            raise Unwelcome(
+                f"the model {bound} has limits, and state.counters is local: gateways of several hosts count together "
+                "only in a Redis; set state.counters to its address"
+            )
 
-    async def news(self, have: Mapping[str, str], wait_s: float) -> Bundle:
+    async def news(self, check: str, have: Mapping[str, str], wait_s: float) -> Bundle:
         """
-        Return the documents that somebody does not have, waiting for some to become so.
+        Return the documents that a host does not have, waiting for some to become so.
 
         Args:
+            check: `pepper.check` of what it hashes keys under, in hexadecimal digits.
             have: tags of documents by name.
             wait_s: how long at the most; then there are none.
+        Raises:
+            Unwelcome: it could not serve what we publish.
         """
         until = time.monotonic() + wait_s
         while True:
-            missing = {name: each.content for name, each in self._current().items() if have.get(name) != each.tag}
+            documents = self._current()
+            self._welcome(check)
+            missing = {name: each.content for name, each in documents.items() if have.get(name) != each.tag}
             left = until - time.monotonic()
             if missing or left <= 0 or self._closing:
                 return Bundle(missing)
@@ -147,6 +144,8 @@ class Hosts:
             with contextlib.suppress(OSError):  # the one before stays, and is looked for again
                 content = file.written(self._snapshot, document)
                 self._documents[name] = _Content(stamp, tag(content), content)
+                if document is Config:
+                    self._bound = _bound(file.decoded(Config, content))
         return self._documents
 
     async def report(self, host_id: str, report: Report) -> Receipt:
@@ -160,14 +159,15 @@ class Hosts:
         known = self.known.get(host_id)
         if host_id == self.own:
             raise Unwelcome("this is the name of control's own data directory: a data directory is for one host")
-        if known is not None and report.run < known.run:
+        now_ns = self._clock_ns()
+        # A clock may be set back between two runs; then the one before is not heard any more.
+        if known is not None and report.run < known.run and now_ns - known.seen_at_ns < _APART_NS:
             raise Unwelcome(
                 "a node that started later reports under the same name: a data directory is for one host, and not to "
                 "be copied; remove host.id from the copy"
             )
         if any(host_of(piece.segment) != host_id for piece in report.pieces):
             raise Unwelcome("these are segments of another host")
-        now_ns = self._clock_ns()
         host = Host(host_id, report.name[:255], report.version[:64], report.run, now_ns)
         kept = self._kept.get(host_id)
         if kept is None or msgspec.structs.replace(host, seen_at_ns=kept.seen_at_ns) != kept or _due(kept, now_ns):
@@ -177,7 +177,9 @@ class Hosts:
             if known is None:
                 _log.info("a host has joined", extra={"fields": {"host": host_id, "name": host.name}})
         self.known[host_id] = host
-        receipt = await self._fold.receive(host_id, report.pieces)
+        receipt = await self._fold.receive(
+            host_id, report.pieces, (report.run, report.number) if report.number else None
+        )
         if report.leaving and not report.pieces:
             await self.forget(host_id)
         return receipt
@@ -198,6 +200,13 @@ class Hosts:
         self._kept.pop(host_id, None)
         _log.info("a host is gone", extra={"fields": {"host": host_id}})
         return True
+
+
+def _bound(config: Config) -> str:
+    """Return a model with limits that gateways of other hosts could not count with us, or ''."""
+    if config.gateway.counters is not None:
+        return ""
+    return next((model.name for model in config.models.values() if model.limits or model.budgets), "")
 
 
 def _due(kept: Host, now_ns: int) -> bool:

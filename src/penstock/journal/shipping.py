@@ -31,6 +31,8 @@ class Report(msgspec.Struct, frozen=True):
         version: of its Penstock.
         pieces: one for each segment there is. A writer without one has ended.
         leaving: there are none and there will be none: the node ends, and need not be waited for.
+        number: grows with each report of a run, from 1: one that is late, from before another that has arrived, says
+            nothing. 0 where they are not numbered.
     """
 
     run: int
@@ -38,6 +40,7 @@ class Report(msgspec.Struct, frozen=True):
     version: str
     pieces: tuple[Piece, ...]
     leaving: bool = False
+    number: int = 0
 
 
 class Receipt(msgspec.Struct, frozen=True):

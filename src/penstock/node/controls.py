@@ -56,6 +56,9 @@ class Controls:
         """The control that is turned to next, for people."""
         return self._names[self._turn]
 
+    def __len__(self) -> int:
+        return len(self._pools)
+
     async def ask(self, method: bytes, target: str, body: bytes = b"", answer_s: float = 10.0) -> bytes:
         """
         Return the body of the answer.
@@ -80,10 +83,10 @@ class Controls:
             raise Away(str(error) or f"Control at {name} has not answered in time.") from error
         if reply.status == HTTPStatus.OK:
             return content
+        self._turn_on(turn)
         sentence = f"control at {name} answers with status {reply.status}: {_message(content)}"
         if reply.status in _FINAL:
             raise Rejected(sentence)
-        self._turn_on(turn)
         raise Away(sentence)
 
     async def aclose(self) -> None:

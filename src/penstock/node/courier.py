@@ -31,7 +31,7 @@ class Courier:
 
     def pieces(self) -> tuple[Piece, ...]:
         """Return a piece of each segment there is, with what of it control does not have, as far as there is room."""
-        closed = {segment.path.name for segment in segments(self._journal) if segment.closed()}
+        closed = {segment.path.name for segment in segments(self._journal) if _closed(segment)}
         # Looked at again: when a writer was seen to have let go of a segment, its next one was there.
         found, left, self.more = [], _AT_ONCE, False
         for segment in segments(self._journal):
@@ -93,6 +93,13 @@ class Courier:
         rest = bool(segment.raw(end, 1))
         self.more |= rest
         return Piece(name, start, data, closed and not rest)
+
+
+def _closed(segment: Segment) -> bool:
+    try:
+        return segment.closed()
+    except FileNotFoundError:
+        return False  # taken away by hand
 
 
 def _fields(name: str) -> dict[str, dict[str, object]]:

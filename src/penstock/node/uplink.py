@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -57,6 +58,11 @@ class Connection(msgspec.Struct, frozen=True):
     waiting: int
 
 
+class _Way(StrEnum):
+    DOWN = "down"  # what control publishes
+    UP = "up"  # the journal
+
+
 class Uplink:
     """
     Belongs to the node, which runs `run` as a task and ends with `close` once its gateways have ended.
@@ -74,14 +80,17 @@ class Uplink:
         self._check = pepper.check(_secret(home, environ)).hex()
         self._host = host.load(home.root)
         self._run_ns = run_ns
-        self._problem = "no report has been sent yet"
+        self._problems = {_Way.DOWN: "", _Way.UP: "no report has been sent yet"}
+        self._number = 0  # of the last report
+        self._rejections = 0  # in a row
         self._names: frozenset[str] = frozenset()  # of the last report
         self._due = 0.0
 
     @property
     def connection(self) -> Connection:
         """How the link is now."""
-        return Connection(self._controls.name, not self._problem, self._problem, self._courier.waiting())
+        detail = "; ".join(dict.fromkeys(filter(None, self._problems.values())))
+        return Connection(self._controls.name, not detail, detail, self._courier.waiting())
 
     async def run(self) -> None:
         """
@@ -98,7 +107,7 @@ class Uplink:
         """Send what is left of the journal, if control takes it soon; what it does not take stays for the next time."""
         with contextlib.suppress(TimeoutError, Away, Rejected, OSError, msgspec.DecodeError):
             async with asyncio.timeout(_LAST_S):
-                while not self._problem:
+                while not self._problems[_Way.UP]:
                     pieces = await asyncio.to_thread(self._courier.pieces)
                     await self._report(pieces, leaving=not pieces)
                     if not pieces:
@@ -120,13 +129,13 @@ class Uplink:
                 )
                 have |= await asyncio.to_thread(_publish, self._snapshot, _bundle(answer))
                 failures = 0
+                self._solved(_Way.DOWN)
                 if not have:
                     await asyncio.sleep(_INTERVAL_S)  # control has nothing yet
             except Rejected as error:
-                self._reject(error)
-                await asyncio.sleep(_REJECTED_S)
+                await self._reject(_Way.DOWN, error)
             except (Away, OSError, msgspec.DecodeError) as error:
-                self._log_problem(error)
+                self._note(_Way.DOWN, error)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
 
@@ -140,10 +149,9 @@ class Uplink:
                 failures = 0
                 await asyncio.sleep(0.0 if self._courier.more else _INTERVAL_S)
             except Rejected as error:
-                self._reject(error)
-                await asyncio.sleep(_REJECTED_S)
+                await self._reject(_Way.UP, error)
             except (Away, OSError, msgspec.DecodeError) as error:
-                self._log_problem(error)
+                self._note(_Way.UP, error)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
 
@@ -154,28 +162,37 @@ class Uplink:
         return news or time.monotonic() >= self._due
 
     async def _report(self, pieces: tuple[Piece, ...], *, leaving: bool = False) -> None:
-        report = Report(self._run_ns, socket.gethostname(), __version__, pieces, leaving)
+        self._number += 1
+        report = Report(self._run_ns, socket.gethostname(), __version__, pieces, leaving, self._number)
         answer = await self._controls.ask(b"POST", f"/admin/v1/hosts/{self._host}/report", _encode(report))
         await asyncio.to_thread(self._courier.received, _receipt(answer))
         self._names = frozenset(piece.segment for piece in pieces)
         self._due = time.monotonic() + _ALIVE_S
-        if self._problem:
-            _log.info("control takes the journal", extra={"fields": {"control": self._controls.name}})
-        self._problem = ""
+        self._solved(_Way.UP)
 
-    def _reject(self, error: Rejected) -> None:
+    async def _reject(self, way: _Way, error: Rejected) -> None:
+        """Take note that control says no, and wait, unless there is another to be asked."""
+        self._rejections += 1
         try:
             written(self._snapshot, Config)
         except OSError:
-            raise StartError(f"control will not have this host: {error}") from error
-        if self._problem != str(error):
+            if self._rejections >= len(self._controls):
+                raise StartError(f"control will not have this host: {error}") from error
+        if self._problems[way] != str(error):
             _log.error("control will not have this host; it goes on with what it knows", extra=_reason(error))
-        self._problem = str(error)
+        self._problems[way] = str(error)
+        await asyncio.sleep(_REJECTED_S if self._rejections % len(self._controls) == 0 else 0.0)
 
-    def _log_problem(self, error: Exception) -> None:
-        if not self._problem:
+    def _note(self, way: _Way, error: Exception) -> None:
+        if not self._problems[way]:
             _log.warning("control is away; gateways serve on with what they know", extra=_reason(error))
-        self._problem = str(error)
+        self._problems[way] = str(error) or type(error).__name__
+
+    def _solved(self, way: _Way) -> None:
+        if self._problems[way]:
+            _log.info("control is there", extra={"fields": {"control": self._controls.name, "way": way}})
+        self._problems[way] = ""
+        self._rejections = 0
 
 
 def _secret(home: Home, environ: Mapping[str, str]) -> bytes:

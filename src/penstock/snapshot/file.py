@@ -71,8 +71,24 @@ def publish_written(directory: Path, document: type[Document], content: bytes) -
         UnknownFormat: it is not such a document, or in a format that this Penstock does not know.
         OSError: it cannot be written.
     """
-    _read(f"a {_NAMES[document]} from elsewhere", msgspec.msgpack.Decoder(tuple[int, document]), content)  # type: ignore[valid-type]  # a type made at run time
+    _check(document, content)
     _write(directory, document, content)
+
+
+def decoded(document: type[T], content: bytes) -> T:
+    """
+    Return a document out of what is `written`.
+
+    Raises:
+        UnknownFormat: it is not such a document, or in a format that this Penstock does not know.
+    """
+    decoder: msgspec.msgpack.Decoder[tuple[int, T]] = msgspec.msgpack.Decoder(tuple[int, document])  # type: ignore[valid-type]  # a type made at run time
+    return _read(_NAMES[document], decoder, content)
+
+
+def _check(document: type[Document], content: bytes) -> None:
+    name = f"{_NAMES[document]} from elsewhere"
+    _read(name, msgspec.msgpack.Decoder(tuple[int, document]), content)  # type: ignore[valid-type]  # as above
 
 
 def _stamp(path: Path) -> Stamp | None:

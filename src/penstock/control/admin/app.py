@@ -54,7 +54,7 @@ def build(
     usage.mount(app, database, fold)
     requests.mount(app, database, fold)
     status.mount(app, home, source, reconciler, fold, host_store, counters_problem)
-    hosts.mount(app, host_store, reconciler)
+    hosts.mount(app, host_store)
     backup.mount(app, database, fold, secret)
 
     @app.get("/admin/v1/openapi.json", dependencies=[allow(None)], include_in_schema=False)

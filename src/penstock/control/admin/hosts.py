@@ -15,7 +15,6 @@ from penstock.control.admin.access import allow
 from penstock.control.admin.errors import Refused
 from penstock.control.admin.moments import from_ns
 from penstock.control.hosts import Hosts, Unwelcome
-from penstock.control.reconcile import Reconciler
 from penstock.journal.shipping import Report
 from penstock.records.hosts import Host
 
@@ -48,7 +47,7 @@ class HostList(BaseModel):
     hosts: list[HostView]
 
 
-def mount(app: FastAPI, hosts: Hosts, reconciler: Reconciler) -> None:
+def mount(app: FastAPI, hosts: Hosts) -> None:
     """Serve the hosts."""
 
     @app.get("/admin/v1/hosts", dependencies=[allow(Permission.READ_STATUS, everywhere=True)], tags=["hosts"])
@@ -82,11 +81,11 @@ def mount(app: FastAPI, hosts: Hosts, reconciler: Reconciler) -> None:
         wait_s: Annotated[float, Query(ge=0, le=_LONGEST_S)] = 0.0,
     ) -> Response:
         """Return the documents that a host does not have, once there are some."""
+        have = {"config": config, "principals": principals, "base": base}
         try:
-            hosts.welcome(check, reconciler.config)
+            bundle = await hosts.news(check, have, wait_s)
         except Unwelcome as error:
             raise Refused(HTTPStatus.CONFLICT, str(error)) from None
-        bundle = await hosts.news({"config": config, "principals": principals, "base": base}, wait_s)
         return Response(_encode(bundle), media_type=_MSGPACK)
 
     @app.post(
