@@ -48,17 +48,22 @@ def list_hosts(home: HomeOption = None, url: AdminUrlOption = None, as_json: Jso
 
 @app.command("forget")
 def forget(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Its id, as `list` shows it.")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Its id or its name, as `list` shows them.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     home: HomeOption = None,
     url: AdminUrlOption = None,
 ) -> None:
     """Forget a host that will not come again: what it had in progress is lost, and charged nothing."""
     endpoint = admin(home, url)
+    known = read(endpoint, call(endpoint, "GET", _PATH), _Hosts).hosts
+    meant = [row for row in known if row.id == host] or [row for row in known if row.name == host]
+    if len(meant) != 1:
+        what = "no host is called" if not meant else f"{len(meant)} hosts are called"
+        raise typer.BadParameter(f"{what} {host!r}; `penstock hosts list` shows their ids", param_hint="HOST")
     if not yes:
-        typer.confirm(f"What {host} has not sent will be lost. Forget it?", abort=True)
-    call(endpoint, "DELETE", f"{_PATH}/{quote(host, safe='')}")
-    output.note(f"The host {output.line(host)} is forgotten.")
+        typer.confirm(f"What {meant[0].name} has not sent will be lost. Forget it?", abort=True)
+    call(endpoint, "DELETE", f"{_PATH}/{quote(meant[0].id, safe='')}")
+    output.note(f"The host {output.line(meant[0].name)} is forgotten.")
 
 
 def _state(row: _Host) -> str:

@@ -77,7 +77,7 @@ def _key(path: Path | None) -> str:
     if not key:
         place = f"{path} is empty" if path is not None else f"{KEY_VARIABLE} is not set"
         raise typer.BadParameter(
-            f"{place}; on the host of control, `penstock keys create NAME --admin --role gateway` makes a key",
+            f"{place}; on the host of control, `penstock keys create --name NAME --admin --role gateway` makes a key",
             param_hint="--join",
         )
     if not key.isascii() or not key.isprintable() or " " in key:

@@ -50,7 +50,9 @@ def create(
     for_admin: Annotated[bool, typer.Option("--admin", help="A key for the admin API, not for models.")] = False,
     role: Annotated[
         str | None,
-        typer.Option(help="admin, operator, auditor, developer or viewer; with --admin.", show_default="admin"),
+        typer.Option(
+            help="admin, operator, auditor, developer, viewer or gateway; with --admin.", show_default="admin"
+        ),
     ] = None,
     home: HomeOption = None,
     url: AdminUrlOption = None,

@@ -23,6 +23,7 @@ from penstock.types.home import Home
 
 if TYPE_CHECKING:  # these load the stack's parser and the node, which only these commands need
     from penstock.node.settings import HostPort, Join, Started
+    from penstock.snapshot.config import Config
     from penstock.stack.listen import Listen
     from penstock.stack.stack import Stack
     from penstock.telemetry.link import Notice
@@ -155,13 +156,14 @@ class _Announcer:
         from penstock.snapshot.fleet import ReplicaState
 
         self._progress.stop()
+        config = _published(self._home) if self._joined else None
         facts = Facts(
             title=self._title,
             seconds=time.monotonic() - self._began,
             local=str(self._home.gateway_socket),
             data=str(self._home.root),
-            models=_models(self._home) if self._joined else tuple(self._stack.models),
-            gateway=_bound(started.listen, tls=self._stack.gateway.tls is not None),
+            models=tuple(config.models) if config is not None else tuple(self._stack.models),
+            gateway=_bound(started.listen, tls=self._serves_tls(config)),
             admin=_bound(started.admin, tls=self._stack.admin.tls is not None),
             ops=_bound(started.ops),
             first_key=self._notices.get("first_key", ""),
@@ -178,11 +180,17 @@ class _Announcer:
         print(block(facts), flush=True)
         self._printed = True
 
+    def _serves_tls(self, config: Config | None) -> bool:
+        return (self._stack if config is None else config).gateway.tls is not None
+
     def stopping(self, number: signal.Signals) -> None:
         """Say what a person who pressed Ctrl-C waits for."""
         self._progress.stop()
         if number is signal.SIGINT and sys.stderr.isatty():
-            drain_s = self._stack.gateway.notice.seconds + self._stack.gateway.drain.seconds
+            gateway = self._stack.gateway
+            drain_s = gateway.notice.seconds + gateway.drain.seconds
+            if self._joined and (config := _published(self._home)) is not None:
+                drain_s = config.gateway.notice_s + config.gateway.drain_s
             output.note(f"Stopping; answers in progress may take up to {drain_s:g} s (Ctrl-C again to cut them).")
 
     def silent(self, _number: signal.Signals) -> None:
@@ -199,13 +207,12 @@ class _Announcer:
         print(f"  {name.replace('_', ' ')}  {text}  shown once", flush=True)
 
 
-def _models(home: Home) -> tuple[str, ...]:
-    """Return the models that control elsewhere has published."""
+def _published(home: Home) -> Config | None:
+    """Return what control elsewhere has published."""
     from penstock.snapshot.config import Config
     from penstock.snapshot.file import Reader
 
-    config = Reader(home.snapshot, Config).changed()
-    return tuple(config.models) if config is not None else ()
+    return Reader(home.snapshot, Config).changed()
 
 
 def _host_port(listen: Listen) -> HostPort:

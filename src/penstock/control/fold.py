@@ -24,6 +24,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.control import lost
+from penstock.control.elsewhere import Elsewhere
 from penstock.journal import segment as journal
 from penstock.journal.host import host_of
 from penstock.journal.records import Opened, Record, Settled
@@ -36,6 +37,7 @@ BATCH = 1000  # records in one transaction
 _DAMAGED = ".damaged"
 _INTERVAL_S = 0.25
 _RETRY_S = 5.0  # after a failure of the whole, such as a full disk
+_GIVEN_UP_S = 3600.0  # for so long it is known what became of a host; by then nothing is asked of it any more
 _REST = 20  # steps for which a segment is left alone that could not be folded
 
 _log = logging.getLogger(__name__)
@@ -79,14 +81,12 @@ class Fold:
         self._journal = journal
         self._database = database
         self._follower = follower
-        self._own = frozenset({"", host})
+        # What this directory was called before, if it was, is its own too.
+        self._own = frozenset({"", host, *(host_of(each.path.name) for each in segments(journal))})
         self._clock = clock
         self._began = clock()
-        self._heard_at: dict[str, float] = {}
-        self._elsewhere: dict[str, frozenset[str]] = {}  # the segments of each host that has told of them
-        self._done: dict[str, dict[str, int]] = {}  # segments that the host may not know yet to be done, and their ends
-        self._latest: dict[str, tuple[int, int]] = {}  # of the reports of each host
-        self._thinned: set[str] = set()  # hosts that have fewer segments than before, of which nothing is settled yet
+        self._elsewhere: dict[str, Elsewhere] = {}  # hosts that have reported
+        self._given_up: dict[str, float] = {}  # hosts, and when
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
         self._looked = False  # for what was open when this control started
@@ -213,42 +213,43 @@ class Fold:
         if added < len(settled):
             _log.warning("%d records were in the ledger already", len(settled) - added, extra=_fields(name))
 
-    async def receive(self, host: str, pieces: Sequence[Piece], order: tuple[int, int] | None = None) -> Receipt:
+    async def receive(
+        self, host: str, pieces: Sequence[Piece], order: tuple[int, int] | None = None, listed_ns: int | None = None
+    ) -> Receipt:
         """
         Fold what a host has sent. Pieces that do not begin where the ledger ends are left alone.
 
         Args:
             pieces: one for each segment that the host has.
-            order: run and number of the report, where it is numbered. One that is not behind all others of its run
-                changes nothing.
+            order: run and number of the report; a late one changes nothing. None: they are known to be in order.
+            listed_ns: when these were all segments, by the clock of the host. None: now, by ours.
         Raises:
             SQLAlchemyError: the database failed; what was folded before that stays, and the rest may be sent again.
         """
         async with self._turn:
+            known = self._elsewhere.setdefault(host, Elsewhere())
+            if order is not None:
+                if known.is_late(order):
+                    return Receipt({})
+                known.latest = order
+            known.lists(
+                (piece.segment for piece in pieces), time.time_ns() if listed_ns is None else listed_ns, self._clock()
+            )
             try:
-                if order is not None:
-                    run, number = self._latest.get(host, (0, 0))
-                    if run == order[0] and number >= order[1]:
-                        return Receipt({})
-                    self._latest[host] = order
-                return await self._receive(host, pieces)
+                return await self._receive(host, known, pieces)
             except BaseException:
                 self._positions = None  # a commit that failed, or was cancelled, may still have happened
                 raise
 
-    async def _receive(self, host: str, pieces: Sequence[Piece]) -> Receipt:
+    async def _receive(self, host: str, known: Elsewhere, pieces: Sequence[Piece]) -> Receipt:
         positions = await self._load()
-        names = frozenset(piece.segment for piece in pieces)
-        done = self._done[host] = {name: end for name, end in self._done.get(host, {}).items() if name in names}
-        if host not in self._elsewhere or self._elsewhere[host] - names:
-            self._thinned.add(host)
-        self._elsewhere[host] = names - done.keys()
-        self._heard_at[host] = self._clock()
+        names = {piece.segment for piece in pieces}
+        gone = [name for name in positions if host_of(name) == host and name not in names]
+        await self._forget(gone, positions)
         stuck: list[str] = []
-        await self._forget([name for name in positions if host_of(name) == host and name not in names], positions)
         for piece in pieces:
             name = piece.segment
-            if name in done or piece.start != positions.get(name, 0) or self._rests(name):
+            if name in known.done or piece.start != positions.get(name, 0) or self._rests(name):
                 continue
             try:
                 whole = await self._take_piece(piece, positions)
@@ -261,16 +262,14 @@ class Fold:
             elif piece.closed:
                 end = positions.get(name, 0)
                 await self._forget([name], positions)
-                done[name] = end
-                self._elsewhere[host] -= {name}
-                self._thinned.add(host)
+                known.finish(name, end)
                 if self._follower is not None:
                     self._follower.finished(name, end)
-        if host in self._thinned:
-            await self._settle_lost(frozenset({host}), self._elsewhere[host])
-            self._thinned.discard(host)
-        open_ones = {name: positions.get(name, 0) for name in sorted(names - done.keys())}
-        return Receipt(open_ones, dict(done), tuple(stuck))
+        if known.thinned:
+            await self._settle_lost(frozenset({host}), known.segments)
+            known.thinned = False
+        open_ones = {name: positions.get(name, 0) for name in sorted(names - known.done.keys())}
+        return Receipt(open_ones, done=dict(known.done), stuck=tuple(stuck))
 
     async def _take_piece(self, piece: Piece, positions: dict[str, int]) -> bool:
         """Bring a piece into the ledger; False when there is something in it that cannot be read."""
@@ -291,23 +290,34 @@ class Fold:
             positions = await self._load()
             await self._settle_lost(frozenset({host}), frozenset())
             await self._forget([name for name in positions if host_of(name) == host], positions)
-            self._elsewhere[host] = frozenset()  # so that nobody waits for what its writers hold
-            self._done.pop(host, None)
-            self._thinned.discard(host)
+            self._elsewhere.pop(host, None)
+            now = self._clock()
+            self._given_up = {each: at for each, at in self._given_up.items() if now - at < _GIVEN_UP_S} | {host: now}
 
-    def heard(self, writer: str) -> bool:
-        """Tell whether it is known which segments a writer has: it is of this host, or its host has told of them."""
-        return host_of(writer) in self._own or host_of(writer) in self._elsewhere
+    def ended(self, writers: Iterable[str]) -> set[str]:
+        """Return those of the writers that are known to write no more."""
+        here = {each.writer for each in segments(self._journal)}
+        return {writer for writer in writers if self._has_ended(writer, here)}
+
+    def _has_ended(self, writer: str, here: Container[str]) -> bool:
+        host = host_of(writer)
+        if host in self._own:
+            return writer not in here
+        known = self._elsewhere.get(host)
+        return host in self._given_up if known is None else known.has_ended(writer)
 
     def silent_s(self, writer: str) -> float:
         """Return for how long the host of a writer has not reported, in seconds; 0 for this host."""
         host = host_of(writer)
-        return 0.0 if host in self._own else self._clock() - self._heard_at.get(host, self._began)
+        if host in self._own:
+            return 0.0
+        known = self._elsewhere.get(host)
+        return self._clock() - (self._began if known is None else known.heard_at)
 
     def segments(self) -> list[str]:
         """Return the names of all segments that are there, as far as it is known."""
         here = [each.path.name for each in segments(self._journal)]
-        return [*here, *(name for names in self._elsewhere.values() for name in names)]
+        return [*here, *(name for known in self._elsewhere.values() for name in known.segments)]
 
     async def _finish(self, segment: Segment, positions: dict[str, int]) -> None:
         """Take a segment out of the journal that is read to its end and will not grow."""

@@ -26,7 +26,9 @@ from penstock.auth.roles import Role
 from penstock.auth.secrets import SecretMissing, SecretRef, resolve
 from penstock.control import lock
 from penstock.control.admin import app as admin
+from penstock.control.admin import errors
 from penstock.control.admin.access import Credentials, Door, hosts_of, key_from
+from penstock.control.bulletin import Bulletin
 from penstock.control.fold import Fold
 from penstock.control.hosts import Hosts
 from penstock.control.keys import Keys, Scope
@@ -53,6 +55,7 @@ from penstock.types.errors import PenstockError, StartError
 from penstock.types.home import Home
 
 _NONE = -1  # in place of a descriptor
+_SOON_S = 0.5  # for the database to answer, before whoever asks is told to come again
 _FIRST_FOLD_S = 5.0  # what is ready without it answers everything that no budget is for
 _LAST_FOLD_S = 5.0
 
@@ -162,7 +165,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         here = host.load(home.root)
         fold = Fold(home.journal, database, shared, here)
         own = Host(here, socket.gethostname(), __version__, options.since_ns, time.time_ns())
-        hosts = await Hosts.open(database, fold, home.snapshot, own, secret)
+        hosts, bulletin = await Hosts.open(database, fold, own), Bulletin(home.snapshot, secret)
         standings = Published(home.snapshot, Standings)
         config = Published(home.snapshot, Config)
         bookkeeper = Bookkeeper(home.journal, fold, database, standings, options.since_ns, config.current)
@@ -184,10 +187,12 @@ async def _run(options: Options, environ: Mapping[str, str]) -> None:
         opened.push_async_callback(_fold_last, fold)  # once nothing is answered any more
         source = str(options.stack.absolute()) if options.stack is not None else "built-in"
         kept = pepper.kept(home.root, environ)
-        app = admin.build(home, source, database, keys, fold, reconciler, hosts, kept, lambda: shared.problem)
+        app = admin.build(
+            admin.Parts(home, source, database, keys, fold, reconciler, hosts, bulletin, kept, lambda: shared.problem)
+        )
         credentials = Credentials(keys, admin_key)
         await opened.enter_async_context(serve(_doors(options, app, credentials), options.admin_tls))
-        opened.callback(hosts.close)
+        opened.callback(bulletin.close)
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(fold.run(), name="fold"),
@@ -225,7 +230,14 @@ async def _database(options: Options, environ: Mapping[str, str], stop: asyncio.
     connecting = asyncio.create_task(Database.connect(url), name="connect")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({connecting, stopping}, timeout=_SOON_S, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done() and not stopping.done():
+            _log.info("waiting for the database, or for another control to end")
+            listeners = [
+                socket.socket(fileno=os.dup(number)) for number in (options.admin, options.local) if number != _NONE
+            ]
+            async with serve([(errors.waiting, listener) for listener in listeners], options.admin_tls):
+                await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return await connecting if connecting.done() else None
     finally:
         stopping.cancel()

@@ -184,11 +184,12 @@ class SharedBookkeeper:
     async def _free(self, fold: Fold, present: set[str]) -> None:
         """Free what workers held that have ended, and those of hosts that have been silent for very long."""
         assert self._sums is not None, "connected"
-        for writer in await self._sums.writers():
-            ended = fold.heard(writer) and writer not in present
-            if not ended and fold.silent_s(writer) < _GONE_S:
-                continue
-            if await self._sums.free(writer, 0.0 if ended and writer in self._ended else _SILENT_S):
+        writers = await self._sums.writers()
+        ended = fold.ended(writers)
+        silent = {writer for writer in writers - ended if fold.silent_s(writer) >= _SILENT_S}
+        await self._sums.excuse(silent)
+        for writer in ended | {writer for writer in silent if fold.silent_s(writer) >= _GONE_S}:
+            if await self._sums.free(writer, 0.0 if writer in self._ended and writer in ended else _SILENT_S):
                 self._ended.discard(writer)
         self._ended &= present
 

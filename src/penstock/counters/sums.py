@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -120,6 +120,11 @@ class Sums:
         """Return the workers that hold sums, or did."""
         (writers,) = await self._connection.ask(("SMEMBERS", _WRITERS))
         return {writer.decode() for writer in writers}
+
+    async def excuse(self, writers: Collection[str]) -> None:
+        """Wait for these writers no longer; they may still say what they hold."""
+        if writers:
+            await self._connection.ask(("SREM", _AWAITED, *writers))
 
     async def _all(self, key: str) -> dict[str, str]:
         """Return a hash."""

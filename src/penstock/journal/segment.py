@@ -163,8 +163,7 @@ class Segment:
     @property
     def born_ns(self) -> int:
         """When its writer began, nanoseconds since the epoch; 0 where the name does not say so."""
-        moment = self.writer.split("-")[-2:-1]
-        return int(moment[0]) if moment and moment[0].isdigit() else 0
+        return born_ns(self.writer)
 
     def closed(self) -> bool:
         """Tell whether the writer has let go, so that nothing more will be appended."""
@@ -260,6 +259,12 @@ def read(data: bytes) -> list[tuple[Record, int]]:
 def writer_of(segment: str) -> str:
     """Return the name of the `Writer` that a segment of this name belongs to."""
     return segment.removesuffix(SUFFIX).rpartition("-")[0]
+
+
+def born_ns(writer: str) -> int:
+    """Return when a writer began, nanoseconds since the epoch; 0 where its name does not say so."""
+    moment = writer.split("-")[-2:-1]
+    return int(moment[0]) if moment and moment[0].isdigit() else 0
 
 
 def _payloads(file: BinaryIO) -> Iterator[bytes]:

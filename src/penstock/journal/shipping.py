@@ -31,8 +31,9 @@ class Report(msgspec.Struct, frozen=True):
         version: of its Penstock.
         pieces: one for each segment there is. A writer without one has ended.
         leaving: there are none and there will be none: the node ends, and need not be waited for.
-        number: grows with each report of a run, from 1: one that is late, from before another that has arrived, says
-            nothing. 0 where they are not numbered.
+        number: grows with each report of a run: one that is late, from before another that has arrived, says nothing.
+        at_ns: when these were all segments, nanoseconds since the epoch.
+        control: the nonce of the control that the last receipt came from, or empty.
     """
 
     run: int
@@ -41,6 +42,8 @@ class Report(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...]
     leaving: bool = False
     number: int = 0
+    at_ns: int = 0
+    control: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -51,8 +54,10 @@ class Receipt(msgspec.Struct, frozen=True):
         positions: how far, for each segment of the report that is to go on.
         done: segments that are in it to their end, with that position; they can go.
         stuck: segments of which what comes next cannot be read.
+        control: the nonce of the control that this is from.
     """
 
     positions: dict[str, int]
     done: dict[str, int] = {}
     stuck: tuple[str, ...] = ()
+    control: str = ""

@@ -9,11 +9,12 @@ from http import HTTPStatus
 import msgspec
 
 from penstock.http.dial import authority_of
-from penstock.http.pool import Pool, Timeouts
+from penstock.http.pool import Pool, Reply, Timeouts
 from penstock.types.address import Address
 from penstock.types.errors import ExchangeError, PenstockError
 
 _CONNECT_S = 3.0
+_SILENCE_S = 10.0
 _MAX_ANSWER = 64 * 1024 * 1024  # half a million keys
 _FINAL = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.BAD_REQUEST}
@@ -50,21 +51,24 @@ class Controls:
         self._pools = [Pool(address) for address in addresses]
         self._headers = b"authorization: Bearer " + key.encode("ascii") + b"\r\n"
         self._turn = 0
+        self._refusing: set[int] = set()
 
     @property
     def name(self) -> str:
         """The control that is turned to next, for people."""
         return self._names[self._turn]
 
-    def __len__(self) -> int:
-        return len(self._pools)
+    @property
+    def all_say_no(self) -> bool:
+        """Whether each of them has, since one answered last."""
+        return len(self._refusing) == len(self._pools)
 
     async def ask(self, method: bytes, target: str, body: bytes = b"", answer_s: float = 10.0) -> bytes:
         """
         Return the body of the answer.
 
         Args:
-            answer_s: how long it may take, after which another control is turned to.
+            answer_s: how long it may take to begin, after which another control is turned to.
         Raises:
             Away: there is none, or none that can be used.
             Rejected: it says no.
@@ -73,19 +77,23 @@ class Controls:
         pool, name = self._pools[turn], self._names[turn]
         pool.sweep()
         headers = self._headers + (b"content-type: application/msgpack\r\n" if body else b"")
-        timeouts = Timeouts(connect_s=_CONNECT_S, first_byte_s=answer_s, idle_s=answer_s, total_s=None)
+        timeouts = Timeouts(connect_s=_CONNECT_S, first_byte_s=answer_s, idle_s=None, total_s=None)
         try:
-            async with asyncio.timeout(2 * answer_s + _CONNECT_S):
-                with await pool.request(method, target.encode("ascii"), headers, body, timeouts) as reply:
-                    content = await reply.read(_MAX_ANSWER)
+            async with asyncio.timeout(_CONNECT_S + answer_s):  # the pool's own limits hold only while it is swept
+                reply = await pool.request(method, target.encode("ascii"), headers, body, timeouts)
+            with reply:
+                content = await _read(reply)
         except (ExchangeError, TimeoutError) as error:
             self._turn_on(turn)
-            raise Away(str(error) or f"Control at {name} has not answered in time.") from error
+            reason = str(error).replace("The upstream ", "Control at ")
+            raise Away(reason or f"Control at {name} has not answered in time.") from error
         if reply.status == HTTPStatus.OK:
+            self._refusing.clear()
             return content
         self._turn_on(turn)
         sentence = f"control at {name} answers with status {reply.status}: {_message(content)}"
         if reply.status in _FINAL:
+            self._refusing.add(turn)
             raise Rejected(sentence)
         raise Away(sentence)
 
@@ -96,6 +104,21 @@ class Controls:
     def _turn_on(self, turn: int) -> None:
         if self._turn == turn:
             self._turn = (turn + 1) % len(self._pools)
+
+
+async def _read(reply: Reply) -> bytes:
+    """Return a body, however long it takes, as long as some of it comes."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        async with asyncio.timeout(_SILENCE_S):
+            part = await reply.chunk()
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+        if size > _MAX_ANSWER:
+            raise Away(f"the answer of control is over {_MAX_ANSWER} bytes")
 
 
 def _message(content: bytes) -> str:

@@ -29,10 +29,13 @@ from penstock.types.home import Home
 
 _INTERVAL_S = 0.25
 _ALIVE_S = 2.0  # a report at least this often
+_SOON_S = 5.0  # in which control answers what it need not wait with
 _NEWS_S = 20.0  # that control keeps a question waiting
 _RETRY_S = (0.25, 0.5, 1.0, 2.0)
 _REJECTED_S = 5.0
 _LAST_S = 10.0  # for what is left of the journal when the node ends
+
+_NEVER = "no report has been sent yet"
 
 _encode = msgspec.msgpack.Encoder().encode
 _receipt = msgspec.msgpack.Decoder(Receipt).decode
@@ -76,13 +79,14 @@ class Uplink:
     def __init__(self, home: Home, join: Join, run_ns: int, environ: Mapping[str, str]) -> None:
         self._snapshot = home.snapshot
         self._controls = Controls(join.addresses, join.key)
-        self._courier = Courier(home.journal)
         self._check = pepper.check(_secret(home, environ)).hex()
         self._host = host.load(home.root)
+        self._courier = Courier(home.journal, self._host)
         self._run_ns = run_ns
-        self._problems = {_Way.DOWN: "", _Way.UP: "no report has been sent yet"}
+        self._problems = {_Way.DOWN: "", _Way.UP: _NEVER}
         self._number = 0  # of the last report
-        self._rejections = 0  # in a row
+        self._listed_ns = 0
+        self._heard = ""  # the nonce of the control that answered last
         self._names: frozenset[str] = frozenset()  # of the last report
         self._due = 0.0
 
@@ -90,7 +94,7 @@ class Uplink:
     def connection(self) -> Connection:
         """How the link is now."""
         detail = "; ".join(dict.fromkeys(filter(None, self._problems.values())))
-        return Connection(self._controls.name, not detail, detail, self._courier.waiting())
+        return Connection(self._controls.name, not detail, detail, self._courier.waiting)
 
     async def run(self) -> None:
         """
@@ -108,91 +112,108 @@ class Uplink:
         with contextlib.suppress(TimeoutError, Away, Rejected, OSError, msgspec.DecodeError):
             async with asyncio.timeout(_LAST_S):
                 while not self._problems[_Way.UP]:
-                    pieces = await asyncio.to_thread(self._courier.pieces)
-                    await self._report(pieces, leaving=not pieces)
-                    if not pieces:
+                    pieces = await self._pieces()
+                    if await self._report(pieces, leaving=not pieces) and not pieces:
                         break
-        if left := self._courier.waiting():
-            _log.warning(
-                "part of the journal is not sent yet; the next start goes on", extra={"fields": {"bytes": left}}
-            )
+        if self._courier.waiting:
+            _log.warning("part of the journal is not sent yet; the next start goes on")
         await self._controls.aclose()
 
     async def _follow(self) -> None:
         have = await asyncio.to_thread(_tags, self._snapshot)
+        brief = True  # until one has answered, so that another one is turned to soon
         failures = 0
         while True:
-            query = urlencode({"check": self._check, "wait_s": _NEWS_S if have else 0, **have})
+            query = urlencode({"check": self._check, "wait_s": 0 if brief else _NEWS_S, **have})
             try:
                 answer = await self._controls.ask(
-                    b"GET", f"/admin/v1/snapshot?{query}", answer_s=_NEWS_S + 10.0 if have else 5.0
+                    b"GET", f"/admin/v1/snapshot?{query}", answer_s=_SOON_S if brief else _NEWS_S + _SOON_S
                 )
                 have |= await asyncio.to_thread(_publish, self._snapshot, _bundle(answer))
-                failures = 0
+                brief, failures = False, 0
                 self._solved(_Way.DOWN)
-                if not have:
-                    await asyncio.sleep(_INTERVAL_S)  # control has nothing yet
             except Rejected as error:
                 await self._reject(_Way.DOWN, error)
+                brief = True
             except (Away, OSError, msgspec.DecodeError) as error:
-                self._note(_Way.DOWN, error)
-                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                await self._note(_Way.DOWN, error, failures)
+                brief = True
                 failures += 1
 
     async def _ship(self) -> None:
         failures = 0
         while True:
             try:
-                pieces = await asyncio.to_thread(self._courier.pieces)
+                pieces = await self._pieces()
+                at_once = self._courier.more
                 if self._worth(pieces):
-                    await self._report(pieces)
+                    at_once |= not await self._report(pieces)
                 failures = 0
-                await asyncio.sleep(0.0 if self._courier.more else _INTERVAL_S)
+                await asyncio.sleep(0.0 if at_once else _INTERVAL_S)
             except Rejected as error:
                 await self._reject(_Way.UP, error)
             except (Away, OSError, msgspec.DecodeError) as error:
-                self._note(_Way.UP, error)
-                await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+                await self._note(_Way.UP, error, failures)
                 failures += 1
+
+    async def _pieces(self) -> tuple[Piece, ...]:
+        self._listed_ns = time.time_ns()  # no later than the look at what there is
+        return await asyncio.to_thread(self._courier.pieces)
 
     def _worth(self, pieces: tuple[Piece, ...]) -> bool:
         """Tell whether there is anything to tell."""
         names = frozenset(piece.segment for piece in pieces)
-        news = names != self._names or any(piece.data or piece.closed or piece.start < 0 for piece in pieces)
+        news = names != self._names or any(piece.data or piece.closed for piece in pieces)
         return news or time.monotonic() >= self._due
 
-    async def _report(self, pieces: tuple[Piece, ...], *, leaving: bool = False) -> None:
+    async def _report(self, pieces: tuple[Piece, ...], *, leaving: bool = False) -> bool:
+        """Send a report; False when it is to be sent again, as control has only just begun."""
         self._number += 1
-        report = Report(self._run_ns, socket.gethostname(), __version__, pieces, leaving, self._number)
+        asked = self._heard
+        report = Report(
+            run=self._run_ns,
+            name=socket.gethostname(),
+            version=__version__,
+            pieces=pieces,
+            leaving=leaving,
+            number=self._number,
+            at_ns=self._listed_ns,
+            control=asked,
+        )
         answer = await self._controls.ask(b"POST", f"/admin/v1/hosts/{self._host}/report", _encode(report))
-        await asyncio.to_thread(self._courier.received, _receipt(answer))
+        receipt = _receipt(answer)
+        self._heard = receipt.control
+        await asyncio.to_thread(self._courier.received, receipt)
         self._names = frozenset(piece.segment for piece in pieces)
         self._due = time.monotonic() + _ALIVE_S
         self._solved(_Way.UP)
+        return self._heard == asked
 
     async def _reject(self, way: _Way, error: Rejected) -> None:
         """Take note that control says no, and wait, unless there is another to be asked."""
-        self._rejections += 1
+        last = self._controls.all_say_no
         try:
             written(self._snapshot, Config)
         except OSError:
-            if self._rejections >= len(self._controls):
+            if last:
                 raise StartError(f"control will not have this host: {error}") from error
-        if self._problems[way] != str(error):
-            _log.error("control will not have this host; it goes on with what it knows", extra=_reason(error))
+        else:
+            if self._problems[way] != str(error):
+                _log.error("control will not have this host; it goes on with what it knows", extra=_reason(error))
         self._problems[way] = str(error)
-        await asyncio.sleep(_REJECTED_S if self._rejections % len(self._controls) == 0 else 0.0)
+        await asyncio.sleep(_REJECTED_S if last else 0.0)
 
-    def _note(self, way: _Way, error: Exception) -> None:
-        if not self._problems[way]:
+    async def _note(self, way: _Way, error: Exception, failures: int) -> None:
+        """Take note that control is away, and wait a little."""
+        if self._problems[way] in ("", _NEVER):
             _log.warning("control is away; gateways serve on with what they know", extra=_reason(error))
         self._problems[way] = str(error) or type(error).__name__
+        await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
 
     def _solved(self, way: _Way) -> None:
         if self._problems[way]:
             _log.info("control is there", extra={"fields": {"control": self._controls.name, "way": way}})
         self._problems[way] = ""
-        self._rejections = 0
 
 
 def _secret(home: Home, environ: Mapping[str, str]) -> bytes:

@@ -12,7 +12,8 @@ import httpx
 from fastapi import FastAPI
 
 from penstock.control.admin.access import Credentials, Door
-from penstock.control.admin.app import build
+from penstock.control.admin.app import Parts, build
+from penstock.control.bulletin import Bulletin
 from penstock.control.fold import Fold
 from penstock.control.hosts import Hosts
 from penstock.control.keys import Keys
@@ -32,6 +33,7 @@ from penstock.types.home import Home
 HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 HOST = "00000000c0de"
 SECRET = b"p" * 32
+NONCE = "this control"
 FIRST_KEY = "a key that the environment sets"
 
 
@@ -43,11 +45,12 @@ class Api:
         journal: what a gateway worker writes.
     """
 
-    def __init__(self, home: Home, app: FastAPI, keys: Keys, hosts: Hosts) -> None:
+    def __init__(self, home: Home, app: FastAPI, keys: Keys, hosts: Hosts, bulletin: Bulletin) -> None:
         self.home = home
         self.app = app
         self.keys = keys
         self.hosts = hosts
+        self.bulletin = bulletin
         self.journal = Writer(home.journal, "0")
         self.local = self._client(Door(app, None))
         self.tcp = self._client(Door(app, Credentials(keys, FIRST_KEY), HOSTS))
@@ -86,8 +89,10 @@ def with_api(directory: Path, case: Callable[[Api], Awaitable[None]], stack: Pat
             await reconciler.start()
             fold = Fold(home.journal, database, host=HOST)
             own = Host(HOST, "control", "1.0", 1_600_000_000 * 10**9, time.time_ns())
-            hosts = await Hosts.open(database, fold, home.snapshot, own, SECRET)
-            api = Api(home, build(home, str(stack or "built-in"), database, keys, fold, reconciler, hosts), keys, hosts)
+            hosts = await Hosts.open(database, fold, own, nonce=NONCE)
+            bulletin = Bulletin(home.snapshot, SECRET)
+            parts = Parts(home, str(stack or "built-in"), database, keys, fold, reconciler, hosts, bulletin)
+            api = Api(home, build(parts), keys, hosts, bulletin)
             try:
                 async with api.local, api.tcp:
                     await case(api)

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from penstock.records import database
 
@@ -58,11 +59,17 @@ class ErrorBody(BaseModel):
     error: Problem
 
 
-def answer(status: int, message: str, param: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+def answer(
+    status: int,
+    message: str,
+    param: str | None = None,
+    headers: dict[str, str] | None = None,
+    code: str | None = None,
+) -> JSONResponse:
     """Return an error as a response."""
     known = HTTPStatus(status)
     kind = "server_error" if known >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    problem = Problem(message=message, type=kind, param=param, code=_CODES.get(known))
+    problem = Problem(message=message, type=kind, param=param, code=code or _CODES.get(known))
     extra = {"www-authenticate": "Bearer"} if known is HTTPStatus.UNAUTHORIZED else {}
     return JSONResponse(ErrorBody(error=problem).model_dump(), known, {**(headers or {}), **extra})
 
@@ -85,6 +92,13 @@ def failed(error: SQLAlchemyError) -> JSONResponse:
         return answer(HTTPStatus.SERVICE_UNAVAILABLE, busy, None, {"retry-after": str(_RETRY_AFTER_S)})
     _log.error("the database cannot be asked", exc_info=error)
     return unexpected()
+
+
+async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer whoever asks while this control cannot lead, so that nobody waits for it."""
+    text = "this control waits: another one leads, or the database cannot be reached"
+    wait = {"retry-after": str(_RETRY_AFTER_S)}
+    await answer(HTTPStatus.SERVICE_UNAVAILABLE, text, None, wait, "not_leading")(scope, receive, send)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from penstock.auth.roles import Permission
-from penstock.control.admin.access import allow
+from penstock.control.admin.access import Caller, allow
 from penstock.control.admin.errors import Refused
 from penstock.control.admin.moments import from_ns
-from penstock.control.hosts import Hosts, Unwelcome
+from penstock.control.bulletin import Bulletin, Unwelcome
+from penstock.control.hosts import Hosts
 from penstock.journal.shipping import Report
 from penstock.records.hosts import Host
 
@@ -47,7 +48,7 @@ class HostList(BaseModel):
     hosts: list[HostView]
 
 
-def mount(app: FastAPI, hosts: Hosts) -> None:
+def mount(app: FastAPI, hosts: Hosts, bulletin: Bulletin) -> None:
     """Serve the hosts."""
 
     @app.get("/admin/v1/hosts", dependencies=[allow(Permission.READ_STATUS, everywhere=True)], tags=["hosts"])
@@ -63,9 +64,11 @@ def mount(app: FastAPI, hosts: Hosts) -> None:
     )
     async def forget(host_id: _HostId) -> None:
         """Forget a host that will not come again. What it had in progress is lost, and charged nothing."""
-        if host_id == hosts.own:
-            raise Refused(HTTPStatus.CONFLICT, "this is the host that control is on")
-        if not await hosts.forget(host_id):
+        try:
+            found = await hosts.forget(host_id)
+        except Unwelcome as error:
+            raise Refused(HTTPStatus.CONFLICT, str(error)) from None
+        if not found:
             raise Refused(HTTPStatus.NOT_FOUND, _NONE)
 
     @app.get(
@@ -83,24 +86,25 @@ def mount(app: FastAPI, hosts: Hosts) -> None:
         """Return the documents that a host does not have, once there are some."""
         have = {"config": config, "principals": principals, "base": base}
         try:
-            bundle = await hosts.news(check, have, wait_s)
+            bundle = await bulletin.news(check, have, wait_s)
         except Unwelcome as error:
             raise Refused(HTTPStatus.CONFLICT, str(error)) from None
         return Response(_encode(bundle), media_type=_MSGPACK)
 
     @app.post(
         "/admin/v1/hosts/{host_id}/report",
-        dependencies=[allow(Permission.JOIN, everywhere=True)],
         include_in_schema=False,
     )
-    async def report(host_id: _HostId, request: Request) -> Response:
+    async def report(
+        caller: Annotated[Caller, allow(Permission.JOIN, everywhere=True)], host_id: _HostId, request: Request
+    ) -> Response:
         """Take what a host tells of its journal."""
         try:
             told = _decode(await request.body())
         except msgspec.DecodeError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, f"this is not a report: {error}") from None
         try:
-            receipt = await hosts.report(host_id, told)
+            receipt = await hosts.report(host_id, told, caller.name)
         except Unwelcome as error:
             raise Refused(HTTPStatus.CONFLICT, str(error)) from None
         return Response(_encode(receipt), media_type=_MSGPACK)

@@ -21,8 +21,6 @@ from penstock.snapshot.file import Reader, UnknownFormat
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.home import Home
 
-_SILENT_S = 10.0
-
 
 class StackView(BaseModel):
     """The stack in force."""
@@ -185,7 +183,7 @@ def _counters(config: Config | None, problem: str) -> CountersView:
 
 
 def _hosts(hosts: Hosts) -> HostsView:
-    silent = [hosts.silent_s(host) >= _SILENT_S for host in hosts.known.values() if host.id != hosts.own]
+    silent = [hosts.silent(host) for host in hosts.known.values() if host.id != hosts.own]
     return HostsView(reporting=len(silent) - sum(silent), silent=sum(silent))
 
 
