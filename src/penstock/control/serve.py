@@ -16,7 +16,7 @@ from penstock.http.tls import ServerTls
 from penstock.types.errors import StartError
 
 _GRACE_S = 2  # for requests that are being answered when control stops
-_CONNECTIONS = 256
+_CONNECTIONS = 1024  # a host that joins keeps two
 _MAX_HEAD = 32 * 1024  # bytes, and what one read of the socket brings beyond them
 _POLL_S = 0.01
 _FIRST_REQUEST_S = 10.0
