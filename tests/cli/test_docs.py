@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ TARGETS = {
     "clean",
 }
 CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+SHELL = {"|", ">", ">>", "<", "&&", "||", "&", ";"}
 LISTINGS = ["status", "models", "usage", "explain", "keys list", "keys create", "check"]
 
 
@@ -71,6 +75,59 @@ def test_a_command_in_the_pages_exists(page: str, line: str) -> None:
     if len(words) and command is typer.main.get_command(app):
         options.add("--version")
     assert {word.partition("=")[0] for word in words if word.startswith("-")} <= options, f"{page} names `{line}`"
+
+
+def examples() -> list[tuple[str, str]]:
+    """Return every line of a shell example in the pages that calls `penstock`, joined where it goes on."""
+    found: list[tuple[str, str]] = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"^ *```sh\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+            lines = textwrap.dedent(block).replace("\\\n", " ").splitlines()
+            found += [(page.name, line) for line in lines if line.startswith("penstock ")]
+    return found
+
+
+def parse(line: str) -> None:
+    """Parse a call of `penstock` as the command line does, running nothing; a wrong flag or argument is an error."""
+    words = shlex.split(line, comments=True)[1:]
+    words = list(itertools.takewhile(lambda word: word not in SHELL, words))
+    command: Any = typer.main.get_command(app)
+    context: Any = None
+    while True:
+        context = command.make_context(command.name, words, context, resilient_parsing=False)
+        if not hasattr(command, "commands"):
+            return
+        _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+
+
+def test_the_pages_have_examples() -> None:
+    assert len(examples()) > 10
+
+
+@pytest.mark.parametrize("line", [pytest.param(line, id=f"{page}: {line}") for page, line in examples()])
+@pytest.mark.usefixtures("home")
+def test_an_example_in_the_pages_can_be_typed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [name for name in os.environ if name.startswith("PENSTOCK_")]:
+        monkeypatch.delenv(variable)
+    parse(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "penstock keys create eu-1 --admin --role gateway",
+        "penstock keys create --nom eu-1",
+        "penstock hosts forget",
+        "penstock hosts forget eu-1 eu-2",
+        "penstock hosts forgive eu-1",
+        "penstock gateway --join",
+        "penstock nope",
+        "penstock up --file",
+    ],
+)
+def test_a_mistake_in_an_example_would_be_found(line: str) -> None:
+    with pytest.raises(Exception, match=r"(?i)(no such|unexpected|missing|invalid|unknown|requires)"):
+        parse(line)
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Answer, Fake, Run
 
-EU = "0123456789ab"
+EU, US = "0123456789ab", "ba9876543210"
 
 
 def host(name: str, **fields: object) -> dict[str, Any]:
@@ -37,35 +37,88 @@ def test_hosts_are_listed_with_how_they_are(admin: Fake, run: Run) -> None:
     assert json.loads(run("hosts", "list", "--json").stdout) == {"hosts": hosts}
 
 
-def test_a_host_is_forgotten_when_it_is_confirmed(admin: Fake, run: Run) -> None:
+def listed(admin: Fake, *hosts: dict[str, Any]) -> None:
+    admin.routes["GET /admin/v1/hosts"] = Answer({"hosts": list(hosts)})
+
+
+@pytest.mark.parametrize("called", [EU, "eu-1"])
+def test_a_host_is_forgotten_by_its_id_or_its_name_when_it_is_confirmed(admin: Fake, run: Run, called: str) -> None:
+    listed(admin, host("ctl-1", id="00000000c0de", own=True), host("eu-1"), host("us-1", id=US))
     admin.routes[f"DELETE /admin/v1/hosts/{EU}"] = Answer(status=204)
-    result = run("hosts", "forget", EU, input="y\n")
+    result = run("hosts", "forget", called, input="y\n")
     assert result.exit_code == 0
-    assert f"What {EU} has not sent will be lost. Forget it?" in result.output
-    assert f"The host {EU} is forgotten.\n" in result.stderr
-    result = run("hosts", "forget", EU, "--yes")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"The host {EU} is forgotten.\n")
-    assert [f"{call.method} {call.path}" for call in admin.calls] == [f"DELETE /admin/v1/hosts/{EU}"] * 2
+    assert "What eu-1 has not sent will be lost. Forget it?" in result.output
+    assert "The host eu-1 is forgotten.\n" in result.stderr
+    result = run("hosts", "forget", called, "--yes")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "The host eu-1 is forgotten.\n")
+    assert [f"{call.method} {call.path}" for call in admin.calls] == [
+        "GET /admin/v1/hosts", f"DELETE /admin/v1/hosts/{EU}",
+    ] * 2  # fmt: skip
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
 def test_a_host_is_not_forgotten_without_a_yes(admin: Fake, run: Run, answer: str) -> None:
+    listed(admin, host("eu-1"))
     assert run("hosts", "forget", EU, input=answer).exit_code == 1
-    assert admin.calls == []
+    assert [call.method for call in admin.calls] == ["GET"]
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(404, "there is no host of this name"), (409, "this is the host that control is on")]
+    ("called", "said"),
+    [
+        ("us-1", "no host is called 'us-1'"),
+        ("", "no host is called ''"),
+        (EU[:-1], f"no host is called '{EU[:-1]}'"),
+        ("../keys/x?y", "no host is called '../keys/x?y'"),
+        ("eu-1", "2 hosts are called 'eu-1'"),
+    ],
+)
+def test_what_names_no_host_or_several_is_wrong_usage(
+    admin: Fake, run: Run, monkeypatch: pytest.MonkeyPatch, called: str, said: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # so that sentences stay in one line
+    listed(admin, host("eu-1"), host("eu-1", id=US))
+    result = run("hosts", "forget", called, "-y")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{said}; `penstock hosts list` shows their ids" in result.stderr
+    assert [call.method for call in admin.calls] == ["GET"]
+
+
+def test_an_id_goes_before_a_name(admin: Fake, run: Run) -> None:
+    listed(admin, host(US), host("us-1", id=US))
+    admin.routes[f"DELETE /admin/v1/hosts/{US}"] = Answer(status=204)
+    assert run("hosts", "forget", US, "-y").stderr == "The host us-1 is forgotten.\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "there is no host of this name"),
+        (409, "this is the host that control is on"),
+        (409, "this host reports; stop it first, or wait until it has been silent for 10 s"),
+    ],
 )
 def test_a_host_that_cannot_be_forgotten(admin: Fake, run: Run, status: int, message: str) -> None:
+    listed(admin, host("eu-1"))
     admin.routes[f"DELETE /admin/v1/hosts/{EU}"] = Answer({"error": {"message": message}}, status=status)
     result = run("hosts", "forget", EU, "-y")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {message}\n")
 
 
-def test_whatever_is_given_as_a_host_stays_one_part_of_the_address(admin: Fake, run: Run) -> None:
-    assert run("hosts", "forget", "../keys/x?y", "-y").exit_code == 1
-    assert [call.path for call in admin.calls] == ["/admin/v1/hosts/..%2Fkeys%2Fx%3Fy"]
+def test_the_id_of_a_host_stays_one_part_of_the_address(admin: Fake, run: Run) -> None:
+    listed(admin, host("eu-1", id="../keys/x?y"))
+    assert run("hosts", "forget", "eu-1", "-y").exit_code == 1
+    assert [call.path for call in admin.calls] == ["/admin/v1/hosts", "/admin/v1/hosts/..%2Fkeys%2Fx%3Fy"]
+
+
+def test_what_a_host_calls_itself_cannot_write_on_the_terminal(admin: Fake, run: Run) -> None:
+    name = "eu-1\x1b[2J"
+    listed(admin, host(name))
+    admin.routes[f"DELETE /admin/v1/hosts/{EU}"] = Answer(status=204)
+    for arguments, answer in (([], "y\n"), (["-y"], "")):
+        result = run("hosts", "forget", EU, *arguments, input=answer)
+        assert result.exit_code == 0
+        assert "\x1b" not in result.output + result.stderr
 
 
 @pytest.mark.parametrize("command", [["list"], ["forget", EU, "-y"]], ids=" ".join)

@@ -64,7 +64,7 @@ def test_without_a_key_it_is_told_how_to_make_one(run: Run, monkeypatch: pytest.
         monkeypatch.setenv("PENSTOCK_JOIN_KEY", value)
     sentence = said(run("gateway", "--join", URL))
     assert "PENSTOCK_JOIN_KEY is not set" in sentence
-    assert "penstock keys create NAME --admin --role gateway" in sentence
+    assert "penstock keys create --name NAME --admin --role gateway" in sentence
 
 
 def test_a_key_file_that_is_missing_empty_or_a_directory_is_refused(run: Run, tmp_path: Path) -> None:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from penstock.control.bulletin import Unwelcome
 from penstock.control.fold import BATCH, Fold
+from penstock.control.hosts import Hosts
 from penstock.journal.host import writer_name
 from penstock.journal.records import Settled
 from penstock.journal.segment import Writer, segments
-from penstock.journal.shipping import Piece, Receipt
+from penstock.journal.shipping import Piece, Receipt, Report
 from penstock.node.courier import Courier
 from penstock.records import offsets
 from penstock.records.database import Unreachable
+from penstock.records.hosts import Host
 from tests.control.test_fold import World, dying, in_world
 from tests.records.exchanges import opened as an_opened
 from tests.records.exchanges import settled as a_settled
@@ -35,7 +40,7 @@ class Elsewhere:
         self.name = name
         self.journal = directory / name
         self.journal.mkdir()
-        self.courier = Courier(self.journal)
+        self.courier = Courier(self.journal, name)
 
     def writer(self, worker: str = "gateway-0", segment_bytes: int = 1_000_000) -> Writer:
         return Writer(self.journal, writer_name(self.name, worker), segment_bytes)
@@ -105,7 +110,7 @@ def test_a_report_that_comes_again_changes_nothing(tmp_path: Path) -> None:
     elsewhere(tmp_path, case)
 
 
-@pytest.mark.parametrize("start", [-1, 1, 10**6])
+@pytest.mark.parametrize("start", [-1, 1, 10**6, 2**64])
 def test_a_piece_out_of_position_is_left_alone_and_the_right_one_is_told(tmp_path: Path, start: int) -> None:
     async def case(world: World, host: Elsewhere) -> None:
         writer = host.writer()
@@ -143,7 +148,7 @@ def test_a_control_that_takes_over_goes_on_where_the_other_was(tmp_path: Path) -
         known = await world.fold.receive(EU, host.pieces())
         writer.append(a_settled(2))
         successor = Fold(tmp_path / "of the other control", world.database, host="000000000001")
-        assert await successor.receive(EU, [Piece(name, -1) for name in known.positions]) == known
+        assert await successor.receive(EU, [Piece(name, 0) for name in known.positions]) == known
         await successor.receive(EU, host.pieces(known.positions))
         assert await world.outcomes() == {request(1): "answered", request(2): "answered"}
         assert await world.open() == set()
@@ -342,7 +347,7 @@ def test_a_commit_of_which_control_does_not_hear_is_not_forgotten(
         writer = host.writer()
         writer.append(a_settled(1))
         (piece,) = host.pieces()
-        await world.fold.receive(EU, [Piece(piece.segment, -1)])
+        await world.fold.receive(EU, [Piece(piece.segment, 0)])
         write = world.database.write
 
         @asynccontextmanager
@@ -355,7 +360,7 @@ def test_a_commit_of_which_control_does_not_hear_is_not_forgotten(
             patched.setattr(world.database, "write", unheard)
             with pytest.raises(Unreachable):
                 await world.fold.receive(EU, [piece])
-        asked = await world.fold.receive(EU, [Piece(piece.segment, -1)])
+        asked = await world.fold.receive(EU, [Piece(piece.segment, 0)])
         assert asked.positions == await world.positions() == {piece.segment: len(piece.data)}
         writer.close()
 
@@ -404,15 +409,35 @@ def test_a_host_that_is_given_up_has_lost_what_it_had_open(tmp_path: Path) -> No
         theirs.append(an_opened(3))
         await world.fold.receive(EU, host.pieces())
         kept = await world.fold.receive(US, other.pieces())
-        assert world.fold.heard(ours.name)
+        assert world.fold.ended([ours.name, theirs.name]) == set()
         await world.fold.give_up(EU)
         assert await world.outcomes() == {request(1): "lost", request(2): "answered"}
         assert await world.open() == {request(3)}
         assert await world.positions() == kept.positions
-        assert world.fold.heard(ours.name), "nobody waits for what it holds"
+        assert world.fold.ended([ours.name, theirs.name]) == {ours.name}, "nobody waits for what it holds"
         assert world.fold.segments() == list(kept.positions)
+        await world.fold.receive(EU, host.pieces())  # it comes again
+        assert world.fold.ended([ours.name, theirs.name]) == set()
         for writer in (ours, theirs):
             writer.close()
+
+    elsewhere(tmp_path, case)
+
+
+def test_what_became_of_a_host_is_known_for_an_hour(tmp_path: Path) -> None:
+    async def case(world: World, host: Elsewhere) -> None:
+        now = 100.0
+        fold = Fold(world.journal, world.database, host=HERE, clock=lambda: now)
+        writers = {f"{name}~gateway-0-1-1" for name in (EU, US)}
+        assert fold.ended(writers) == set()
+        await fold.give_up(EU)
+        now += 3599.0
+        await fold.give_up(US)
+        assert fold.ended(writers) == writers
+        now += 2.0
+        await fold.give_up("000000000001")
+        assert fold.ended(writers) == {f"{US}~gateway-0-1-1"}
+        assert host.files() == []
 
     elsewhere(tmp_path, case)
 
@@ -432,26 +457,49 @@ def test_a_host_can_be_given_up_by_a_control_that_never_heard_of_it(tmp_path: Pa
 def test_it_is_known_who_reports_and_which_segments_there_are(tmp_path: Path) -> None:
     async def case(world: World, host: Elsewhere) -> None:
         now = 100.0
-        fold = Fold(world.journal, world.database, host=HERE, clock=lambda: now)
         here, early = Writer(world.journal, writer_name(HERE, "gateway-0")), Writer(world.journal, "gateway-1")
         there = host.writer()
+        fold = Fold(world.journal, world.database, host=HERE, clock=lambda: now)
+        names = [writer.name for writer in (here, early, there)]
         now = 107.0
         own = [segment.path.name for segment in segments(world.journal)]
         assert fold.segments() == own
-        assert [fold.heard(writer.name) for writer in (here, early, there)] == [True, True, False]
-        assert [fold.silent_s(writer.name) for writer in (here, early, there)] == [0.0, 0.0, 7.0]
+        assert fold.ended(names) == set()
+        assert [fold.silent_s(name) for name in names] == [0.0, 0.0, 7.0]
         (piece,) = host.pieces()
         await fold.receive(EU, [piece])
         assert fold.segments() == [*own, piece.segment]
         now = 110.0
-        assert fold.heard(there.name)
-        assert [fold.silent_s(writer.name) for writer in (here, early, there)] == [0.0, 0.0, 3.0]
+        assert fold.ended(names) == set()
+        assert [fold.silent_s(name) for name in names] == [0.0, 0.0, 3.0]
         there.close()
         await fold.receive(EU, host.pieces())
         assert fold.segments() == own, "what is in the ledger to its end is not awaited"
+        assert fold.ended(names) == {there.name}
         assert fold.silent_s(there.name) == 0.0
         here.close()
         early.close()
+        await fold.step()
+        assert fold.ended(names) == set(names)
+
+    elsewhere(tmp_path, case)
+
+
+def test_a_writer_has_ended_once_a_later_list_of_segments_has_none_of_it(tmp_path: Path) -> None:
+    async def case(world: World, _: Elsewhere) -> None:
+        def piece(born_ns: int) -> Piece:
+            return Piece(f"{EU}~gateway-0-{born_ns}-7-000000.journal", 0)
+
+        writers = [f"{EU}~gateway-0-{born_ns}-7" for born_ns in (100, 200, 300)]
+        assert world.fold.ended(writers) == set(), "nothing was heard of it"
+        await world.fold.receive(EU, [piece(100)], (1, 1), 200)
+        assert world.fold.ended(writers) == set(), "nor of those that were born since it was last heard"
+        await world.fold.receive(EU, [piece(300)], (1, 2), 250)
+        assert world.fold.ended(writers) == {writers[0], writers[1]}
+        await world.fold.receive(EU, [piece(100)], (1, 1), 400)  # late
+        assert world.fold.ended(writers) == {writers[0], writers[1]}
+        await world.fold.receive(EU, [], (1, 3), 400)
+        assert world.fold.ended([*writers, f"{US}~gateway-0-100-7"]) == set(writers)
 
     elsewhere(tmp_path, case)
 
@@ -502,12 +550,20 @@ class Fleet:
         self._writers: dict[tuple[int, int], Writer] = {}
         self._open: dict[tuple[int, int], list[int]] = {}
         self._late: list[list[Receipt]] = [[] for _ in self.hosts]
+        self._delayed: list[list[Report]] = [[] for _ in self.hosts]
+        self._runs = [0 for _ in self.hosts]
+        self._heard = ["" for _ in self.hosts]
+        self._number = 0
+        self._controls = 0
         self._next = 0
         self.expected: dict[str, tuple[str, int]] = {}  # the outcome and the cost
-        self.restart()
 
-    def restart(self) -> None:
+    async def restart(self) -> None:
+        """Let another control take over."""
         self.world.fold = Fold(self.world.journal, self.world.database, host=HERE)
+        own = Host(HERE, "control", "1.0", 1, 1)
+        self._controls += 1
+        self.control = await Hosts.open(self.world.database, self.world.fold, own, nonce=str(self._controls))
 
     def work(self, place: int, worker: int) -> None:
         """Let a worker settle the older of two exchanges that it has open, or else open another."""
@@ -543,8 +599,23 @@ class Fleet:
         for worker in range(2):
             self.die(place, worker)
         if place < len(self.hosts):
-            self.hosts[place].courier = Courier(self.hosts[place].journal)
+            self.hosts[place].courier = Courier(self.hosts[place].journal, self.hosts[place].name)
             self._late[place].clear()
+            self._runs[place] += 1
+            self._heard[place] = ""
+
+    async def _send(self, place: int, report: Report) -> Receipt | None:
+        with contextlib.suppress(Unwelcome):  # of a run before
+            return await self.control.report(self.hosts[place].name, report)
+        return None
+
+    async def arrive_late(self, place: int) -> None:
+        """Let what was on the way arrive; nobody waits for its receipt any more."""
+        if place == len(self.hosts):
+            return
+        delayed, self._delayed[place] = self._delayed[place], []
+        for report in delayed:
+            await self._send(place, report)
 
     async def report(self, place: int, fate: str) -> None:
         """Let a host report, and the way do to it what it does."""
@@ -552,28 +623,60 @@ class Fleet:
             await self.world.fold.step()
             return
         host, late = self.hosts[place], self._late[place]
-        pieces = host.courier.pieces()
+        self._number += 1
+        listed_ns = time.time_ns()
+        report = Report(
+            self._runs[place],
+            "eu",
+            "1.0",
+            host.courier.pieces(),
+            number=self._number,
+            at_ns=listed_ns,
+            control=self._heard[place],
+        )
         if fate == "report lost":
             return
-        receipt = await self.world.fold.receive(host.name, pieces)
+        if fate == "report late":
+            self._delayed[place].append(report)
+            return
+        receipt = await self._send(place, report)
         if fate == "report repeated":
-            receipt = await self.world.fold.receive(host.name, pieces)
-        if fate == "receipt lost":
+            await self._send(place, report)
+        if receipt is None or fate == "receipt lost":
             return
         if fate == "receipt late":
             late.append(receipt)
             return
         for each in (receipt, receipt, *late) if fate == "receipt repeated" else (receipt,):
+            self._heard[place] = each.control
             host.courier.received(each)
         late.clear()
 
 
-FATES = ["arrives", "report lost", "report repeated", "receipt lost", "receipt late", "receipt repeated"]
+FATES = [
+    "arrives",
+    "report lost",
+    "report late",
+    "report repeated",
+    "receipt lost",
+    "receipt late",
+    "receipt repeated",
+]
+# A report from before a second worker began, which control hears of first; the same, where another control has since.
+OVERTAKEN = [
+    ("report", 0, "arrives"),
+    ("work", 0, 0),
+    ("report", 0, "report late"),
+    ("work", 0, 1),
+    ("report", 0, "report repeated"),
+]
+LATE = [("late reports arrive", 0), ("work", 0, 1), ("work", 0, 1)]
 PLACES, WORKERS = st.integers(0, 2), st.integers(0, 1)
 EVENTS = st.one_of(
     st.tuples(st.just("work"), PLACES, WORKERS),
     st.tuples(st.just("work"), PLACES, WORKERS),
     st.tuples(st.just("report"), PLACES, st.sampled_from(FATES)),
+    st.tuples(st.just("late reports arrive"), PLACES),
     st.tuples(st.just("die"), PLACES, WORKERS),
     st.tuples(st.just("begin again"), PLACES),
     st.tuples(st.just("restart")),
@@ -581,6 +684,8 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=30, deadline=None)
+@example(events=[*OVERTAKEN, *LATE], segment_bytes=100_000)
+@example(events=[*OVERTAKEN, ("restart",), *LATE], segment_bytes=100_000)
 @given(events=st.lists(EVENTS, max_size=60), segment_bytes=st.sampled_from([1, 700, 100_000]))
 def test_whatever_happens_on_the_way_every_exchange_is_in_the_ledger_once(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[object, ...]], segment_bytes: int
@@ -589,6 +694,7 @@ def test_whatever_happens_on_the_way_every_exchange_is_in_the_ledger_once(
 
     async def case(world: World) -> None:
         fleet = Fleet(world, directory, segment_bytes)
+        await fleet.restart()
         for event in events:
             match event:
                 case ("work", int(place), int(worker)):
@@ -597,14 +703,17 @@ def test_whatever_happens_on_the_way_every_exchange_is_in_the_ledger_once(
                     fleet.die(place, worker)
                 case ("report", int(place), str(fate)):
                     await fleet.report(place, fate)
+                case ("late reports arrive", int(place)):
+                    await fleet.arrive_late(place)
                 case ("begin again", int(place)):
                     fleet.begin_again(place)
                 case _:
-                    fleet.restart()
+                    await fleet.restart()
         fleet.die_all()
-        for _ in range(4):  # each asks for its positions, sends, removes, and says that it has nothing left
+        for _ in range(4):  # each hears of the control, sends, removes, and says that it has nothing left
             for place in range(3):
                 await fleet.report(place, "arrives")
+                await fleet.arrive_late(place)
         entries = await world.entries()
         assert {name: (entry.outcome.value, entry.cost_nano) for name, entry in entries.items()} == fleet.expected
         assert (await world.open(), await world.positions()) == (set(), {})

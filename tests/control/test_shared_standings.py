@@ -16,7 +16,9 @@ from penstock.auth.secrets import SecretRef
 from penstock.control.fold import Fold
 from penstock.control.shared_standings import SharedBookkeeper
 from penstock.counters.redis import PREFIX
+from penstock.journal.host import writer_name
 from penstock.journal.segment import Writer, segments
+from penstock.node.courier import Courier
 from penstock.pricing.period import Period
 from penstock.records import usage
 from penstock.records.database import Database
@@ -26,6 +28,7 @@ from tests.records.exchanges import AT, settled
 from tests.servers import RedisServer
 
 DAY_NS = 86_400 * 10**9
+HERE, EU = "00000000c0de", "0123456789ab"
 
 
 def budget(period: Period, *per: str, models: tuple[str, ...] = ("chat",)) -> Budget:
@@ -279,6 +282,219 @@ def test_what_a_worker_held_that_has_ended_is_free_once_its_journal_is_in_the_le
             assert world.sums()["p key total key1"] == 300
             assert client.smembers(f"{PREFIX}:writers") == {"somebody"}, "who may be on another host"
             assert not client.keys(f"{PREFIX}:folded:*")
+
+    run(tmp_path, redis, case)
+
+
+class Elsewhere:
+    """
+    A host that reports to the control of a world, and a clock for that.
+
+    Attributes:
+        now: seconds, as control has it.
+    """
+
+    def __init__(self, world: World, directory: Path) -> None:
+        self.world = world
+        self.now = 1000.0
+        self._journal = directory / "elsewhere"
+        self._journal.mkdir()
+        self.courier = Courier(self._journal, EU)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start control, as if for the first time."""
+        self.world.books._disconnect()
+        self.world.begin()
+        self.world.fold = Fold(self.world.journal, self.world.database, self.world.books, HERE, clock=lambda: self.now)
+
+    def writer(self, worker: str = "gateway-0") -> Writer:
+        return Writer(self._journal, writer_name(EU, worker))
+
+    async def report(self) -> None:
+        self.courier.received(await self.world.fold.receive(EU, self.courier.pieces()))
+
+    def holds(self, writer: Writer, *, silent_s: float) -> None:
+        """Let a worker hold 70 of a sum in Redis, which it has told so long ago."""
+        with self.world.redis.client() as client:
+            client.sadd(f"{PREFIX}:writers", writer.name)
+            client.hset(f"{PREFIX}:sums:{writer.name}", "b 0 x", 70)
+            client.hset(f"{PREFIX}:s:b 0 x", "held", 70)
+            client.zadd(f"{PREFIX}:beats", {writer.name: (time.time() - silent_s) * 1e6})
+
+    def held(self) -> int:
+        with self.world.redis.client() as client:
+            return int(client.hget(f"{PREFIX}:s:b 0 x", "held") or 0)
+
+    def awaited(self) -> set[str]:
+        """The workers that have to say what they hold before anybody can tell what is left."""
+        with self.world.redis.client() as client:
+            return set(client.smembers(f"{PREFIX}:awaited"))
+
+
+def test_a_host_that_is_silent_when_control_begins_is_waited_for_five_seconds(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    """As after a power cut that one host does not come back from."""
+
+    async def case(world: World) -> None:
+        host = Elsewhere(world, tmp_path)
+        writer = host.writer()
+        writer.append(settled(1))
+        await host.report()
+        await world.step()
+        assert host.awaited() == {writer.name}
+        host.begin()
+        for seconds in (0.0, 4.9):
+            host.now += seconds
+            await world.step()
+            assert host.awaited() == {writer.name}
+        host.now += 0.2
+        await world.step()
+        assert host.awaited() == set()
+        world.books._disconnect()
+        with redis.client() as client:
+            client.flushall()  # and Redis begins again too
+        await world.step()
+        assert host.awaited() == set(), "nor from then on"
+        await host.report()
+        with redis.client() as client:
+            client.flushall()
+        await world.step()
+        assert host.awaited() == {writer.name}, "until it is heard again"
+        writer.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_a_host_that_goes_silent_is_waited_for_five_seconds_and_no_other_is_excused(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    async def case(world: World) -> None:
+        host = Elsewhere(world, tmp_path)
+        here = Writer(world.journal, writer_name(HERE, "gateway-0"))
+        writer = host.writer()
+        await host.report()
+        await world.step()
+        assert host.awaited() == {here.name, writer.name}
+        for _ in range(3):
+            host.now += 4.9
+            await host.report()
+            await world.step()
+            assert host.awaited() == {here.name, writer.name}
+        host.now += 5.0
+        await world.step()
+        assert host.awaited() == {here.name}
+        here.close()
+        writer.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_what_a_silent_host_held_is_free_after_ten_minutes_unless_its_worker_counts_on(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    async def case(world: World) -> None:
+        host = Elsewhere(world, tmp_path)
+        writer = host.writer()
+        writer.append(settled(1))
+        await host.report()
+        await world.step()
+        host.holds(writer, silent_s=900)
+        host.now += 599.0
+        await world.step()
+        assert host.held() == 70
+        host.holds(writer, silent_s=0)  # cut off from control alone
+        host.now += 2.0
+        await world.step()
+        assert host.held() == 70
+        host.holds(writer, silent_s=900)
+        await world.step()
+        assert host.held() == 0
+        writer.append(settled(2))
+        await host.report()  # it comes again
+        await world.step()
+        await world.step()
+        assert world.sums()["p key total key1"] == 600
+        writer.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_what_a_worker_elsewhere_held_is_free_once_its_journal_is_in_the_ledger(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    async def case(world: World) -> None:
+        host = Elsewhere(world, tmp_path)
+        writer, going_on = host.writer(), host.writer("gateway-1")
+        await host.report()
+        await world.step()
+        for each in (writer, going_on):
+            host.holds(each, silent_s=0)
+        writer.append(settled(1))
+        writer.close()
+        await world.step()
+        assert host.held() == 70, "control does not know of it"
+        await host.report()
+        await world.step()
+        assert host.held() == 0
+        with redis.client() as client:
+            assert client.smembers(f"{PREFIX}:writers") == {going_on.name}
+        assert world.sums()["p key total key1"] == 300
+        going_on.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_what_a_worker_holds_that_began_since_its_host_was_heard_is_not_free(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    async def case(world: World) -> None:
+        host = Elsewhere(world, tmp_path)
+        first = host.writer()
+        await host.report()
+        await world.step()
+        second = host.writer("gateway-1")  # the host is cut off now
+        second.append(settled(1))
+        host.holds(second, silent_s=60)
+        host.now += 60.0
+        await world.step()
+        assert host.held() == 70, "what it has spent may be in a journal that is not sent yet"
+        await host.report()
+        await world.step()
+        assert host.held() == 70
+        second.close()
+        await host.report()
+        await world.step()
+        assert host.held() == 0
+        assert world.sums()["p key total key1"] == 300
+        first.close()
+
+    run(tmp_path, redis, case)
+
+
+def test_what_workers_of_a_forgotten_host_held_is_free(tmp_path: Path, redis: RedisServer) -> None:
+    async def case(world: World) -> None:
+        host = Elsewhere(world, tmp_path)
+        known, unknown = host.writer(), host.writer("gateway-1")
+        known.append(settled(1))
+        await world.fold.receive(
+            EU, [piece for piece in host.courier.pieces() if "gateway-0" in piece.segment], None, 1
+        )
+        await world.step()
+        for writer in (known, unknown):
+            host.holds(writer, silent_s=60)
+            await world.step()
+            assert host.held() == 70
+        await world.fold.give_up(EU)
+        await world.step()
+        assert host.held() <= 0
+        with redis.client() as client:
+            assert client.smembers(f"{PREFIX}:writers") == set()
+        assert host.awaited() == set()
+        assert world.sums()["p key total key1"] == 300
+        known.close()
+        unknown.close()
 
     run(tmp_path, redis, case)
 

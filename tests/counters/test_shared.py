@@ -124,6 +124,26 @@ def test_a_redis_that_lost_its_memory_is_told_what_is_held_and_knows_no_sum() ->
     uvloop.run(test())
 
 
+def test_a_worker_that_is_excused_is_not_waited_for_and_may_still_say_what_it_holds(redis: RedisServer) -> None:
+    async def test() -> None:
+        await tell(redis.url, "one", "dead", "late")
+        sums = await Sums.open(redis.url)
+        async with shared(redis.url, "one") as one:
+            for excused in ([], ["one", "nobody"], ["dead"]):
+                await sums.excuse(excused)
+                for counter in (LEVEL, SUM):
+                    with pytest.raises(StoreUnavailable):
+                        await one.take([Ask(counter, 1, 1)])
+            await sums.excuse(["late", "dead"])
+            assert await room(one, SUM) == 100
+            async with shared(redis.url, "late") as late:
+                await granted(late, Ask(SUM, 30, 30))
+                assert await room(one, SUM) == 70
+        sums.close()
+
+    uvloop.run(test())
+
+
 def test_what_is_spent_is_held_until_control_has_posted_it(redis: RedisServer) -> None:
     async def test() -> None:
         journal, sums = Journal(), await Sums.open(redis.url)

@@ -8,9 +8,10 @@ import socket
 import msgspec
 import pytest
 
+from penstock.http.pool import Reply
 from penstock.node.controls import Away, Controls, Rejected
 from penstock.types.address import Address
-from tests.http.origin import Origin, Peer, Request, answering, reply, run, until
+from tests.http.origin import Origin, Peer, Request, answering, reply, run, turns, until
 
 KEY = "sk-psadmin-abc-def"
 
@@ -28,6 +29,27 @@ def name_of(origin: Origin) -> str:
 
 def error(sentence: str, status: bytes) -> bytes:
     return reply(msgspec.json.encode({"error": {"message": sentence, "code": None}}), status=status)
+
+
+class Time:
+    """What a loop takes for the time, and may be told to be later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._real = loop.time
+        self._passed = 0.0
+
+    def __call__(self) -> float:
+        return self._real() + self._passed
+
+    def pass_(self, seconds: float) -> None:
+        self._passed += seconds
+
+
+def time_of(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Return the time of a loop of asyncio's own, to be moved on."""
+    time = Time(loop)
+    monkeypatch.setattr(loop, "time", time)
+    return time
 
 
 def test_a_question_carries_the_key_and_its_answer_comes_back() -> None:
@@ -182,6 +204,133 @@ def test_one_that_answers_too_late_or_only_in_part_is_away(monkeypatch: pytest.M
             with pytest.raises(Away, match=name_of(second)):
                 await controls.ask(b"GET", "/")
             assert controls.name == name_of(first)
+            await controls.aclose()
+
+    run(case())
+
+
+def test_a_body_may_take_long_as_long_as_some_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [b"%d " % number * 10_000 for number in range(8)]
+    read: list[bytes] = []
+    chunk = Reply.chunk
+
+    async def noting(self: Reply) -> bytes:
+        read.append(await chunk(self))
+        return read[-1]
+
+    async def case() -> None:
+        time = time_of(asyncio.get_running_loop(), monkeypatch)
+
+        async def slow(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % sum(map(len, parts)))
+            for number, part in enumerate(parts):
+                await until_read(sum(map(len, parts[:number])))
+                time.pass_(6.0)  # 48 s in all
+                await peer.send(part)
+            await peer.gone()
+
+        async def until_read(size: int) -> None:
+            while sum(map(len, read)) < size:  # noqa: ASYNC110  # what the client has read has no event
+                await asyncio.sleep(0)
+
+        async with Origin(slow) as control:
+            controls = Controls([control.address], KEY)
+            assert await controls.ask(b"GET", "/", answer_s=5.0) == b"".join(parts)
+            await controls.aclose()
+
+    monkeypatch.setattr(Reply, "chunk", noting)
+    run(case(), uv=False)
+
+
+def test_a_body_of_which_nothing_comes_any_more_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = asyncio.Event()
+    chunk = Reply.chunk
+
+    async def noting(self: Reply) -> bytes:
+        reading.set()
+        return await chunk(self)
+
+    async def case() -> None:
+        time = time_of(asyncio.get_running_loop(), monkeypatch)
+
+        async def stalling(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+            await reading.wait()
+            await turns()
+            time.pass_(11.0)
+            await peer.gone()
+
+        async with Origin(stalling) as first:
+            controls = Controls([first.address, closed_ports()[0]], KEY)
+            with pytest.raises(Away, match=f"Control at {name_of(first)} has not answered in time"):
+                await controls.ask(b"GET", "/", answer_s=5.0)
+            assert controls.name != name_of(first)
+            await controls.aclose()
+
+    monkeypatch.setattr(Reply, "chunk", noting)
+    run(case(), uv=False)
+
+
+def test_an_answer_that_is_too_large_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.node.controls._MAX_ANSWER", 10)
+
+    async def case() -> None:
+        async with Origin(answering(reply(b"x" * 10), reply(b"x" * 11))) as first:
+            controls = Controls([first.address], KEY)
+            assert await controls.ask(b"GET", "/") == b"x" * 10
+            with pytest.raises(Away, match="the answer of control is over 10 bytes"):
+                await controls.ask(b"GET", "/")
+            await controls.aclose()
+
+    run(case())
+
+
+def test_all_say_no_once_each_has_since_one_answered() -> None:
+    no, yes = error("no", b"409 Conflict"), reply(b"yes")
+
+    async def case() -> None:
+        async with (
+            Origin(answering(no)) as first,
+            Origin(answering(no, yes, error("later", b"503 Unavailable"), no)) as second,
+        ):
+            controls = Controls([first.address, second.address], KEY)
+            said = []
+            for _ in range(8):
+                try:
+                    await controls.ask(b"GET", "/")
+                    said.append("yes")
+                except (Rejected, Away) as answer:
+                    said.append(type(answer).__name__)
+                said.append("all" if controls.all_say_no else "")
+            assert said == [
+                *("Rejected", ""), *("Rejected", "all"),  # the first, the second
+                *("Rejected", "all"), *("yes", ""),
+                *("Away", ""), *("Rejected", ""),  # the second stays until it fails
+                *("Rejected", "all"), *("Rejected", "all"),
+            ]  # fmt: skip
+            await controls.aclose()
+
+    run(case())
+
+
+@pytest.mark.parametrize("other", ["away", "leads"])
+def test_one_that_says_no_is_not_all_of_them(other: str) -> None:
+    async def case() -> None:
+        async with Origin(answering(error("no", b"403 No"))) as first, Origin(answering(reply(b"yes"))) as second:
+            controls = Controls([first.address, second.address if other == "leads" else closed_ports()[0]], KEY)
+            assert not controls.all_say_no
+            with pytest.raises(Rejected):
+                await controls.ask(b"GET", "/")
+            assert not controls.all_say_no
+            if other == "leads":
+                assert [await controls.ask(b"GET", "/") for _ in range(3)] == [b"yes"] * 3
+                assert first.connections == 1, "who says no is not asked while the other answers"
+            else:
+                with pytest.raises(Away):
+                    await controls.ask(b"GET", "/")
+            assert not controls.all_say_no
             await controls.aclose()
 
     run(case())

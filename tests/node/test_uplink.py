@@ -35,6 +35,7 @@ from penstock.types.address import Address
 from penstock.types.errors import StartError
 from penstock.types.home import Home
 from tests.control.admin.api import HOSTS, SECRET, Api, with_api
+from tests.http.origin import Origin, Peer, answering, reply
 from tests.node.conftest import until
 from tests.records.exchanges import opened, settled
 
@@ -77,7 +78,7 @@ class Place:
             try:
                 yield
             finally:
-                self.api.hosts.close()  # as control does, so that nobody is kept waiting
+                self.api.bulletin.close()  # as control does, so that nobody is kept waiting
 
     @contextlib.asynccontextmanager
     async def linked(self, uplink: Uplink) -> AsyncIterator[asyncio.Task[None]]:
@@ -95,6 +96,12 @@ class Place:
         for record in records:
             writer.append(record)
         return writer
+
+    async def settled(self, *numbers: int) -> None:
+        """Wait until these exchanges are in the ledger."""
+        async with asyncio.timeout(20):
+            while not {settled(number).id for number in numbers} <= (await self.ledger()).keys():  # noqa: ASYNC110  # it has no event
+                await asyncio.sleep(0.01)
 
     async def ledger(self) -> dict[str, str]:
         return {row["id"]: row["outcome"] for row in (await self.api.get("/admin/v1/requests"))["requests"]}
@@ -265,15 +272,16 @@ def test_the_journal_goes_into_the_ledger_and_its_segments_go(tmp_path: Path, ho
     async def case(place: Place) -> None:
         uplink = place.uplink()
         writer = place.write(opened(1), opened(2), settled(1))
-        assert uplink.connection.waiting > 0
+        assert uplink.connection.waiting == 0, "nobody has looked"
         async with place.control(), place.linked(uplink):
-            await until(lambda: uplink.connection.waiting == 0)
+            await until(lambda: uplink.connection.reachable and uplink.connection.waiting == 0)
             assert await place.ledger() == {settled(1).id: "answered"}
             assert len(list(home.journal.iterdir())) == 1, "its writer lives"
             (row,) = [row for row in (await place.api.get("/admin/v1/hosts"))["hosts"] if not row["own"]]
             assert (row["id"], row["name"], row["segments"]) == (host.load(home.root), socket.gethostname(), 1)
             writer.append(settled(3))
-            await until(lambda: uplink.connection.waiting == 0)
+            await place.settled(3)
+            assert len(list(home.journal.iterdir())) == 1
             writer.close()
             await until(lambda: not list(home.journal.iterdir()))
         assert await place.ledger() == {
@@ -281,6 +289,81 @@ def test_the_journal_goes_into_the_ledger_and_its_segments_go(tmp_path: Path, ho
         }  # fmt: skip
         hosts = (await place.api.get("/admin/v1/hosts"))["hosts"]
         assert [row["own"] for row in hosts] == [True], "the other has left"
+
+    joining(tmp_path, home, case)
+
+
+def test_another_control_takes_the_journal_after_one_more_round(tmp_path: Path, home: Home) -> None:
+    async def case(place: Place) -> None:
+        uplink = place.uplink()
+        writer = place.write(opened(1), opened(2))
+        async with place.control(), place.linked(uplink):
+            await until(lambda: host.load(home.root) in place.api.hosts.known)
+            for number in (1, 2):
+                place.api.hosts.nonce = f"of control {number}"
+                place.api.hosts.known.pop(host.load(home.root), None)
+                writer.append(settled(number))
+                await place.settled(number)
+                assert host.load(home.root) in place.api.hosts.known
+            writer.close()
+            await until(lambda: not list(home.journal.iterdir()))
+            place.api.hosts.nonce = "of one that takes over while the host ends"
+        assert await place.ledger() == {settled(1).id: "answered", settled(2).id: "answered"}
+        assert [row["own"] for row in (await place.api.get("/admin/v1/hosts"))["hosts"]] == [True], "it has left"
+
+    joining(tmp_path, home, case)
+
+
+def no(sentence: str, status: bytes) -> bytes:
+    return reply(msgspec.json.encode({"error": {"message": sentence}}), status=status)
+
+
+@pytest.mark.parametrize("status", [b"401 Who", b"403 No", b"404 None", b"409 Conflict", b"503 Waiting"])
+def test_a_host_starts_by_the_second_control_when_the_first_does_not_have_it(
+    tmp_path: Path, home: Home, status: bytes
+) -> None:
+    async def case(place: Place) -> None:
+        async with Origin(answering(no("not here", status))) as first, place.control():
+            uplink = place.uplink(first.address)
+            async with place.linked(uplink) as task:
+                await until(lambda: the_same(home, place.api.home) and uplink.connection.reachable)
+                place.write(settled(1)).close()
+                await place.settled(1)
+                assert not task.done()
+                assert uplink.connection.detail == ""
+                assert uplink.connection.control == f"127.0.0.1:{place.address.port}"
+
+    joining(tmp_path, home, case)
+
+
+def test_a_host_that_no_control_has_does_not_start(tmp_path: Path, home: Home) -> None:
+    async def case(place: Place) -> None:
+        place.environ = {pepper.VARIABLE: "quite another secret"}
+        async with Origin(answering(no("not here", b"409 Conflict"))) as first, place.control():
+            async with place.linked(place.uplink(first.address)) as task:
+                assert "control will not have this host: " in str(await end_of(task))
+            assert first.connections > 0
+        assert list(home.snapshot.iterdir()) == []
+
+    joining(tmp_path, home, case)
+
+
+def test_a_host_that_one_control_does_not_have_waits_for_the_other(tmp_path: Path, home: Home) -> None:
+    asked = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal asked
+        while await peer.request() is not None:
+            asked += 1
+            await peer.send(no("not here", b"409 Conflict"))
+
+    async def case(place: Place) -> None:
+        async with Origin(script) as first, Origin(answering(no("waiting", b"503 Waiting"))) as second:
+            uplink = Uplink(home, Join((first.address, second.address), "sk-psadmin-a-b"), 1, {})
+            async with place.linked(uplink) as task:
+                await until(lambda: asked > 10)
+                assert not task.done()
+                assert not uplink.connection.reachable
 
     joining(tmp_path, home, case)
 
@@ -386,8 +469,8 @@ def test_questions_that_are_refused_while_reports_are_taken_are_told_of_once(
         place.api.hosts._fold.receive = counting  # type: ignore[method-assign,assignment]  # so that they are counted
         async with place.control(), place.linked(uplink):
             await until(lambda: the_same(home, place.api.home) and uplink.connection.reachable)
-            place.api.hosts._check = b"q" * 32
-            place.api.hosts.close()  # the question that waits is answered
+            place.api.bulletin._check = b"q" * 32
+            place.api.bulletin.close()  # the question that waits is answered
             await until(lambda: "another secret" in uplink.connection.detail)
             seen = reports
             await until(lambda: reports > seen + 20)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from fastapi import FastAPI
 
 from penstock.control.admin.access import Credentials, Door
@@ -64,6 +65,12 @@ class Api:
         response = await self.local.get(path)
         assert response.status_code == 200, response.text
         return response.json()
+
+    def silence(self, *ids: str) -> None:
+        """Let these hosts elsewhere, or all, have been silent for long."""
+        for host in list(self.hosts.known.values()):
+            if host.id in ids or not ids:
+                self.hosts.known[host.id] = msgspec.structs.replace(host, seen_at_ns=0)
 
     def write(self, *records: Record) -> None:
         for record in records:

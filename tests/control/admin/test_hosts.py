@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from penstock.auth import pepper
 from penstock.auth.roles import Role
+from penstock.auth.secrets import SecretRef
+from penstock.control import process
 from penstock.control.keys import Scope
 from penstock.journal.shipping import Piece, Receipt, Report
+from penstock.records.database import Database
 from penstock.records.keys import ALL_TENANTS
 from penstock.snapshot.bundle import Bundle, tag
 from penstock.snapshot.config import Config
 from penstock.snapshot.file import written
 from penstock.snapshot.principals import Principals
-from tests.control.admin.api import HOST, SECRET, Api, error_of, with_api
+from penstock.types.home import Home
+from tests.control.admin.api import HOST, NONCE, SECRET, Api, error_of, with_api
+from tests.http.origin import turns
 from tests.records.exchanges import settled
 
 EU = "0123456789ab"
@@ -35,15 +43,19 @@ policies:
 """
 
 
-def encoded(run: int = 1_700_000_000 * 10**9, *pieces: Piece) -> bytes:
-    return msgspec.msgpack.encode(Report(run, "eu-1", "1.1", pieces))
+NUMBERS = itertools.count(1)
+
+
+def encoded(run: int = 1_700_000_000 * 10**9, *pieces: Piece, control: str = NONCE, leaving: bool = False) -> bytes:
+    report = Report(run, "eu-1", "1.1", pieces, leaving, number=next(NUMBERS), control=control)
+    return msgspec.msgpack.encode(report)
 
 
 def test_a_report_is_taken_and_answered_with_what_is_in_the_ledger(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        answer = await api.local.post(f"{HOSTS}/{EU}/report", content=encoded(1, Piece(SEGMENT, -1)))
+        answer = await api.local.post(f"{HOSTS}/{EU}/report", content=encoded(1, Piece(SEGMENT, 0)))
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/msgpack")
-        assert msgspec.msgpack.decode(answer.content, type=Receipt) == Receipt({SEGMENT: 0}, {})
+        assert msgspec.msgpack.decode(answer.content, type=Receipt) == Receipt({SEGMENT: 0}, control=NONCE)
 
     with_api(tmp_path, case)
 
@@ -51,7 +63,7 @@ def test_a_report_is_taken_and_answered_with_what_is_in_the_ledger(tmp_path: Pat
 def test_hosts_are_listed_with_what_is_known_of_them(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
         api.write(settled(1))
-        await api.local.post(f"{HOSTS}/{EU}/report", content=encoded(1_700_000_000 * 10**9, Piece(SEGMENT, -1)))
+        await api.local.post(f"{HOSTS}/{EU}/report", content=encoded(1_700_000_000 * 10**9, Piece(SEGMENT, 0)))
         rows = (await api.get(HOSTS))["hosts"]
         silent = [row.pop("silent_s") for row in rows]
         assert silent[0] == 0
@@ -66,9 +78,26 @@ def test_hosts_are_listed_with_what_is_known_of_them(tmp_path: Path) -> None:
     with_api(tmp_path, case)
 
 
-def test_a_host_is_forgotten_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("control", ["", "the one before"])
+def test_a_report_to_a_control_that_has_begun_since_is_answered_and_not_taken(tmp_path: Path, control: str) -> None:
+    async def case(api: Api) -> None:
+        content = encoded(1, Piece(SEGMENT, 0, b"rubbish"), control=control)
+        answer = await api.local.post(f"{HOSTS}/{EU}/report", content=content)
+        assert answer.status_code == 200
+        assert msgspec.msgpack.decode(answer.content, type=Receipt) == Receipt({SEGMENT: 0}, control=NONCE)
+        assert [row["id"] for row in (await api.get(HOSTS))["hosts"]] == [HOST]
+
+    with_api(tmp_path, case)
+
+
+def test_a_host_is_forgotten_once_and_not_while_it_reports(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
         await api.local.post(f"{HOSTS}/{EU}/report", content=encoded())
+        answer = await api.local.delete(f"{HOSTS}/{EU}")
+        assert answer.status_code == 409
+        assert error_of(answer)["message"].startswith("this host reports; stop it first")
+        assert [row["id"] for row in (await api.get(HOSTS))["hosts"]] == [HOST, EU]
+        api.silence()
         answer = await api.local.delete(f"{HOSTS}/{EU}")
         assert (answer.status_code, answer.content) == (204, b"")
         assert [row["id"] for row in (await api.get(HOSTS))["hosts"]] == [HOST]
@@ -80,6 +109,78 @@ def test_a_host_is_forgotten_once(tmp_path: Path) -> None:
         assert error_of(answer)["message"] == "this is the host that control is on"
 
     with_api(tmp_path, case)
+
+
+def test_a_host_reports_with_one_key_until_it_is_silent(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        first, second = [
+            {"authorization": f"Bearer {(await api.keys.create('eu', Scope(ALL_TENANTS, role=Role.GATEWAY)))[1]}"}
+            for _ in range(2)
+        ]
+        path = f"{HOSTS}/{EU}/report"
+        assert (await api.tcp.post(path, content=encoded(), headers=first)).status_code == 200
+        answer = await api.tcp.post(path, content=encoded(), headers=second)
+        assert answer.status_code == 409
+        assert "reports with another key" in error_of(answer)["message"]
+        assert (await api.tcp.post(path, content=encoded(), headers=first)).status_code == 200
+        api.silence()
+        assert (await api.tcp.post(path, content=encoded(), headers=second)).status_code == 200
+
+    with_api(tmp_path, case)
+
+
+def test_a_control_that_waits_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def case() -> None:
+        turn = asyncio.Event()
+        database = await Database.open(tmp_path / "p.db")
+
+        async def connect(_url: str) -> Database:
+            await turn.wait()  # until another control has ended
+            return database
+
+        monkeypatch.setattr(Database, "connect", connect)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            reference = SecretRef(env="DATABASE_URL")
+            options = process.Options(Home(tmp_path), None, listener.fileno(), -1, -1, None, database=reference)
+            opening = asyncio.create_task(process._database(options, {"DATABASE_URL": "of a server"}, asyncio.Event()))
+            base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=20) as client:
+                for answer in (
+                    await client.get("/admin/v1/status"),
+                    await client.get(SNAPSHOT),
+                    await client.post(f"{HOSTS}/{EU}/report", content=encoded()),
+                ):
+                    assert answer.status_code == 503
+                    assert error_of(answer)["code"] == "not_leading"
+                    assert error_of(answer)["type"] == "server_error"
+                    assert int(answer.headers["retry-after"]) > 0
+            turn.set()
+            assert await opening is database
+            listener.getsockname()  # which is open for who serves from now on
+        await database.close()
+
+    monkeypatch.setattr(process, "_SOON_S", 0.0)
+    asyncio.run(case())
+
+
+def test_a_control_that_is_stopped_while_it_waits_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def case() -> None:
+        async def connect(_url: str) -> Database:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        monkeypatch.setattr(Database, "connect", connect)
+        options = process.Options(Home(tmp_path), None, -1, -1, -1, None, database=SecretRef(env="DATABASE_URL"))
+        stop = asyncio.Event()
+        opening = asyncio.create_task(process._database(options, {"DATABASE_URL": "of a server"}, stop))
+        await turns(20)
+        assert not opening.done()
+        stop.set()
+        async with asyncio.timeout(20):
+            assert await opening is None
+
+    monkeypatch.setattr(process, "_SOON_S", 0.0)
+    asyncio.run(case())
 
 
 @pytest.mark.parametrize("name", ["0123456789AB", "0123456789a", "0123456789abc", "..%2F..", "0123456789ag"])

@@ -5,7 +5,7 @@ from penstock import __version__
 from penstock.journal.shipping import Report
 from penstock.snapshot.file import publish
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
-from tests.control.admin.api import Api, with_api
+from tests.control.admin.api import NONCE, Api, with_api
 from tests.records.exchanges import settled
 
 STATUS = "/admin/v1/status"
@@ -69,8 +69,11 @@ def test_counters_and_hosts_are_shown(tmp_path: Path) -> None:
         status = await api.get("/admin/v1/status")
         assert status["counters"] == {"kind": "local", "reachable": True, "detail": ""}
         assert status["hosts"] == {"reporting": 0, "silent": 0}
-        await api.hosts.report("0123456789ab", Report(1, "elsewhere", "1.0", ()))
-        assert (await api.get("/admin/v1/status"))["hosts"] == {"reporting": 1, "silent": 0}
+        for host in ("0123456789ab", "ba9876543210"):
+            await api.hosts.report(host, Report(1, "elsewhere", "1.0", (), control=NONCE))
+        assert (await api.get("/admin/v1/status"))["hosts"] == {"reporting": 2, "silent": 0}
+        api.silence("ba9876543210")
+        assert (await api.get("/admin/v1/status"))["hosts"] == {"reporting": 1, "silent": 1}
 
     with_api(tmp_path, case)
 
