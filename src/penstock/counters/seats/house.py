@@ -132,6 +132,7 @@ class House:
         room.line.join(waiter)
         self._settle(sit.deployment, room)
         if key in self._waiters:
+            waiter.extra = room.line.extra > 0
             self._tell(holder, Told(sit.number, Verdict.WAITING, room.line.ahead(waiter)))
 
     def _settle(self, deployment: str, room: _Room) -> None:
@@ -147,7 +148,7 @@ class House:
                 room.answer_by = now + ANSWER_S
             if not room.unanswered or now >= room.answer_by:
                 for waiter in line.trim():
-                    self._answer(waiter, Verdict.REFUSED)
+                    self._answer(waiter, Verdict.FULL if waiter.extra else Verdict.DISPLACED)
         elif room.crowded and now >= room.waited_at + CALM_S:
             self._change(deployment, room, crowded=False)
 

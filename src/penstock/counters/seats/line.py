@@ -29,9 +29,10 @@ class Waiter:
         holder: the worker it is at.
         number: the worker's own for it.
         order: of its arrival; set by the line.
+        extra: when it came there was no room for it.
     """
 
-    __slots__ = ("holder", "number", "order", "priority", "tenant")
+    __slots__ = ("extra", "holder", "number", "order", "priority", "tenant")
 
     def __init__(self, holder: int, number: int, tenant: str, priority: Priority) -> None:
         self.holder = holder
@@ -39,6 +40,7 @@ class Waiter:
         self.tenant = tenant
         self.priority = priority
         self.order = 0
+        self.extra = True
 
 
 class Line:
@@ -60,6 +62,11 @@ class Line:
         self._taken_at: dict[int, dict[str, int]] = {}  # by holder and tenant
         self._served: dict[str, int] = {}  # the number of the last seat it was given; longest ago first
         self._order = 0
+
+    @property
+    def extra(self) -> int:
+        """How many more wait than there is room for; less than 0 while there is some."""
+        return self.waiting - max(0, self.size.most - self.size.seats)
 
     def join(self, waiter: Waiter) -> None:
         """Let somebody wait; `advance` and `trim` say what becomes of it."""
@@ -100,7 +107,7 @@ class Line:
     def trim(self) -> list[Waiter]:
         """Take those out of the line for whom there is no room to wait, and return them."""
         gone = []
-        while self.waiting > max(0, self.size.most - self.size.seats):
+        while self.extra > 0:
             waiter = self._last()
             self.leave(waiter)
             gone.append(waiter)
@@ -131,7 +138,11 @@ class Line:
             self.leave(waiter)
 
     def ahead(self, waiter: Waiter) -> int:
-        """Return how many would be served before this one, the last of its tenant, if seats came free and none came."""
+        """
+        Return how many would be served before this one, the last of its tenant, if nobody came or gave a seat back.
+
+        Where some wait with a higher priority, what these will have by then is not looked at.
+        """
         before = sum(len(own) for priority in Priority for own in self._own_of(priority) if priority < waiter.priority)
         tenants = self._classes[waiter.priority]
         mine = tenants[waiter.tenant]

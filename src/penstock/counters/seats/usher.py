@@ -229,8 +229,8 @@ class Usher:
                 seat.ahead, seat.waited_s = asking.ahead, self._clock() - asking.began
             row.busy.add(seat)
             future.set_result(seat)
-        elif verdict is Verdict.REFUSED and not future.done():
-            future.set_exception(Displaced() if asking.waiting else Full())
+        elif verdict is not Verdict.LEFT and not future.done():
+            future.set_exception(Displaced() if verdict is Verdict.DISPLACED else Full())
 
     def _due(self, number: int, asking: _Asking) -> None:
         """Nothing has happened in time: there was no seat, or nobody is there."""

@@ -15,8 +15,9 @@ class Verdict(IntEnum):
 
     SEATED = 0
     WAITING = 1
-    REFUSED = 2  # too many wait, now or after it had waited
-    LEFT = 3  # it has asked to leave the line, and had not been seated
+    FULL = 2  # too many wait
+    DISPLACED = 3  # it waited, and had to make room
+    LEFT = 4  # it has asked to leave the line, and had not been seated
 
 
 class Sizes(msgspec.Struct, frozen=True, array_like=True, tag=True):
