@@ -59,7 +59,7 @@ def test_tenants_with_as_many_take_turns_and_each_in_its_own_order() -> None:
     shop.come("other")
     assert shop.seated() == ["other"]
     came = [shop.come(tenant) for tenant in ("red", "red", "blue", "blue", "blue", "red")]
-    order = []
+    order: list[Waiter] = []
     for _ in came:
         shop.line.give(0, (["other"] + [waiter.tenant for waiter in order])[-1])
         order += shop.line.advance()
@@ -166,10 +166,10 @@ def test_seats_are_never_exceeded_none_lies_free_while_somebody_waits_and_everyb
                 line.leave(waiting.pop(int(number) % len(waiting)))
             case ("resize", now, more):
                 line.size = Size(int(now), int(now) + int(more))
-            case ("gone", holder):
-                line.gone(int(holder))
-                waiting = [waiter for waiter in waiting if waiter.holder != holder]
-                sitting = [waiter for waiter in sitting if waiter.holder != holder]
+            case ("gone", number):
+                line.gone(int(number))
+                waiting = [waiter for waiter in waiting if waiter.holder != int(number)]
+                sitting = [waiter for waiter in sitting if waiter.holder != int(number)]
         for waiter in line.advance():
             waiting.remove(waiter)
             sitting.append(waiter)

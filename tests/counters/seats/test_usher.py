@@ -65,7 +65,7 @@ def test_without_an_answer_each_worker_has_its_even_share_and_a_line_of_its_own(
             await silence.ask()
         with seats[0]:
             pass
-        assert await waiting[0]
+        assert (await waiting[0]).share
         waiting[1].cancel()
 
     with_silence(test)
