@@ -1,11 +1,11 @@
 """
 `make bench-fairness`: what a tenant notices of another one that asks for fifty times its share.
 
-Four workers, one deployment with few seats whose answers take as long as they are told to. A quiet tenant asks for a fifth of
-its even share of the seats: alone, then beside a noisy one, then beside the same load from its own tenant, which is what it was
-without fair turns. All arrive at random (Poisson), at a fixed rate whatever the answers take; latencies count from when
-a request was due. The service time is fixed, so that seats which were taken together come free together, or varies evenly
-by a half either way. Each round has a Penstock of its own; the kinds take turns within it.
+Four workers, one deployment with few seats whose answers take as long as they are told to. A quiet tenant asks for a
+fifth of its even share of the seats: alone, then beside a noisy one, then beside the same load from its own tenant,
+which is what it was without fair turns. All arrive at random (Poisson), at a fixed rate whatever the answers take;
+latencies count from when a request was due. The service time is fixed, so that seats which were taken together come
+free together, or varies evenly by a half either way. Each round has a Penstock of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -144,7 +143,8 @@ def p99(times: list[float]) -> float:
 def summary(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     lines = [
-        "| service time | the quiet tenant | p50 | p99, median (range) | of what it was alone | refused | noisy: asked, served per s |",
+        "| service time | the quiet tenant | p50 | p99, median (range) | of what it was alone | refused "
+        "| noisy: asked, served per s |",
         "|---|---|---|---|---|---|---|",
     ]
     for varied in (False, True):
@@ -167,9 +167,9 @@ def summary(figures: dict[str, Any]) -> str:
     return f"""
 {chr(10).join(lines)}
 
-{SEATS} seats, a queue of {QUEUE}, {WORKERS} workers; answers take {figures["service_s"] * 1000:.0f} ms, so that the even share of
-each of two tenants is {share:.0f}/s; the quiet one asks for {QUIET * share:.0f}/s, the noisy one for {TIMES * share:.0f}/s. Rounds of
-{figures["seconds"]:.0f} s: {len(figures["runs"]) // 2} of each service time.
+{SEATS} seats, a queue of {QUEUE}, {WORKERS} workers; answers take {figures["service_s"] * 1000:.0f} ms, so that the even
+share of each of two tenants is {share:.0f}/s; the quiet one asks for {QUIET * share:.0f}/s, the noisy one for
+{TIMES * share:.0f}/s. Rounds of {figures["seconds"]:.0f} s: {len(figures["runs"]) // 2} of each service time.
 
 {footer("make bench-fairness")}
 """

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -209,60 +207,59 @@ def test_all_of_a_higher_priority_are_ahead() -> None:
     assert shop.line.ahead(shop.come("green", Priority.NORMAL)) == 4
 
 
-@given(
-    st.integers(1, 8),
-    st.integers(0, 64),
-    st.lists(st.tuples(st.floats(0.5, 1.0), st.floats(0, 3)), min_size=1, max_size=30),
-    st.randoms(use_true_random=False),
-)
-def test_one_that_asks_for_less_than_its_share_waits_for_one_seat_and_no_longer(
-    seats: int, room: int, asked: list[tuple[float, float]], random: object
-) -> None:
-    """Whatever another tenant asks for: it has the whole line full at all times."""
-    if not room:
-        return  # who may not wait has no turn
-    line, at, waits = Line(), 0.0, Counter[str]()
-    line.size = Size(seats, seats + room)
-    ends: list[tuple[float, int, str]] = []
-    arrivals = _arrivals(asked)
-    arrival = next(arrivals)
-    came: dict[int, float] = {}
-    number = 0
-    while arrival is not None or came:
-        while line.waiting < room or line.taken < seats:  # the noisy one, again and again
-            number += 1
-            line.join(Waiter(0, number, "noisy", Priority.NORMAL))
-            _sit(line, ends, at, came, waits)
-        if arrival is not None and arrival <= (ends[0][0] if ends else at):
-            at = arrival
-            number += 1
-            came[number] = at
-            line.join(Waiter(0, number, "quiet", Priority.NORMAL))
-            arrival = next(arrivals)
-        else:
-            at, _, tenant = heapq.heappop(ends)
-            line.give(0, tenant)
-        _sit(line, ends, at, came, waits)
-        assert all(waiter.number not in came for waiter in line.trim()), "the noisy one makes room"
-    assert not waits["too long"]
-
-
 SERVICE_S = 1.0
 
 
-def _arrivals(asked: list[tuple[float, float]]) -> Iterator[float | None]:
-    """Yield the quiet one's arrivals: one seat at a time is less than its share of two or more."""
-    at = 0.0
-    for _, pause in asked:
-        yield at
-        at += 2 * SERVICE_S + pause
-    yield None
+class Stage:
+    """Seats whose exchanges all take the same time, and a tenant that has the whole line full of its own at all times."""
+
+    def __init__(self, seats: int, room: int) -> None:
+        self.shop = Shop(seats, seats + room)
+        self.room = room
+        self.now = 0.0
+        self.ends: list[tuple[float, int, str]] = []
+        self.came: dict[int, float] = {}  # of the quiet tenant's that wait
+        self.waits: list[float] = []
+
+    def settle(self) -> None:
+        """Seat those whose turn it is, and let the noisy tenant fill the line up."""
+        line = self.shop.line
+        while True:
+            for waiter in line.advance():
+                heapq.heappush(self.ends, (self.now + SERVICE_S, waiter.number, waiter.tenant))
+                if waiter.number in self.came:
+                    self.waits.append(self.now - self.came.pop(waiter.number))
+            for waiter in line.trim():
+                assert waiter.number not in self.came, "the noisy tenant makes room"
+            if line.waiting == self.room:
+                return
+            self.shop.come("noisy")
+
+    def until(self, moment: float) -> None:
+        """Let exchanges end."""
+        while self.ends and self.ends[0][0] < moment:
+            self.now, _, tenant = heapq.heappop(self.ends)
+            self.shop.line.give(0, tenant)
+            self.settle()
+        self.now = moment
+
+    def quiet(self) -> None:
+        """Let one of the quiet tenant's come."""
+        self.came[self.shop.come("quiet").number] = self.now
+        self.settle()
 
 
-def _sit(
-    line: Line, ends: list[tuple[float, int, str]], at: float, came: dict[int, float], waits: Counter[str]
+@given(st.integers(1, 8), st.integers(1, 64), st.lists(st.floats(0.01, 3), min_size=1, max_size=30))
+def test_one_that_asks_for_less_than_its_share_waits_for_one_seat_and_no_longer(
+    seats: int, room: int, pauses: list[float]
 ) -> None:
-    for waiter in line.advance():
-        heapq.heappush(ends, (at + SERVICE_S, waiter.number, waiter.tenant))
-        if waiter.number in came:
-            waits["too long" if at - came.pop(waiter.number) > SERVICE_S else "fine"] += 1
+    stage = Stage(seats, room)
+    stage.settle()
+    at = 0.5
+    for pause in pauses:
+        stage.until(at)
+        stage.quiet()
+        at += 2 * SERVICE_S + pause  # so it never needs more than one seat
+    stage.until(at)
+    assert len(stage.waits) == len(pauses)
+    assert max(stage.waits) <= SERVICE_S
