@@ -5,7 +5,8 @@ Four workers, one deployment with few seats whose answers take as long as they a
 fifth of its even share of the seats: alone, then beside a noisy one, then beside the same load from its own tenant,
 which is what it was without fair turns. All arrive at random (Poisson), at a fixed rate whatever the answers take;
 latencies count from when a request was due. The service time is fixed, so that seats which were taken together come
-free together, or varies evenly by a half either way. Each round has a Penstock of its own.
+free together, or varies evenly by a half either way. Each round has a Penstock of its own. Then what it costs to ask
+the node's end, in another process, for a seat, and to find out who is next among many tenants.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import argparse
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import random
+import socket
 import statistics
 import sys
 import tempfile
@@ -28,7 +31,12 @@ import uvloop
 
 from bench.client import OK, Client, chat_body, pool
 from bench.stack import footer, lab, machine, penstock, samples, stack_text, total, write
+from penstock.counters.seats.house import House
+from penstock.counters.seats.line import Line, Waiter
+from penstock.counters.seats.remote import Doors, remote
+from penstock.counters.seats.seat import Size
 from penstock.lab.running import Running
+from penstock.types.priority import Priority
 
 WORKERS = 4
 SEATS = 8
@@ -124,15 +132,59 @@ def measure(service_s: float, seconds: float, rounds: int) -> dict[str, Any]:
                 seats = f", max_in_flight: {SEATS}, queue: {QUEUE}"
                 with penstock(stack_text(upstream, workers=WORKERS, deployment=seats)) as running:
                     quiet, noisy, more = (key_of(running, tenant) for tenant in ("quiet", "noisy", "quiet"))
-                    found = {}
+                    kinds = {}
                     for kind, other in zip(KINDS, (None, noisy, more), strict=True):
-                        found[kind] = uvloop.run(phase(running, quiet, other, service_s, seconds, number))
+                        kinds[kind] = uvloop.run(phase(running, quiet, other, service_s, seconds, number))
                     values = samples(running)
                     names = ("penstock_seats_taken_total", "penstock_queue_refused_total")
                     counts = {name: total(values, name) for name in names}
                     share = total({key: value for key, value in values.items() if 'by="share"' in key}, names[0])
-                    runs.append({"varied": varied, "kinds": found, **counts, "of_own_share": share})
-    return {"machine": machine(), "service_s": service_s, "seconds": seconds, "runs": runs}
+                    runs.append({"varied": varied, "kinds": kinds, **counts, "of_own_share": share})
+    costs = {"asked_us": uvloop.run(asked(5000)), "found_us": {str(many): found(many, 2000) for many in (2, 64, 1000)}}
+    return {"machine": machine(), "service_s": service_s, "seconds": seconds, "runs": runs, "costs": costs}
+
+
+def _node(sock: socket.socket) -> None:
+    """Be the node for one worker, until it has gone."""
+
+    async def serve() -> None:
+        await Doors(House(time.monotonic)).serve(sock)
+        await asyncio.Event().wait()
+
+    uvloop.run(serve())
+
+
+async def asked(count: int) -> dict[str, float]:
+    """Ask for seats of which there are plenty, one after the other; return microseconds."""
+    ours, theirs = socket.socketpair()
+    node = multiprocessing.get_context("fork").Process(target=_node, args=(theirs,), daemon=True)
+    node.start()
+    theirs.close()
+    usher = await remote(ours, time.monotonic, 5.0)
+    usher.resize({"d": Size(10 * count, 10 * count)}, 1)
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await usher.take("d", "tenant", Priority.NORMAL, 5.0)
+        times.append(time.perf_counter() - began)
+    node.kill()
+    node.join()
+    return {"p50": statistics.median(times) * 1e6, "p99": p99(times) * 1e6}
+
+
+def found(tenants: int, count: int) -> float:
+    """Seat so many while as many tenants wait; return microseconds of CPU for each."""
+    line = Line()
+    line.size = Size(0, 10 * tenants)
+    for number in range(tenants):
+        line.join(Waiter(0, number, f"tenant {number}", Priority.NORMAL))
+    began = time.process_time()
+    for number in range(count):
+        line.size = Size(line.taken + 1, line.taken + 1 + 10 * tenants)
+        (waiter,) = line.advance()
+        line.join(Waiter(0, tenants + number, waiter.tenant, Priority.NORMAL))
+        line.trim()
+    return (time.process_time() - began) / count * 1e6
 
 
 def p99(times: list[float]) -> float:
@@ -143,8 +195,7 @@ def p99(times: list[float]) -> float:
 def summary(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     lines = [
-        "| service time | the quiet tenant | p50 | p99, median (range) | of what it was alone | refused "
-        "| noisy: asked, served per s |",
+        "| service time | the quiet tenant | p50 | p99, median (range) | of alone | refused | noisy asked, had per s |",
         "|---|---|---|---|---|---|---|",
     ]
     for varied in (False, True):
@@ -164,12 +215,16 @@ def summary(figures: dict[str, Any]) -> str:
                 f"| {refused} of {count} | {f'{asked:.0f}, {served:.1f}' if asked else ''} |"
             )
     share = SEATS / figures["service_s"] / 2
+    next_us = ", ".join(f"{each:.0f} us" for each in figures["costs"]["found_us"].values())
     return f"""
 {chr(10).join(lines)}
 
-{SEATS} seats, a queue of {QUEUE}, {WORKERS} workers; answers take {figures["service_s"] * 1000:.0f} ms, so that the even
-share of each of two tenants is {share:.0f}/s; the quiet one asks for {QUIET * share:.0f}/s, the noisy one for
+{SEATS} seats, a queue of {QUEUE}, {WORKERS} workers; answers take {figures["service_s"] * 1000:.0f} ms, so that the
+even share of each of two tenants is {share:.0f}/s; the quiet one asks for {QUIET * share:.0f}/s, the noisy one for
 {TIMES * share:.0f}/s. Rounds of {figures["seconds"]:.0f} s: {len(figures["runs"]) // 2} of each service time.
+
+Asking the node for a seat takes {figures["costs"]["asked_us"]["p50"]:.0f} us at the median; finding out who is next
+takes it {next_us} of CPU, where exchanges of 2, 64 and 1000 tenants wait.
 
 {footer("make bench-fairness")}
 """

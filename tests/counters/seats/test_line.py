@@ -211,7 +211,7 @@ SERVICE_S = 1.0
 
 
 class Stage:
-    """Seats whose exchanges all take the same time, and a tenant that has the whole line full of its own at all times."""
+    """Seats whose exchanges all take the same time, and a tenant that keeps the whole line full of its own."""
 
     def __init__(self, seats: int, room: int) -> None:
         self.shop = Shop(seats, seats + room)
