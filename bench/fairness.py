@@ -107,7 +107,7 @@ async def phase(running: Running, quiet: str, other: str | None, service_s: floa
             asked = sum(loudly.values()) / (seconds + 2 * _SETTLE_S)
             served = loudly[OK] / (time.monotonic() - began)  # until the last of those that waited has its answer
     return {
-        "times_s": times,
+        "times_s": [round(each, 4) for each in times],
         "refused": sum(count for status, count in statuses.items() if status != OK),
         "noisy_served_per_s": served,
         "noisy_asked_per_s": asked,
