@@ -119,6 +119,28 @@ def _ended(front: Front) -> list[str]:
     return [record.outcome for record in front.journal() if isinstance(record, Settled)]
 
 
+def test_a_seat_is_free_again_however_its_exchange_ends(tmp_path: Path) -> None:
+    outcomes = [
+        ({}, 200),
+        ({"status": 400}, 400),
+        ({"status": 500}, 502),
+        ({"status": 429}, 503),
+        ({"body": "garbage"}, 502),
+        ({"cut": "before_head"}, 502),
+        ({"cut": "after_head"}, 502),
+        ({"stall": "before_head"}, 504),
+        ({"stall": "after_head"}, 504),
+    ]
+    with Lab() as lab, Front(tmp_path) as front:
+        models = [model("chat", "lab"), model("short", "lab", first_token_s=0.3, total_s=0.3)]
+        front.publish([provider("lab", lab.address(), seats=1, queue=1)], models)
+        for fields, status in outcomes:
+            for stream in (False, True):
+                broken = front.chat(order(**fields), model="short", stream=stream)
+                assert broken.status_code == status, fields
+                assert front.chat().status_code == 200, fields
+
+
 def test_a_client_may_lower_its_priority_and_not_raise_it(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path) as front:
         models = [model("chat", "lab"), model("slow", "lab", first_token_s=0.1, priority=Priority.LOW)]
