@@ -99,7 +99,7 @@ async def phase(running: Running, quiet: str, other: str | None, service_s: floa
         if other is not None:
             loud = Client(theirs, other)
             noise = asyncio.create_task(arrivals(loud, TIMES * share, seconds + 2 * _SETTLE_S, random.Random(seed + 1)))
-            await asyncio.sleep(_SETTLE_S)
+        await asyncio.sleep(_SETTLE_S)
         times, statuses = await arrivals(Client(own, quiet), QUIET * share, seconds, draw)
         asked, served = 0.0, 0.0
         if noise is not None:

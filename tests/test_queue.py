@@ -59,9 +59,14 @@ class Client:
         self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> int:
-        reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writer.write(self._request)
-        return int((await reader.readline()).split()[1])
+        """Ask until the worker knows the key, which is new."""
+        while True:
+            reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._writer.write(self._request)
+            status = int((await reader.readline()).split()[1])
+            if status != 401:
+                return status
+            self._writer.close()
 
     @property
     def status(self) -> int | None:

@@ -120,7 +120,7 @@ def _ended(front: Front) -> list[str]:
 
 
 def test_a_seat_is_free_again_however_its_exchange_ends(tmp_path: Path) -> None:
-    outcomes = [
+    outcomes: list[tuple[dict[str, object], int]] = [
         ({}, 200),
         ({"status": 400}, 400),
         ({"status": 500}, 502),
