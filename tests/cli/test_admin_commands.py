@@ -61,8 +61,8 @@ STATUS: dict[str, Any] = {
         }
     ],
     "deployments": [
-        {"name": "mini", "provider": "openai", "model": "mini", "engine": True, "slots": 16},
-        {"name": "large", "provider": "openai", "model": "gpt-4o-mini", "engine": False, "slots": 64},
+        {"name": "mini", "provider": "openai", "model": "mini", "engine": True, "seats": 16, "queue": 64},
+        {"name": "large", "provider": "openai", "model": "gpt-4o-mini", "engine": False, "seats": 64, "queue": 64},
     ],
     "replicas": [
         {"name": "mini/0", "deployment": "mini", "version": "1", "state": "failed", "generation": 1, "pid": 0,

@@ -185,7 +185,7 @@ def test_a_fallback_answers_when_the_first_fails(tmp_path: Path) -> None:
 
 def test_a_deployment_that_is_full_answers_503_at_once(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path) as front:
-        front.publish([provider("lab", lab.address(), slots=1)], [model("chat", "lab")])
+        front.publish([provider("lab", lab.address(), seats=1, queue=0)], [model("chat", "lab")])
         with httpx.Client(base_url=front.url, headers={"authorization": f"Bearer {front.key}"}) as other:
             body = {
                 "model": "chat",

@@ -16,7 +16,7 @@ import msgspec
 from penstock.auth import keys
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.dialects import errors, openai
-from penstock.gateway.exchange import Exchange, trace_context
+from penstock.gateway.exchange import Exchange, lowered, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering.account import Account, Books
@@ -114,6 +114,9 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             model = route.model
             account.label = model.name
             exchange = Exchange(id_line, view, call, model, account, responder, trace, request.received + model.total_s)
+            exchange.priority = model.priority
+            if b"x-penstock-priority" in headers_in:
+                exchange.priority = lowered(model.priority, headers_in[b"x-penstock-priority"])
             if route.rules is not None:
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
                 account.explanation.append(hold.explained)

@@ -11,6 +11,7 @@ from penstock.pricing.period import Period
 from penstock.stack import quantity, word
 from penstock.stack.reader import Unfit
 from penstock.stack.section import Section, at_most, default, distinct, one_as_list
+from penstock.types.priority import BY_WORD
 
 _MOST = 1_000_000_000_000
 
@@ -22,8 +23,6 @@ Subject = Annotated[str, word.choice("key", "user", "tenant", "model", "address"
 
 class Limit(Section):
     """How much each of those it counts for may ask of the models with this policy, all of them together."""
-
-    planned = frozenset({"priority"})
 
     per: Annotated[
         tuple[Subject, ...],
@@ -88,6 +87,10 @@ class Policy(Section):
     )
     budgets: Annotated[tuple[Budget, ...], at_most(16)] = Field(
         default=(), description="How much may be spent; all of them hold."
+    )
+    priority: Annotated[str | None, word.choice(*BY_WORD)] = Field(
+        default=None,
+        description="Who goes first where exchanges wait: high, normal or low. Of several policies the lowest holds.",
     )
 
     @model_validator(mode="after")

@@ -131,7 +131,7 @@ class Engine(Section):
         default=None, description="CPU threads per replica; the engine chooses when it is not given."
     )
     queue: Annotated[int, quantity.whole(0, 65_536)] = default(
-        64, "Exchanges that may wait per replica beyond `parallel`; more get 503."
+        64, "Exchanges that may wait per replica beyond `parallel`, over all workers; more get 503."
     )
     price: Price = Field(
         default_factory=_price_of_weights, validate_default=True, description="What the deployment charges."
@@ -161,6 +161,9 @@ class Provider(Section):
     )
     max_in_flight: Annotated[int, quantity.whole(1, 65_536)] = default(
         1024, "Exchanges in flight at once, over all workers."
+    )
+    queue: Annotated[int, quantity.whole(0, 65_536)] = default(
+        64, "Exchanges that may wait beyond `max_in_flight`, over all workers; more get 503."
     )
     price: Price = default({}, "What the deployment charges.")
 
