@@ -18,7 +18,7 @@ from penstock.gateway.routing import choose
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
-from penstock.pricing.price import Price
+from penstock.pricing.price import Price, described
 from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.address import Address
@@ -37,6 +37,7 @@ class Place(msgspec.Struct, frozen=True):
     Attributes:
         provider: how it is spoken to; None when this gateway does not know its kind, and then there is no endpoint.
         model: the name to ask the upstream for.
+        price: None when it is not known.
         headers: ready-made header lines, the credential among them; never logged.
         endpoints: where it answers now; empty when no replica is ready.
         slots: exchanges each endpoint may have in progress from this process.
@@ -44,13 +45,14 @@ class Place(msgspec.Struct, frozen=True):
         coming: a replica is starting or about to be restarted, so waiting makes sense.
         problem: why there is no endpoint, as one sentence, or empty.
         answer_lines: ready-made header lines of what it answers.
+        priced: what it charges, for the explanation of an exchange.
         cap_name: what it calls the cap of a chat's output.
     """
 
     name: str
     provider: Provider | None
     model: str
-    price: Price
+    price: Price | None
     headers: bytes
     endpoints: tuple[Endpoint, ...]
     slots: int
@@ -58,6 +60,7 @@ class Place(msgspec.Struct, frozen=True):
     coming: bool
     problem: str
     answer_lines: bytes
+    priced: tuple[str, str]
     cap_name: str
 
 
@@ -141,7 +144,7 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
     plans = []
     for target in range(len(model.targets)):
         names = choose.order(model, target)
-        prices = tuple(places[name].price.ceiling for name in names if name in places)
+        prices = tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
@@ -193,6 +196,7 @@ def _place(
         coming=coming and (not replicas or any(replica.state in _COMING for replica in replicas)),
         problem=problem,
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
+        priced=("price", described(deployment.price)),
         cap_name=_cap_name(deployment.address),
     )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
-from penstock.pricing.price import NANO_PER_USD, Price, nano_per_million
+from penstock.pricing.price import NANO_PER_USD, Price
 from penstock.snapshot.config import (
     Budget,
     Config,
@@ -42,7 +42,9 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
     """
     return Config(
         version=version,
-        deployments={name: _deployment(name, item, workers) for name, item in stack.deployments.items()},
+        deployments={
+            name: _deployment(name, item, stack.prices[name].price, workers) for name, item in stack.deployments.items()
+        },
         models={name: _model(name, item, created, stack) for name, item in stack.models.items()},
         gateway=_settings(stack, workers),
     )
@@ -54,14 +56,14 @@ def desired_of(stack: Stack, version: int) -> Desired:
     return Desired(version=version, engines=tuple(_spec(name, engine) for name, engine in engines))
 
 
-def _deployment(name: str, item: schema.Engine | schema.Provider, workers: int) -> Deployment:
+def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price | None, workers: int) -> Deployment:
     if isinstance(item, schema.Engine):
         return Deployment(
             name=name,
             provider="openai",  # the protocol that every engine speaks on its socket
             model=name,
             engine=True,
-            price=_price(item.price),
+            price=price,
             slots=_share(item.parallel + item.queue, workers),
         )
     return Deployment(
@@ -69,7 +71,7 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, workers: int) 
         provider=item.provider,
         model=item.model,
         engine=False,
-        price=_price(item.price),
+        price=price,
         slots=_share(item.max_in_flight, workers),
         address=msgspec.structs.replace(item.base_url, ca=item.ca),
         api_key=item.api_key,
@@ -79,14 +81,6 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, workers: int) 
 def _share(whole: int, workers: int) -> int:
     """Divide, rounding up, so that a few slots are still one for each worker."""
     return -(-whole // workers)
-
-
-def _price(price: schema.Price) -> Price:
-    return Price(
-        input=nano_per_million(price.input),
-        output=nano_per_million(price.output),
-        cache_read=None if price.cache_read is None else nano_per_million(price.cache_read),
-    )
 
 
 def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:

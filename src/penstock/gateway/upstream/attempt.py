@@ -93,7 +93,7 @@ class Dispatcher:
                 place, endpoint = await self._coming(exchange, name, failed, wait)
             if endpoint.outstanding >= place.slots:
                 raise NoCapacity(f"the deployment {name} is full", retry_after=1)
-            account.deployment, account.price = name, place.price
+            account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.answer_lines = place.answer_lines
             account.open()
             try:
