@@ -51,7 +51,7 @@ from penstock.http.upstream import Connection as UpstreamConnection
 from penstock.journal.records import Outcome
 from penstock.journal.segment import Writer
 from penstock.pricing.period import Period
-from penstock.pricing.price import Price
+from penstock.pricing.price import Price, described
 from penstock.snapshot.config import Budget, Config, Deployment, GatewaySettings, Limit, Measure, Model, Outage, Target
 from penstock.snapshot.principals import KeyRecord
 from penstock.telemetry.log import JsonHandler
@@ -202,7 +202,8 @@ class Bench:
 
     def _view(self) -> View:
         address = Address(host="127.0.0.1", port=9, path="/v1")
-        deployment = Deployment("lab", "openai", "mock", False, Price(10**9, 2 * 10**9), 1024, 64, address)
+        price = Price(10**9, 2 * 10**9).versioned("stack")
+        deployment = Deployment("lab", "openai", "mock", False, price, 1024, 64, address)
         model = Model("chat", (Target("lab"),), (), 10.0, 120.0, 1, LIMITS, BUDGETS)
         config = Config(1, {"lab": deployment}, {"chat": model}, GatewaySettings())
         view = compile_view(config, self.callers, None, Endpoints({}, time.monotonic), {})
@@ -311,13 +312,15 @@ class Bench:
         caller = self.caller
         books = Books(self.books.journal, cast("Any", _NoMetrics()), time.monotonic)
         calls = [openai.parse(Operation.CHAT, body) for body in self.bodies]
-        price, found = Price(10**9, 2 * 10**9), Usage(20, 26, 0, UsageSource.UPSTREAM)
+        price, found = Price(10**9, 2 * 10**9).versioned("stack"), Usage(20, 26, 0, UsageSource.UPSTREAM)
+        priced = ("price", described(price))
         for number in range(count):
             call, now = calls[number % VARIANTS], time.monotonic()
             with Account(books, f"req-{number:032x}", caller, call, now, [caller.explained]) as account:
                 account.estimate((price,))
                 account.open()
                 account.price, account.usage, account.deployment = price, found, "lab"
+                account.priced = priced
                 account.settle(Outcome.ANSWERED, 200)
 
     async def counting(self, count: int) -> None:

@@ -17,13 +17,15 @@ def test_an_exchange_comes_back_as_it_was_kept(in_transaction: InTransaction) ->
         settled(1),
         settled(2, first_content_ms=None, stream=True, outcome=Outcome.CANCELLED, status=499, error="the client left"),
         settled(3, model="'; DROP TABLE ledger; --", usage=Usage(source=UsageSource.NONE), explanation=()),
+        settled(4, usage=Usage(9, 8, 1, UsageSource.UPSTREAM, 2, 3, 4, 5, 6, batch=True), price="stack 1f3a9c2b"),
+        settled(5, user="acme/ann", tags="env=prod,team=search", cost_nano=0, cost_known=False),
     ]
 
     async def case(connection: AsyncConnection) -> object:
         added = await ledger.add(connection, wanted)
         return added, [await ledger.get(connection, one.id) for one in wanted], await ledger.get(connection, "other")
 
-    assert in_transaction(case) == (3, wanted, None)
+    assert in_transaction(case) == (5, wanted, None)
 
 
 def test_an_exchange_is_kept_once_and_as_it_was_first(in_transaction: InTransaction) -> None:

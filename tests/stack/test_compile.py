@@ -59,13 +59,13 @@ def test_the_config_is_what_gateways_need() -> None:
     assert config.version == 7
     mini, large = config.deployments["mini"], config.deployments["large"]
     assert (mini.provider, mini.model, mini.engine, mini.address, mini.api_key) == ("openai", "mini", True, None, None)
-    assert mini.price == Price(input=20_000_000, output=1, cache_read=0)
+    assert mini.price == Price(input=20_000_000, output=1, cache_read=0).versioned("stack")
     assert (mini.seats, mini.queue) == (4, 5)
     assert (large.provider, large.model, large.engine) == ("openai", "gpt-4o-mini", False)
     assert (large.seats, large.queue) == (10, 7)
     assert large.address == Address("host", 443, tls=True, path="/v1", ca="/srv/stack/ca.pem")
     assert large.api_key == SecretRef(file="/run/secrets/key")
-    assert large.price == Price()
+    assert large.price is None  # the price book knows the model, but not at this address
     assert config.models == {
         "chat": Model(
             name="chat",

@@ -19,7 +19,7 @@ from penstock.gateway.routing import choose
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
-from penstock.pricing.price import Price
+from penstock.pricing.price import Price, described
 from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.address import Address
@@ -40,6 +40,7 @@ class Place(msgspec.Struct, frozen=True):
     Attributes:
         provider: how it is spoken to; None when this gateway does not know its kind, and then there is no endpoint.
         model: the name to ask the upstream for.
+        price: None when it is not known.
         headers: ready-made header lines, the credential among them; never logged.
         endpoints: where it answers now; empty when no replica is ready.
         size: exchanges that all endpoints together work on at once, and how many may wait, of all workers of the host.
@@ -47,13 +48,14 @@ class Place(msgspec.Struct, frozen=True):
         coming: a replica is starting or about to be restarted, so waiting makes sense.
         problem: why there is no endpoint, as one sentence, or empty.
         answer_lines: ready-made header lines of what it answers.
+        priced: what it charges, for the explanation of an exchange.
         cap_name: what it calls the cap of a chat's output.
     """
 
     name: str
     provider: Provider | None
     model: str
-    price: Price
+    price: Price | None
     headers: bytes
     endpoints: tuple[Endpoint, ...]
     size: Size
@@ -61,6 +63,7 @@ class Place(msgspec.Struct, frozen=True):
     coming: bool
     problem: str
     answer_lines: bytes
+    priced: tuple[str, str]
     cap_name: str
 
 
@@ -144,7 +147,7 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
     plans = []
     for target in range(len(model.targets)):
         names = choose.order(model, target)
-        prices = tuple(places[name].price.ceiling for name in names if name in places)
+        prices = tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
@@ -197,6 +200,7 @@ def _place(
         coming=coming,
         problem=problem,
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
+        priced=("price", described(deployment.price)),
         cap_name=_cap_name(deployment.address),
     )
 

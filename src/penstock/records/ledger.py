@@ -69,6 +69,16 @@ def _row(exchange: Settled) -> dict[str, Any]:
         "explanation": exchange.explanation,
         "trace_id": clean(exchange.trace_id),
         "error": clean(exchange.error),
+        "cache_write_tokens": bounded(used.cache_write_tokens),
+        "cache_write_1h_tokens": bounded(used.cache_write_1h_tokens),
+        "reasoning_tokens": bounded(used.reasoning_tokens),
+        "audio_input_tokens": bounded(used.audio_input_tokens),
+        "audio_output_tokens": bounded(used.audio_output_tokens),
+        "batch": used.batch,
+        "cost_known": exchange.cost_known,
+        "price": clean(exchange.price),
+        "user": clean(exchange.user),
+        "tags": clean(exchange.tags),
     }
 
 
@@ -84,13 +94,28 @@ def _settled(row: Row[Any]) -> Settled:
         deployment=row.deployment,
         status=row.status,
         outcome=Outcome(row.outcome),
-        usage=Usage(row.input_tokens, row.output_tokens, row.cache_read_tokens, UsageSource(row.usage_source)),
+        usage=Usage(
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            cache_read_tokens=row.cache_read_tokens,
+            source=UsageSource(row.usage_source),
+            cache_write_tokens=row.cache_write_tokens,
+            cache_write_1h_tokens=row.cache_write_1h_tokens,
+            reasoning_tokens=row.reasoning_tokens,
+            audio_input_tokens=row.audio_input_tokens,
+            audio_output_tokens=row.audio_output_tokens,
+            batch=row.batch,
+        ),
         cost_nano=row.cost_nano,
         duration_ms=row.duration_ms,
         first_content_ms=row.first_content_ms,
         explanation=tuple((step, decision) for step, decision in row.explanation),
         trace_id=row.trace_id,
         error=row.error,
+        cost_known=row.cost_known,
+        price=row.price,
+        user=row.user,
+        tags=row.tags,
     )
 
 

@@ -20,6 +20,7 @@ class Deployment(msgspec.Struct, frozen=True):
     Attributes:
         provider: the name in `penstock.gateway.upstream.PROVIDERS`; engines speak `openai`.
         model: the name to ask the upstream for.
+        price: None when it is not known; what it answers then has no cost that could be told.
         engine: True when replicas come from the fleet; then `address` is None.
         address: where a hosted provider is.
         api_key: the upstream's credential, if it needs one.
@@ -32,7 +33,7 @@ class Deployment(msgspec.Struct, frozen=True):
     provider: str
     model: str
     engine: bool
-    price: Price
+    price: Price | None
     seats: int
     queue: int
     address: Address | None = None
@@ -84,7 +85,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     Attributes:
         id: of what is counted together; another set of models is another one.
-        per: whom it counts for, each combination for itself: of key, tenant, model; in this order.
+        per: whom it counts for, each combination for itself: of key, user, tenant, model; in this order.
         models: that have its policy.
         most_nano: nano-dollars of a period.
     """

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
-from penstock.pricing.price import NANO_PER_USD, Price, nano_per_million
+from penstock.pricing.price import NANO_PER_USD, Price
 from penstock.snapshot.config import (
     Budget,
     Config,
@@ -42,7 +42,9 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
     """
     return Config(
         version=version,
-        deployments={name: _deployment(name, item) for name, item in stack.deployments.items()},
+        deployments={
+            name: _deployment(name, item, stack.prices[name].price) for name, item in stack.deployments.items()
+        },
         models={name: _model(name, item, created, stack) for name, item in stack.models.items()},
         gateway=_settings(stack, workers),
     )
@@ -54,14 +56,14 @@ def desired_of(stack: Stack, version: int) -> Desired:
     return Desired(version=version, engines=tuple(_spec(name, engine) for name, engine in engines))
 
 
-def _deployment(name: str, item: schema.Engine | schema.Provider) -> Deployment:
+def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price | None) -> Deployment:
     if isinstance(item, schema.Engine):
         return Deployment(
             name=name,
             provider="openai",  # the protocol that every engine speaks on its socket
             model=name,
             engine=True,
-            price=_price(item.price),
+            price=price,
             seats=item.parallel,
             queue=item.queue,
         )
@@ -70,19 +72,11 @@ def _deployment(name: str, item: schema.Engine | schema.Provider) -> Deployment:
         provider=item.provider,
         model=item.model,
         engine=False,
-        price=_price(item.price),
+        price=price,
         seats=item.max_in_flight,
         queue=item.queue,
         address=msgspec.structs.replace(item.base_url, ca=item.ca),
         api_key=item.api_key,
-    )
-
-
-def _price(price: schema.Price) -> Price:
-    return Price(
-        input=nano_per_million(price.input),
-        output=nano_per_million(price.output),
-        cache_read=None if price.cache_read is None else nano_per_million(price.cache_read),
     )
 
 

@@ -17,7 +17,7 @@ _MOST = 1_000_000_000_000
 
 PolicyName = Annotated[str, word.identifier("policy")]
 PolicyRef = Annotated[str, word.reference("policy")]
-Payer = Annotated[str, word.choice("key", "tenant", "model", planned=["user"])]
+Payer = Annotated[str, word.choice("key", "user", "tenant", "model")]
 Subject = Annotated[str, word.choice("key", "user", "tenant", "model", "address")]
 
 
@@ -59,9 +59,9 @@ class Budget(Section):
     per: Annotated[
         tuple[Payer, ...],
         AfterValidator(distinct),
-        at_most(3),
+        at_most(4),
         BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
-    ] = Field(description="Whom it counts for: key, tenant or model; a list counts each combination.")
+    ] = Field(description="Whom it counts for: key, user, tenant or model; a list counts each combination.")
     amount_usd: Annotated[Decimal, quantity.amount()] = Field(description="USD of the period; 0 allows nothing.")
     period: Annotated[str, word.choice(*Period)] = Field(
         description="After which it begins anew, in UTC: day, week (from Monday), month; total never does."
@@ -73,7 +73,7 @@ class Budget(Section):
     @model_validator(mode="after")
     def _counts_for_somebody(self) -> Budget:
         if not self.per:
-            raise Unfit("per: needs at least one of: key, tenant, model")
+            raise Unfit("per: needs at least one of: key, user, tenant, model")
         return self
 
 

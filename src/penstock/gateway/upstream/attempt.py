@@ -98,7 +98,7 @@ class Dispatcher:
             endpoint = self._choose(place, failed)
             if endpoint is None:
                 place, endpoint = await self._coming(exchange, name, failed, wait)
-            account.deployment, account.price = name, place.price
+            account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.answer_lines = place.answer_lines
             account.open()
             try:
