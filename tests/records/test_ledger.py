@@ -37,6 +37,38 @@ def test_an_exchange_is_kept_once_and_as_it_was_first(in_transaction: InTransact
     assert in_transaction(case) == (1, [300, 300, 300])
 
 
+def test_what_was_called_lost_and_comes_in_later_takes_its_place(in_transaction: InTransaction) -> None:
+    lost = settled(1, outcome=Outcome.LOST, cost_nano=0, usage=Usage(), deployment="", tags="env=prod")
+    late = settled(1, tags="env=prod", user="ann")
+
+    async def case(connection: AsyncConnection) -> object:
+        await ledger.add(connection, [settled(2), lost])
+        healed = await ledger.add(connection, [late, settled(2)])
+        again = await ledger.add(connection, [lost, late])
+        found = {}
+        for name in ("day", "deployment", "user", "tag"):
+            tallies = await usage.tallies(connection, Selection(), (name,))
+            found[name] = [
+                (getattr(one, name), one.requests, one.errors, one.output_tokens, one.cost_nano)
+                for one in tallies
+                if one.requests or one.errors or one.output_tokens or one.cost_nano
+            ]
+        return healed, again, await ledger.get(connection, late.id), found
+
+    each = settled(1).usage.output_tokens
+    assert in_transaction(case) == (
+        1,
+        0,
+        late,
+        {
+            "day": [(AT // usage.DAY_NS, 2, 0, 2 * each, 600)],
+            "deployment": [(late.deployment, 2, 0, 2 * each, 600)],
+            "user": [("", 1, 0, each, 300), ("ann", 1, 0, each, 300)],
+            "tag": [("env=prod", 1, 0, each, 300)],
+        },
+    )
+
+
 def test_pages_go_backwards_through_all_exchanges(in_transaction: InTransaction) -> None:
     async def case(connection: AsyncConnection) -> object:
         await ledger.add(connection, [settled(number, at_ns=AT + number // 3) for number in range(8)])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select
+from sqlalchemy import Row, and_, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Outcome, Settled
@@ -16,12 +16,26 @@ from penstock.types.usage import Usage, UsageSource
 
 
 async def add(connection: AsyncConnection, exchanges: Sequence[Settled]) -> int:
-    """Add exchanges, and their sums; one whose id is there already is left as it was. Return how many were new."""
+    """
+    Add exchanges, and their sums. Return how many were new.
+
+    One whose id is there already is left as it was, unless it was called lost: what it was then takes its place.
+    """
     if not exchanges:
         return 0
     ids = [exchange.id for exchange in exchanges]
-    known = set(await connection.scalars(select(ledger.c.request_id).where(ledger.c.request_id.in_(ids))))
-    new = {exchange.id: exchange for exchange in reversed(exchanges) if exchange.id not in known}  # the first counts
+    known = {
+        row.request_id: row for row in await connection.execute(select(ledger).where(ledger.c.request_id.in_(ids)))
+    }
+    new: dict[str, Settled] = {}
+    for exchange in exchanges:
+        row = known.get(exchange.id)
+        if row is None or (row.outcome == Outcome.LOST and exchange.outcome is not Outcome.LOST):
+            new.setdefault(exchange.id, exchange)  # the first counts
+    lost = [_settled(known[name]) for name in new if name in known]
+    if lost:
+        await connection.execute(delete(ledger).where(ledger.c.request_id.in_([exchange.id for exchange in lost])))
+        await usage.take_back(connection, lost)
     if new:
         await connection.execute(insert(ledger), [_row(exchange) for exchange in new.values()])
         await usage.add(connection, new.values())

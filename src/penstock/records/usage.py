@@ -118,12 +118,21 @@ class Tally(msgspec.Struct, frozen=True):
 
 async def add(connection: AsyncConnection, exchanges: Iterable[Settled]) -> None:
     """Add exchanges that have just come into the ledger."""
+    await _change(connection, exchanges, 1)
+
+
+async def take_back(connection: AsyncConnection, exchanges: Iterable[Settled]) -> None:
+    """Take out exchanges that were in the ledger and are not any more."""
+    await _change(connection, exchanges, -1)
+
+
+async def _change(connection: AsyncConnection, exchanges: Iterable[Settled], sign: int) -> None:
     new = [exchange for exchange in exchanges if exchange.outcome is not Outcome.REFUSED]
     kept_tags = await tags.kept(connection, ((one.at_ns // DAY_NS, one.tenant, one.tags) for one in new if one.tags))
     alike: dict[tuple[Any, ...], list[int]] = {}  # most exchanges of a batch differ in nothing that is kept apart
     for exchange in new:
         one = (exchange.tenant, exchange.key, exchange.model, exchange.deployment, exchange.user, exchange.tags)
-        _add(alike, (exchange.at_ns // DAY_NS, *one), _amounts(exchange))
+        _add(alike, (exchange.at_ns // DAY_NS, *one), [sign * amount for amount in _amounts(exchange)])
     sums: dict[tuple[Any, ...], list[int]] = {}
     for (day, *texts, written), amounts in alike.items():
         named = kept_tags.of(day, texts[0], written) if written else ()
