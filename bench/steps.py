@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -25,18 +26,23 @@ import uvloop
 
 from penstock.auth import keys
 from penstock.counters.local import Local
+from penstock.counters.seats.house import House
+from penstock.counters.seats.usher import local
 from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.dialects import openai
-from penstock.gateway.identity.caller import Callers, authenticate
+from penstock.gateway.exchange import Exchange
+from penstock.gateway.identity.caller import Caller, Callers, authenticate
 from penstock.gateway.metering.account import Account, Books, ExchangeLine
 from penstock.gateway.metering.metrics import Metrics
+from penstock.gateway.metering.queues import Queues
 from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.serve import Gateway, serve
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
+from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import View, compile_view
 from penstock.http.connection import Connection
 from penstock.http.pool import Pool, Timeouts
@@ -45,12 +51,13 @@ from penstock.http.upstream import Connection as UpstreamConnection
 from penstock.journal.records import Outcome
 from penstock.journal.segment import Writer
 from penstock.pricing.period import Period
-from penstock.pricing.price import Price
+from penstock.pricing.price import Price, described
 from penstock.snapshot.config import Budget, Config, Deployment, GatewaySettings, Limit, Measure, Model, Outage, Target
 from penstock.snapshot.principals import KeyRecord
 from penstock.telemetry.log import JsonHandler
 from penstock.types.address import Address
 from penstock.types.operation import Operation
+from penstock.types.priority import Priority
 from penstock.types.usage import Usage, UsageSource
 
 PEPPER = b"p" * 32
@@ -75,6 +82,7 @@ BUDGET = {
     "identity": 1.0,
     "limits and budgets": 6.0,
     "route": 3.0,
+    "seat": 2.0,
     "metering and journal": 6.0,
     "metrics": 3.0,
     "explanation and log record": 3.0,
@@ -181,7 +189,10 @@ class Bench:
         self.admission = Admission(
             Local(Tally(time.monotonic)), Decisions(self.metrics.registry), time.monotonic, asyncio.sleep
         )
-        self.gateway = Gateway(self.books, self.admission, Dispatcher(time.monotonic), PEPPER, time.monotonic)
+        usher = local(House(time.monotonic), time.monotonic)
+        self.seating = Seating(usher, Queues(self.metrics.registry, usher.waiting), time.monotonic)
+        dispatcher = Dispatcher(self.seating, time.monotonic)
+        self.gateway = Gateway(self.books, self.admission, dispatcher, PEPPER, time.monotonic)
         self.view = self._view()
         self.gateway.follow(self.view)
         self.bodies = bodies()
@@ -191,7 +202,8 @@ class Bench:
 
     def _view(self) -> View:
         address = Address(host="127.0.0.1", port=9, path="/v1")
-        deployment = Deployment("lab", "openai", "mock", False, Price(10**9, 2 * 10**9), 1024, address)
+        price = Price(10**9, 2 * 10**9).versioned("stack")
+        deployment = Deployment("lab", "openai", "mock", False, price, 1024, 64, address)
         model = Model("chat", (Target("lab"),), (), 10.0, 120.0, 1, LIMITS, BUDGETS)
         config = Config(1, {"lab": deployment}, {"chat": model}, GatewaySettings())
         view = compile_view(config, self.callers, None, Endpoints({}, time.monotonic), {})
@@ -287,18 +299,28 @@ class Bench:
             with cast("Any", dispatcher._choose(place, failed)):  # noqa: SLF001  # the decision itself
                 continue
 
+    async def seat(self, count: int) -> None:
+        """A seat taken and given back, of those that lie idle in the worker."""
+        place, seating = self.view.places["lab"], self.seating
+        exchange = cast("Exchange", _Asking(self.caller))
+        for _ in range(count):
+            with await seating.seat(exchange, place, True):
+                continue
+
     async def metering(self, count: int) -> None:
         """The account with its two records; without the metrics and the log line, which are steps of their own."""
         caller = self.caller
         books = Books(self.books.journal, cast("Any", _NoMetrics()), time.monotonic)
         calls = [openai.parse(Operation.CHAT, body) for body in self.bodies]
-        price, found = Price(10**9, 2 * 10**9), Usage(20, 26, 0, UsageSource.UPSTREAM)
+        price, found = Price(10**9, 2 * 10**9).versioned("stack"), Usage(20, 26, 0, UsageSource.UPSTREAM)
+        priced = ("price", described(price))
         for number in range(count):
             call, now = calls[number % VARIANTS], time.monotonic()
             with Account(books, f"req-{number:032x}", caller, call, now, [caller.explained]) as account:
                 account.estimate((price,))
                 account.open()
                 account.price, account.usage, account.deployment = price, found, "lab"
+                account.priced = priced
                 account.settle(Outcome.ANSWERED, 200)
 
     async def counting(self, count: int) -> None:
@@ -315,6 +337,16 @@ class Bench:
             explanation.append(("upstream", f"lab answers after {number * 1e-6:.3f} s"))
             line = ExchangeLine(f"req-{number:032x}", "k", "chat", "lab", 200, "answered", 20, 26, 72_000, 1.234)
             write(line)
+
+
+class _Asking:
+    """What of an exchange is looked at when it takes a seat."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.account = self
+        self.caller = caller
+        self.priority = Priority.NORMAL
+        self.first_token_deadline = math.inf
 
 
 class _NoMetrics:
@@ -337,6 +369,7 @@ def measure(count: int, rounds: int, only: str | None = None) -> dict[str, list[
             "identity": bench.identity,
             "limits and budgets": bench.limits,
             "route": bench.route,
+            "seat": bench.seat,
             "metering and journal": bench.metering,
             "metrics": bench.counting,
             "explanation and log record": bench.telling,

@@ -2,9 +2,10 @@
 `make bench-usage`: how long a look at what was used takes, over a large ledger.
 
 A ledger is filled with exchanges of thirty days, a thousand keys of fifty tenants and five models on a deployment
-each; then `penstock up` serves the admin API over it, as anybody would run it, and pages are asked for one after the
-other: everything; a period whose ends lie within days, which are summed from the ledger's own rows; and the latest
-exchanges. Filling a million rows takes some minutes.
+each, with two tags on every exchange: one of 147 teams, by its key, and one of three environments. Then `penstock up`
+serves the admin API over it, as anybody would run it, and pages are asked for one after the other: everything; a
+period whose ends lie within days, which are summed from the ledger's own rows; and the latest exchanges. Filling a
+million rows takes some minutes.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from penstock.types.home import Home
 from penstock.types.usage import Usage, UsageSource
 
 _DAYS, _KEYS, _TENANTS, _MODELS = 30, 1000, 50, 5
+_USERS, _TEAMS, _ENVIRONMENTS = 200, 147, ("prod", "staging", "test")
 _FIRST_DAY = 20_000
 _BATCH = 1000
 PAGES: Final = {
     "everything": "/admin/v1/usage",
     "one tenant": "/admin/v1/usage?tenant=tenant-7",
+    "one tag, of a third of all": "/admin/v1/usage?tag=env%3Dprod",
     "from noon to noon, 28 days": (
         f"/admin/v1/usage?since={(_FIRST_DAY * 2 + 1) * 43_200}&until={(_FIRST_DAY * 2 + 57) * 43_200}"
     ),
@@ -70,6 +73,9 @@ def exchanges(count: int, seed: int) -> Iterator[Settled]:
             duration_ms=1200.0,
             first_content_ms=300.0,
             explanation=(("identity", f"key key{key:09d}"), ("route", f"model-{model}: deployment-{model}")),
+            price=f"genai-prices 0.2.3 1f3a9c2{model}",
+            user=f"tenant-{key % _TENANTS}/user-{key % _USERS}",
+            tags=f"env={_ENVIRONMENTS[number % 3]},team=team-{key % _TEAMS}",
         )
 
 
@@ -119,7 +125,8 @@ def main() -> int:
     lines = ["| page | median, ms | least | most |", "|---|---|---|---|"]
     for name, values in figures.items():
         lines.append(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
-    said = f"A ledger of {given.rows:,} rows, {_DAYS} days, {_KEYS:,} keys, {_MODELS} models; SQLite, Unix socket."
+    said = f"A ledger of {given.rows:,} rows, {_DAYS} days, {_KEYS:,} keys, {_MODELS} models, {_TEAMS + 3} tags; "
+    said += "SQLite, Unix socket."
     text = "\n".join(["# A look at what was used", "", *lines, "", said, footer("make bench-usage")])
     write("usage", {"rows": given.rows, "filled_s": filled_s, "ms": figures, "machine": machine()}, text)
     return 0

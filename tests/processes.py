@@ -121,7 +121,8 @@ PRICE = Price(1_000_000_000, 2_000_000_000, 500_000_000)  # 1, 2 and 0.5 dollars
 def provider(name: str, address: Address, **fields: Any) -> Deployment:
     """Return a hosted deployment."""
     defaults: dict[str, Any] = {
-        "provider": "openai", "model": f"{name}-upstream", "engine": False, "price": PRICE, "slots": 64,
+        "provider": "openai", "model": f"{name}-upstream", "engine": False, "price": PRICE, "seats": 64,
+        "queue": 0,
     }  # fmt: skip
     return Deployment(name=name, address=address, **{**defaults, **fields})
 

@@ -31,6 +31,8 @@ USAGE = {
     "by_key": [{"key": "abc", "name": "first\x1b[31m", "tenant": "default", **FIGURES}],
     "by_model": [{"model": "[bold]chat[/bold]", **FIGURES}],
     "by_deployment": [{"deployment": "mini", **FIGURES}],
+    "by_user": [{"user": "default/ann", **FIGURES}],
+    "by_tag": [{"tag": "team=search", **FIGURES}],
 }
 REQUEST: dict[str, Any] = {
     "id": "r-1",
@@ -61,8 +63,8 @@ STATUS: dict[str, Any] = {
         }
     ],
     "deployments": [
-        {"name": "mini", "provider": "openai", "model": "mini", "engine": True, "slots": 16},
-        {"name": "large", "provider": "openai", "model": "gpt-4o-mini", "engine": False, "slots": 64},
+        {"name": "mini", "provider": "openai", "model": "mini", "engine": True, "seats": 16, "queue": 64},
+        {"name": "large", "provider": "openai", "model": "gpt-4o-mini", "engine": False, "seats": 64, "queue": 64},
     ],
     "replicas": [
         {"name": "mini/0", "deployment": "mini", "version": "1", "state": "failed", "generation": 1, "pid": 0,
@@ -175,7 +177,21 @@ def test_usage(admin: Fake, run: Run) -> None:
     shown = run("usage", "--by", "tenant", "--by", "deployment", "--since", "2026-11-01", "--key", "a&b").stdout
     assert [part.split()[0] for part in shown.strip().split("\n\n")] == ["TOTAL", "TENANT", "DEPLOYMENT"]
     assert admin.calls[-1].path == "/admin/v1/usage?since=2026-11-01T00%3A00%3A00&key=a%26b&limit=30"
+    shown = run("usage", "--by", "user", "--by", "tag", "--tag", "team=search", "--user", "default/ann").stdout
+    assert [part.split()[0] for part in shown.strip().split("\n\n")] == ["TOTAL", "USER", "TAG"]
+    assert admin.calls[-1].path == "/admin/v1/usage?user=default%2Fann&tag=team%3Dsearch&limit=30"
     assert run("usage", "--since", "yesterday").exit_code == 2
+
+
+def test_usage_whose_cost_is_not_known_is_told_apart(admin: Fake, run: Run) -> None:
+    unpriced = {**FIGURES, "unpriced": 5}
+    admin.routes["GET /admin/v1/usage"] = Answer({**USAGE, "totals": unpriced, "by_model": [{"model": "m", **FIGURES}]})
+    result = run("usage", "--by", "model")
+    total, by_model = (part.splitlines() for part in result.stdout.strip().split("\n\n"))
+    assert total[0].split()[-2:] == ["USD", "UNPRICED"]
+    assert total[1].split()[-2:] == ["0.000008240", "5"]
+    assert by_model[1].split()[-1] == "0"
+    assert "5 of these requests is not known" in result.stderr
 
 
 def test_usage_that_was_free_is_plotted_by_requests(admin: Fake, run: Run) -> None:
@@ -185,6 +201,16 @@ def test_usage_that_was_free_is_plotted_by_requests(admin: Fake, run: Run) -> No
     lines = run("usage", "--by", "day").stdout.strip().split("\n\n")[1].splitlines()
     assert lines[0].endswith("REQUESTS BY DAY")
     assert [line.split()[6] for line in lines[1:]] == ["█" * 30, "█" * 7 + "▌"]
+
+
+def test_a_cost_that_is_not_known_is_said_to_be(admin: Fake, run: Run) -> None:
+    unknown = {**REQUEST, "cost_nano": None, "cost_usd": None, "tags": {"env": "prod", "team": "search"}}
+    admin.routes["GET /admin/v1/requests/r-1"] = Answer(unknown)
+    facts = [line.split(maxsplit=1) for line in run("explain", "r-1").stdout.splitlines()]
+    assert ["cost_usd", "unknown"] in facts
+    assert ["tags", "env=prod, team=search"] in facts
+    admin.routes["GET /admin/v1/requests"] = Answer({"requests": [unknown], "next": None})
+    assert run("explain").stdout.splitlines()[1].split()[-1] == "unknown"
 
 
 def test_explain(admin: Fake, run: Run) -> None:

@@ -17,7 +17,7 @@ version: 1
 gateway: {listen: 127.0.0.1:0, ops: 127.0.0.1:0, drain: 7s}
 admin: {listen: 127.0.0.1:0}
 deployments:
-  there: {provider: openai, base_url: "http://127.0.0.1:9/v1", model: m}
+  there: {provider: openai, base_url: "http://127.0.0.1:9/v1", model: m, price: {input: 0, output: 0}}
 models: {chat: there}
 """
 WAITING = "Waiting for control to publish to {} …"

@@ -65,8 +65,8 @@ def test_each_budget_has_the_sums_of_its_period_its_models_and_whom_it_counts_fo
             await ledger.add(
                 connection,
                 [
-                    settled(1),
-                    settled(2, key="key2", cost_nano=7),
+                    settled(1, user="acme/ann"),
+                    settled(2, key="key2", cost_nano=7, user="acme/ann"),
                     settled(3, key="key2", model="large", cost_nano=11),
                     settled(4, model="other", cost_nano=10**6),
                     settled(5, at_ns=AT - DAY_NS, cost_nano=13),
@@ -79,6 +79,7 @@ def test_each_budget_has_the_sums_of_its_period_its_models_and_whom_it_counts_fo
             budget(Period.DAY, "key", models=both),
             budget(Period.WEEK, "tenant"),
             budget(Period.TOTAL, "tenant", "model", models=both),
+            budget(Period.DAY, "user"),
         ]
         assert await world.books.step(config(*budgets))
         monday = TODAY - TODAY % 7 + 4 if TODAY % 7 >= 4 else TODAY - TODAY % 7 - 3  # day 0 was a Thursday
@@ -86,6 +87,7 @@ def test_each_budget_has_the_sums_of_its_period_its_models_and_whom_it_counts_fo
             Standing(TODAY, {"key1": 300, "key2": 18}, 1),
             Standing(monday, {"acme": 320}, 1),
             Standing(0, {"acme chat": 320, "acme large": 11, "x chat": 17}, 1),
+            Standing(TODAY, {"acme/ann": 307}, 1),
         ]
 
     run(tmp_path, case)

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from penstock.counters.local import Local
+from penstock.counters.seats.house import House
+from penstock.counters.seats.usher import local
 from penstock.counters.tally import Tally
 from penstock.gateway.worker import Arguments, Documents, Worker
 from penstock.snapshot.config import Config, GatewaySettings
@@ -65,7 +67,12 @@ def test_keys_that_come_before_the_configuration_are_known_with_it(tmp_path: Pat
         home = Home(tmp_path)
         for directory in (home.snapshot, home.journal):
             directory.mkdir()
-        worker = Worker(Arguments(home, 0, -1, -1, -1), None, Local(Tally(time.monotonic)))
+        worker = Worker(
+            Arguments(home, 0, -1, -1, -1),
+            None,
+            Local(Tally(time.monotonic)),
+            local(House(time.monotonic), time.monotonic),
+        )
         publish(home.snapshot, Principals(1, {"a": record("a")}))
         worker._follow()
         publish(home.snapshot, Config(1, {}, {}, GatewaySettings()))

@@ -25,8 +25,8 @@ class UnixLab(Child):
         self.path = path
 
 
-def deployment(slots: int = 8) -> Deployment:
-    return Deployment("mini", "openai", "mini", engine=True, price=PRICE, slots=slots)
+def deployment(seats: int = 8) -> Deployment:
+    return Deployment("mini", "openai", "mini", engine=True, price=PRICE, seats=seats, queue=64)
 
 
 class Engines:

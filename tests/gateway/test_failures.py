@@ -46,7 +46,7 @@ def test_a_deployment_replaced_while_a_body_is_uploaded(tmp_path: Path) -> None:
         )
         with socket.create_connection(("127.0.0.1", front.port)) as raw:
             raw.sendall(head % (front.key.encode(), len(body)) + body[:-1])
-            front.publish([provider("second", lab.address(), slots=3)], [model("chat", "second")])
+            front.publish([provider("second", lab.address(), seats=3)], [model("chat", "second")])
             eventually(lambda: front.chat().headers["x-penstock-deployment"] == "second", "the change")
             raw.sendall(body[-1:])
             assert raw.recv(12) == b"HTTP/1.1 200"
@@ -70,10 +70,10 @@ def test_a_fallback_removed_while_the_first_is_tried(tmp_path: Path) -> None:
         assert answers[0].headers["x-penstock-deployment"] == "good"
 
 
-def test_deployments_that_share_an_address_have_their_own_slots(tmp_path: Path) -> None:
+def test_deployments_that_share_an_address_have_their_own_seats(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path) as front:
         front.publish(
-            [provider("small", lab.address(), slots=1), provider("big", lab.address(), slots=8)],
+            [provider("small", lab.address(), seats=1, queue=0), provider("big", lab.address(), seats=8)],
             [model("chat", "small"), model("other", "big")],
         )
         held = {"model": "other", "stream": True, "messages": [{"role": "user", "content": order(stall_after=1)}]}

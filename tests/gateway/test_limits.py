@@ -149,7 +149,7 @@ def test_a_request_without_a_cap_gets_the_one_that_is_held_for(tmp_path: Path) -
             body = json.loads(seen["body"]) if isinstance(seen["body"], str) else seen["body"]
             assert body == {**fields, **cap, "model": "lab-upstream"}
             record = front.settled(response.headers["x-request-id"])
-            assert [step for step, _ in record.explanation] == ["identity", "route", "budget", "upstream"]
+            assert [step for step, _ in record.explanation] == ["identity", "route", "budget", "upstream", "price"]
 
 
 def test_a_client_whose_budget_is_spent_is_told_not_to_try_again(tmp_path: Path) -> None:

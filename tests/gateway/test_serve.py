@@ -38,7 +38,7 @@ def test_a_chat_is_answered_accounted_and_explained(front: Front, lab: Lab) -> N
     assert (record.outcome, record.status, record.deployment, record.cost_nano) == ("answered", 200, "lab", cost)
     assert response.headers["x-penstock-cost-usd"] == f"0.{cost:09d}"
     assert response.headers["x-penstock-deployment"] == "lab"
-    assert [step for step, _ in record.explanation] == ["identity", "route", "upstream"]
+    assert [step for step, _ in record.explanation] == ["identity", "route", "upstream", "price"]
     opened = [entry for entry in front.journal() if isinstance(entry, Opened) and entry.id == record.id]
     assert len(opened) == 1
     assert opened[0].reserved_nano >= cost
@@ -185,7 +185,7 @@ def test_a_fallback_answers_when_the_first_fails(tmp_path: Path) -> None:
 
 def test_a_deployment_that_is_full_answers_503_at_once(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path) as front:
-        front.publish([provider("lab", lab.address(), slots=1)], [model("chat", "lab")])
+        front.publish([provider("lab", lab.address(), seats=1, queue=0)], [model("chat", "lab")])
         with httpx.Client(base_url=front.url, headers={"authorization": f"Bearer {front.key}"}) as other:
             body = {
                 "model": "chat",

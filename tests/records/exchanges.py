@@ -12,8 +12,9 @@ from penstock.types.usage import Usage, UsageSource
 AT = 1_700_000_000_000_000_000
 
 
-def opened(number: int, reserved_nano: int = 5_000) -> Opened:
-    return Opened(f"req-{number:06d}", AT + number, "key1", "acme", "chat", "chat", reserved_nano)
+def opened(number: int, reserved_nano: int = 5_000, **changes: Any) -> Opened:
+    exchange = Opened(f"req-{number:06d}", AT + number, "key1", "acme", "chat", "chat", reserved_nano)
+    return msgspec.structs.replace(exchange, **changes)
 
 
 def settled(number: int, **changes: Any) -> Settled:

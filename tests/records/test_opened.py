@@ -9,7 +9,7 @@ from tests.records.conftest import InTransaction
 
 def test_what_is_open_is_known_by_its_writer(in_transaction: InTransaction) -> None:
     async def case(connection: AsyncConnection) -> object:
-        await opened.add(connection, "w1", [exchanges.opened(1), exchanges.opened(2)])
+        await opened.add(connection, "w1", [exchanges.opened(1), exchanges.opened(2, user="acme/ann", tags="a=b")])
         await opened.add(connection, "w1", [exchanges.opened(2)])  # read once more after a crash
         await opened.add(connection, "w2", [exchanges.opened(3)])
         await opened.add(connection, "w2", [])
@@ -17,7 +17,7 @@ def test_what_is_open_is_known_by_its_writer(in_transaction: InTransaction) -> N
         await opened.remove(connection, [])
         return await opened.writers(connection), await opened.of_writer(connection, "w1", 10)
 
-    assert in_transaction(case) == ({"w1", "w2"}, [exchanges.opened(2)])
+    assert in_transaction(case) == ({"w1", "w2"}, [exchanges.opened(2, user="acme/ann", tags="a=b")])
 
 
 def test_a_listing_is_bounded_and_an_absurd_reservation_does_no_harm(in_transaction: InTransaction) -> None:

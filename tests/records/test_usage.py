@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from penstock.journal.records import Outcome
-from penstock.records import ledger, usage
+from penstock.journal.records import Outcome, Settled
+from penstock.records import keys, ledger, tags, usage
 from penstock.records.database import Database
+from penstock.records.keys import Key, KeyKind
 from penstock.records.usage import DAY_NS, Selection, Tally
+from penstock.types.usage import Usage, UsageSource
 from tests.conftest import Opener
 from tests.records import migrating
 from tests.records.conftest import InTransaction
@@ -125,6 +127,115 @@ def test_any_period_has_exactly_the_exchanges_within_it(
 
     wanted = sum((begin is None or begin <= at) and (end is None or at < end) for at in arrived)
     assert runner.run(case()) == (wanted, 300 * wanted)
+
+
+NAMES = ("a=1", "a=2", "b=1", "c=x")
+TAGS = st.lists(st.sampled_from(NAMES), unique=True, max_size=3).map(lambda names: ",".join(sorted(names)))
+
+
+@given(st.lists(st.tuples(MOMENTS, TAGS), max_size=12), st.none() | MOMENTS, st.none() | MOMENTS)
+def test_an_exchange_counts_once_for_each_of_its_tags_in_any_period(
+    opened: tuple[asyncio.Runner, Database], exchanges: list[tuple[int, str]], since: int | None, until: int | None
+) -> None:
+    runner, database = opened
+    begin, end = (None if at is None else DAY_NS * 19_000 + at for at in (since, until))
+    arrived = [settled(n, at_ns=DAY_NS * 19_000 + at, tags=tags) for n, (at, tags) in enumerate(exchanges)]
+
+    async def case() -> tuple[dict[str, int], list[int], dict[str, int]]:
+        async with database.write() as connection:
+            for table in ("ledger", "usage_days"):
+                await connection.execute(text(f"DELETE FROM {table}"))
+            await ledger.add(connection, arrived)
+            period = Selection(since_ns=begin, until_ns=end)
+            by_tag = await usage.tallies(connection, period, ("tag",))
+            by_model = await usage.tallies(connection, period, ("tag", "key", "model"))  # no sums are kept of these
+            narrowed = [
+                await usage.tallies(connection, Selection(begin, end, model="chat", tag=name), ()) for name in NAMES
+            ]
+        counts = [sum(tally.requests for tally in tallies) for tallies in narrowed]
+        return {t.tag: t.requests for t in by_tag}, counts, {t.tag: t.requests for t in by_model}
+
+    within = [one for one in arrived if (begin is None or begin <= one.at_ns) and (end is None or one.at_ns < end)]
+    wanted = {name: sum(name in one.tags.split(",") for one in within) for name in NAMES}
+    by_tag, counts, by_model = runner.run(case())
+    assert by_tag == by_model == {name: count for name, count in wanted.items() if count}
+    assert counts == [wanted[name] for name in NAMES]
+
+
+def test_tags_beyond_the_first_thousand_of_a_tenant_and_day_are_summed_together(in_transaction: InTransaction) -> None:
+    async def case(connection: AsyncConnection) -> object:
+        for begin in range(0, tags.MOST + 200, 400):
+            await ledger.add(connection, [settled(begin + n, tags=f"id={begin + n:06d},team=a") for n in range(400)])
+        await ledger.add(
+            connection,
+            [
+                settled(10_001, tags="id=000005,team=a"),  # both are known
+                settled(10_002, tags="id=new,team=a,x=new"),  # two of the three are not; they count once
+                settled(10_003, tags="id=new", tenant="other"),
+                settled(10_004, tags="id=new", at_ns=AT + DAY_NS),
+            ],
+        )
+        found = await usage.tallies(connection, Selection(), ("day", "tenant", "tag"))
+        return {(tally.day, tally.tenant, tally.tag): tally.requests for tally in found}
+
+    found = in_transaction(case)
+    assert isinstance(found, dict)
+    ours = {tag: count for (day, tenant, tag), count in found.items() if (day, tenant) == (DAY, "acme")}
+    assert len(ours) == tags.MOST + 1
+    assert ours["team=a"] == 1202
+    assert ours["id=000005"] == 2
+    assert ours[tags.OTHER] == 1200 - (tags.MOST - 1) + 1
+    assert found[DAY, "other", "id=new"] == found[DAY + 1, "acme", "id=new"] == 1
+
+
+def test_what_is_summed_is_every_kind_of_token_and_what_has_no_known_price(in_transaction: InTransaction) -> None:
+    used = Usage(100, 50, 20, UsageSource.UPSTREAM, 30, 10, 5)
+
+    async def case(connection: AsyncConnection) -> object:
+        await ledger.add(
+            connection,
+            [
+                settled(1, usage=used, user="acme/ann"),
+                settled(2, usage=used, cost_nano=0, cost_known=False, user="acme/ann"),
+            ],
+        )
+        period = Selection(since_ns=AT, until_ns=AT + 10)
+        selections = (Selection(), period, Selection(user="acme/ann"), Selection(user="acme/bob"))
+        return [await usage.tallies(connection, selection, ("user",)) for selection in selections]
+
+    one = Tally(0, "", "", "", "", 2, 0, 200, 100, 40, 300, "acme/ann", "", 1, 60, 10)
+    assert in_transaction(case) == [[one], [one], [one], []]
+
+
+def test_a_database_from_before_users_and_tags_has_the_users_of_its_keys(open_database: Opener) -> None:
+    """Ann's key and nobody's; the sums are the same as before, and can be told apart by user."""
+    exchanges = [settled(1), settled(2, key="ann"), settled(3, key="ann", at_ns=AT + DAY_NS), settled(4, key="local")]
+
+    async def case() -> tuple[list[Tally], list[Tally], list[Tally], list[Settled]]:
+        database = await open_database()
+        async with database.write() as connection:
+            for name, owner in (("key1", ""), ("ann", "ann")):
+                key = Key(name, KeyKind.CLIENT, bytes(32), "", "acme", None, 5, owner=owner)
+                await keys.add(connection, key)
+            await ledger.add(connection, exchanges)
+            before = await usage.tallies(connection, Selection())
+            await connection.run_sync(migrating.down, "0005")
+        await database.close()
+        database = await open_database()
+        async with database.write() as connection:
+            after = await usage.tallies(connection, Selection())
+            by_user = await usage.tallies(connection, Selection(tenant="acme"), ("user",))
+            kept = await ledger.page(connection, 10, None)
+            await ledger.add(connection, [settled(5, key="ann", user="acme/ann")])  # goes into the sums that there are
+            assert sum(tally.requests for tally in await usage.tallies(connection, Selection(user="acme/ann"))) == 3
+        await database.close()
+        return before, after, by_user, kept
+
+    before, after, by_user, kept = asyncio.run(case())
+    assert after == before
+    assert [(tally.user, tally.requests) for tally in by_user] == [("acme/ann", 2), ("key1", 1), ("local", 1)]
+    assert {exchange.cost_known for exchange in kept} == {True}
+    assert {exchange.price for exchange in kept} == {""}
 
 
 def test_money_is_summed_exactly(in_transaction: InTransaction) -> None:

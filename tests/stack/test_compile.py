@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from penstock.snapshot.file import Reader, publish
 from penstock.snapshot.fleet import Desired, EngineSpec
 from penstock.stack.compile import config_of, desired_of
 from penstock.types.address import Address
+from penstock.types.priority import Priority
 from tests.stack.reading import read
 
 STACK = """\
@@ -46,6 +48,7 @@ deployments:
     api_key: file:/run/secrets/key
     ca: ca.pem
     max_in_flight: 10
+    queue: 7
 models:
   chat: {targets: {large: 3, mini: 0.5}, fallback: [mini], timeout: {total: 10s}}
 """
@@ -56,12 +59,13 @@ def test_the_config_is_what_gateways_need() -> None:
     assert config.version == 7
     mini, large = config.deployments["mini"], config.deployments["large"]
     assert (mini.provider, mini.model, mini.engine, mini.address, mini.api_key) == ("openai", "mini", True, None, None)
-    assert mini.price == Price(input=20_000_000, output=1, cache_read=0)
-    assert mini.slots == 3  # (4 + 5) / 4 workers, rounded up
-    assert (large.provider, large.model, large.engine, large.slots) == ("openai", "gpt-4o-mini", False, 3)
+    assert mini.price == Price(input=20_000_000, output=1, cache_read=0).versioned("stack")
+    assert (mini.seats, mini.queue) == (4, 5)
+    assert (large.provider, large.model, large.engine) == ("openai", "gpt-4o-mini", False)
+    assert (large.seats, large.queue) == (10, 7)
     assert large.address == Address("host", 443, tls=True, path="/v1", ca="/srv/stack/ca.pem")
     assert large.api_key == SecretRef(file="/run/secrets/key")
-    assert large.price == Price()
+    assert large.price is None  # the price book knows the model, but not at this address
     assert config.models == {
         "chat": Model(
             name="chat",
@@ -81,9 +85,20 @@ def test_the_config_is_what_gateways_need() -> None:
     )
 
 
-def test_a_worker_has_at_least_one_slot() -> None:
-    text = "version: 1\ndeployments: {a: {engine: llama.cpp, weights: a, parallel: 1, queue: 0}}\nmodels: {a: a}\n"
-    assert config_of(read(text), 1, 0, workers=64).deployments["a"].slots == 1
+@pytest.mark.parametrize(
+    ("said", "held"),
+    [
+        ([], Priority.NORMAL),
+        (["high"], Priority.HIGH),
+        (["high", None], Priority.HIGH),
+        (["high", "low", "normal"], Priority.LOW),
+    ],
+)
+def test_of_the_priorities_of_a_models_policies_the_lowest_holds(said: list[str | None], held: Priority) -> None:
+    policies = {f"p{number}": {"priority": word} if word else {} for number, word in enumerate(said)}
+    text = f"version: 1\ndeployments: {{a: {{model: a, base_url: http://a/v1}}}}\npolicies: {json.dumps(policies)}\n"
+    text += f"models: {{m: {{targets: a, policies: {json.dumps(list(policies))}}}}}\n"
+    assert config_of(read(text), 1, 0, workers=1).models["m"].priority is held
 
 
 def test_the_engines_are_what_the_node_runs() -> None:

@@ -24,6 +24,7 @@ deployments:
     ca: ca.pem
     api_key: file:secret
     model: m
+    price: {input: 1, output: 2}
 models: {chat: [mini, large]}
 """
 GOOD = {

@@ -132,8 +132,14 @@ def test_bundled_weights_have_the_price_of_what_they_cost_unless_another_is_writ
         """
     )
     known = bundled.model("mini")
-    prices = {name: (item.price.input, item.price.output) for name, item in stack.deployments.items()}
-    assert prices == {"ours": (known.input_usd, known.output_usd), "dear": (1, 0), "free": (0, 0), "other": (0, 0)}
+    values = {value.path: value.value for value in stack.effective}
+    prices = {
+        name: [Decimal(str(values[f"deployments.{name}.price.{kind}"])) for kind in ("input", "output")]
+        for name in stack.prices
+    }
+    assert prices == {"ours": [known.input_usd, known.output_usd], "dear": [1, 0], "free": [0, 0], "other": [0, 0]}
+    versions = {name: priced.price.version.split()[0] for name, priced in stack.prices.items() if priced.price}
+    assert versions == {"ours": "bundled", "dear": "stack", "free": "stack", "other": "free"}
     assert known.output_usd > known.input_usd > 0
     assert str(stack.origin["deployments.ours.price.output"]) == "default"
 
@@ -182,6 +188,7 @@ def test_what_is_doubtful_is_a_warning() -> None:
             base_url: http://10.0.0.1/v1
             model: m
             api_key: ${NOT_SET}
+            price: {input: 1, output: 2}
         models:
           chat: far
         """

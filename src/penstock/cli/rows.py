@@ -67,6 +67,9 @@ class Figures(msgspec.Struct, frozen=True):
     name: str = ""
     model: str = ""
     deployment: str = ""
+    user: str = ""
+    tag: str = ""
+    unpriced: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -78,6 +81,8 @@ class Usage(msgspec.Struct, frozen=True):
     by_key: list[Figures]
     by_model: list[Figures]
     by_deployment: list[Figures]
+    by_user: list[Figures] = []
+    by_tag: list[Figures] = []
 
 
 class RequestRow(msgspec.Struct, frozen=True):
@@ -92,7 +97,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     outcome: str
     input_tokens: int
     output_tokens: int
-    cost_usd: str
+    cost_usd: str | None
 
 
 class RequestPage(msgspec.Struct, frozen=True):

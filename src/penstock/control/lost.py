@@ -29,4 +29,6 @@ def settle(opened: Opened) -> Settled:
             ("cost", f"{usd(opened.reserved_nano)} USD were reserved; a lost exchange is charged nothing"),
         ),
         error="the gateway worker ended before it settled this exchange",
+        user=opened.user,
+        tags=opened.tags,
     )

@@ -9,7 +9,6 @@ from typing import cast
 import msgspec
 
 from penstock.counters.counter import Ask, Return
-from penstock.counters.waiting import Answer
 
 _LENGTH = 4
 _MAX_FRAME = 1024 * 1024
@@ -68,7 +67,7 @@ class Frames(asyncio.Protocol, ABC):
             msgspec.DecodeError: it is none.
         """
 
-    def send(self, message: Take | Give | Answer) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Send a message; nothing happens when the other end has gone."""
         if self.transport is not None and not self.transport.is_closing():
             frame = self._encode(message)

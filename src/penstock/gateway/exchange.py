@@ -12,6 +12,8 @@ from penstock.gateway.metering.account import Account
 from penstock.gateway.view import View
 from penstock.http.server import Responder
 from penstock.snapshot.config import Model
+from penstock.types.errors import InvalidRequest
+from penstock.types.priority import BY_WORD, Priority
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE = 512
@@ -28,6 +30,7 @@ class Exchange(msgspec.Struct):
         limit_lines: ready-made header lines about the caller's limits, for the answer.
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
         answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
+        priority: with which it waits for a seat.
     """
 
     id_line: bytes
@@ -43,6 +46,7 @@ class Exchange(msgspec.Struct):
     capped: bool = False
     limit_lines: bytes = b""
     answer_lines: bytes = b""
+    priority: Priority = Priority.NORMAL
 
     def headers(self) -> bytes:
         """Return the header lines that every answer of an exchange carries."""
@@ -60,3 +64,16 @@ def trace_context(headers: Mapping[bytes, bytes]) -> tuple[str, bytes]:
     if 0 < len(state) <= _MAX_TRACESTATE:
         lines += b"tracestate: " + state + b"\r\n"
     return match[1].decode(), lines
+
+
+def lowered(priority: Priority, wanted: bytes) -> Priority:
+    """
+    Return the priority of an exchange whose client asks for one: that of its model, or a lower one.
+
+    Raises:
+        InvalidRequest: there is no such priority.
+    """
+    found = BY_WORD.get(wanted.decode("latin-1").strip().lower())
+    if found is None:
+        raise InvalidRequest(f"x-penstock-priority is one of: {', '.join(BY_WORD)}", code="invalid_value")
+    return max(priority, found)

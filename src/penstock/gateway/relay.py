@@ -78,7 +78,7 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
     found = _usage_of(body, call)
     account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     account.settle(Outcome.ANSWERED, _OK)
-    cost = b"%d.%09d" % divmod(account.cost_nano, NANO_PER_USD)
+    cost = b"%d.%09d" % divmod(account.cost_nano, NANO_PER_USD) if account.cost_known else b"unknown"
     headers = b"%bcontent-type: application/json\r\nx-penstock-cost-usd: %b\r\n" % (exchange.headers(), cost)
     await exchange.responder.send(_OK, headers, body)
 

@@ -16,9 +16,10 @@ import msgspec
 from penstock.auth import keys
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.dialects import errors, openai
-from penstock.gateway.exchange import Exchange, trace_context
+from penstock.gateway.exchange import Exchange, lowered, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
 from penstock.gateway.keepalive import KeepAlive
+from penstock.gateway.metering import tags
 from penstock.gateway.metering.account import Account, Books
 from penstock.gateway.relay import relay_stream, relay_whole
 from penstock.gateway.routing.choose import draw_target
@@ -108,12 +109,17 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         # metering: from here on the exchange is settled exactly once, however it ends
         with Account(gateway.books, request_id, caller, call, request.received, [caller.explained]) as account:
             account.trace_id, trace = trace_context(headers_in) if b"traceparent" in headers_in else ("", b"")
+            if b"x-penstock-tags" in headers_in:
+                account.tags = tags.read(headers_in[b"x-penstock-tags"])
 
             # admission, given back when the account is settled
             route = _route(view, caller, call.model)
             model = route.model
             account.label = model.name
             exchange = Exchange(id_line, view, call, model, account, responder, trace, request.received + model.total_s)
+            exchange.priority = model.priority
+            if b"x-penstock-priority" in headers_in:
+                exchange.priority = lowered(model.priority, headers_in[b"x-penstock-priority"])
             if route.rules is not None:
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
                 account.explanation.append(hold.explained)

@@ -6,11 +6,12 @@ An exchange takes the view at the door and keeps it; everything that can fail ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from penstock.auth.secrets import SecretMissing, resolve
+from penstock.counters.seats.seat import Size
 from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.identity.caller import Callers
@@ -18,7 +19,7 @@ from penstock.gateway.routing import choose
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
-from penstock.pricing.price import Price
+from penstock.pricing.price import Price, described
 from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.address import Address
@@ -26,6 +27,8 @@ from penstock.types.errors import PenstockError
 
 # A ready replica counts too: when an exchange finds it dead, its successor is on its way.
 _COMING = frozenset({ReplicaState.STARTING, ReplicaState.WEDGED, ReplicaState.READY})
+
+_WORKING = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
 
 _NEW_CAP = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
@@ -37,27 +40,30 @@ class Place(msgspec.Struct, frozen=True):
     Attributes:
         provider: how it is spoken to; None when this gateway does not know its kind, and then there is no endpoint.
         model: the name to ask the upstream for.
+        price: None when it is not known.
         headers: ready-made header lines, the credential among them; never logged.
         endpoints: where it answers now; empty when no replica is ready.
-        slots: exchanges each endpoint may have in progress from this process.
+        size: exchanges that all endpoints together work on at once, and how many may wait, of all workers of the host.
         engine: its replicas are ours.
         coming: a replica is starting or about to be restarted, so waiting makes sense.
         problem: why there is no endpoint, as one sentence, or empty.
         answer_lines: ready-made header lines of what it answers.
+        priced: what it charges, for the explanation of an exchange.
         cap_name: what it calls the cap of a chat's output.
     """
 
     name: str
     provider: Provider | None
     model: str
-    price: Price
+    price: Price | None
     headers: bytes
     endpoints: tuple[Endpoint, ...]
-    slots: int
+    size: Size
     engine: bool
     coming: bool
     problem: str
     answer_lines: bytes
+    priced: tuple[str, str]
     cap_name: str
 
 
@@ -141,7 +147,7 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
     plans = []
     for target in range(len(model.targets)):
         names = choose.order(model, target)
-        prices = tuple(places[name].price.ceiling for name in names if name in places)
+        prices = tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
@@ -167,7 +173,7 @@ def _place(
         for replica in replicas or ():
             if replica.state is ReplicaState.READY:
                 address = Address(unix=replica.socket, path="/v1")
-                found.append(endpoints.get(replica.name, address, deployment.slots))
+                found.append(endpoints.get(replica.name, address, deployment.seats))
         headers = provider.headers(None)
         if not found:
             problem = "; ".join(_described(replica) for replica in replicas or ()) or "no replica has been started"
@@ -175,12 +181,13 @@ def _place(
         try:
             secret = resolve(deployment.api_key, environ) if deployment.api_key else None
             headers = provider.headers(secret)
-            found.append(endpoints.get(deployment.name, deployment.address, deployment.slots))
+            found.append(endpoints.get(deployment.name, deployment.address, deployment.seats))
         except SecretMissing as error:
             problem = f"the deployment's credential is missing: {error}"
         except (PenstockError, ValueError) as error:
             problem = str(error)
     coming = deployment.engine and replicas is not None
+    coming = coming and (not replicas or any(replica.state in _COMING for replica in replicas or ()))
     return Place(
         name=deployment.name,
         provider=provider,
@@ -188,13 +195,30 @@ def _place(
         price=deployment.price,
         headers=headers,
         endpoints=tuple(found),
-        slots=deployment.slots,
+        size=_size(deployment, replicas or (), bool(found), coming),
         engine=deployment.engine,
-        coming=coming and (not replicas or any(replica.state in _COMING for replica in replicas)),
+        coming=coming,
         problem=problem,
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
+        priced=("price", described(deployment.price)),
         cap_name=_cap_name(deployment.address),
     )
+
+
+def _size(deployment: Deployment, replicas: Sequence[Replica], answers: bool, coming: bool) -> Size:
+    """
+    Return how much a deployment takes. While no replica is ready there is no seat, and all wait that could.
+
+    Replicas that are drained count too: whoever has a seat there is not to keep others from the one that took over.
+    """
+    if not answers and not coming:
+        return Size(0, 0)
+    running = working = 1
+    if deployment.engine:
+        states = [replica.state for replica in replicas]
+        working = sum(state in _WORKING for state in states) if answers else 0
+        running = max(1, working, sum(state in _COMING for state in states))
+    return Size(deployment.seats * working, (deployment.seats + deployment.queue) * running)
 
 
 def _cap_name(address: Address | None) -> str:

@@ -25,6 +25,9 @@ from penstock.counters.counter import Store
 from penstock.counters.leases import SWEEP_S
 from penstock.counters.local import Local
 from penstock.counters.remote import Remote
+from penstock.counters.seats.house import House
+from penstock.counters.seats.remote import remote
+from penstock.counters.seats.usher import Usher, local
 from penstock.counters.shared import Shared
 from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
@@ -33,9 +36,11 @@ from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.metering.account import Books, TakesLines
 from penstock.gateway.metering.metrics import Metrics
+from penstock.gateway.metering.queues import Queues
 from penstock.gateway.serve import Gateway, serve
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
+from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import View, compile_view
 from penstock.http.limits import Limits
 from penstock.http.neighbours import Neighbours
@@ -72,6 +77,7 @@ class Arguments(msgspec.Struct, frozen=True):
     Attributes:
         others: the listeners of the other workers.
         counters: where the limits are counted for all workers; without it this one counts for itself.
+        seats: where the seats of deployments are kept for all workers; without it this one keeps them itself.
     """
 
     home: Home
@@ -81,6 +87,7 @@ class Arguments(msgspec.Struct, frozen=True):
     link: int
     others: tuple[int, ...] = ()
     counters: int = -1
+    seats: int = -1
 
 
 class Documents:
@@ -135,7 +142,9 @@ class Worker:
         PenstockError: it cannot start: the secret, the certificate, the journal.
     """
 
-    def __init__(self, arguments: Arguments, link: Link | None, here: Store, line: TakesLines | None = None) -> None:
+    def __init__(
+        self, arguments: Arguments, link: Link | None, here: Store, usher: Usher, line: TakesLines | None = None
+    ) -> None:
         secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
@@ -150,7 +159,9 @@ class Worker:
         books = Books(self._journal, self._metrics, time.monotonic, line)
         self._admission = Admission(here, Decisions(self._metrics.registry), time.monotonic)
         self._counting = Counting(here, self._connect, self._admission.use)
-        self._gateway = Gateway(books, self._admission, Dispatcher(time.monotonic), secret, time.monotonic)
+        self._seating = Seating(usher, Queues(self._metrics.registry, usher.waiting), time.monotonic)
+        dispatcher = Dispatcher(self._seating, time.monotonic)
+        self._gateway = Gateway(books, self._admission, dispatcher, secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._server: Server | None = None
@@ -237,6 +248,7 @@ class Worker:
             try:
                 self._endpoints.sweep()
                 self._admission.sweep()
+                self._seating.sweep()
                 self._follow()
                 if self._neighbours is not None:
                     self._neighbours.look()
@@ -301,8 +313,11 @@ async def _run(arguments: Arguments, line: TakesLines | None) -> None:
     store: Store = Local(Tally(time.monotonic))
     if arguments.counters >= 0:
         store = await Remote.open(socket.socket(fileno=arguments.counters), time.monotonic, on_gone=_node_gone)
+    usher = local(House(time.monotonic), time.monotonic)
+    if arguments.seats >= 0:
+        usher = await remote(socket.socket(fileno=arguments.seats), time.monotonic, on_gone=_node_gone)
     with link.reporting() if link is not None else contextlib.nullcontext():
-        await Worker(arguments, link, store, line).run()
+        await Worker(arguments, link, store, usher, line).run()
 
 
 def _node_gone() -> None:
@@ -316,12 +331,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
-    for name in ("listen", "local", "link", "counters"):
+    for name in ("listen", "local", "link", "counters", "seats"):
         parser.add_argument(f"--{name}", type=int, default=-1)
     parser.add_argument("--others", default="", help="descriptors, between commas")
     given = parser.parse_args(argv)
     others = tuple(int(number) for number in given.others.split(",") if number)
-    arguments = Arguments(Home(given.home), given.index, given.listen, given.local, given.link, others, given.counters)
+    arguments = Arguments(
+        Home(given.home), given.index, given.listen, given.local, given.link, others, given.counters, given.seats
+    )
     setproctitle.setproctitle(f"penstock gateway {arguments.index}")
     handler = log.configure(f"gateway {arguments.index}")
 

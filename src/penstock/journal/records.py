@@ -31,6 +31,7 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
         id: the request id, unique.
         at_ns: nanoseconds since the epoch.
         reserved_nano: upper estimate of the cost, in nano-dollars.
+        user, tags: as in `Settled`.
     """
 
     id: str
@@ -40,6 +41,8 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     model: str
     operation: str
     reserved_nano: int
+    user: str = ""
+    tags: str = ""
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, tag="s"):
@@ -54,6 +57,10 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, tag="s"):
         first_content_ms: from the request's arrival to the first content of the answer, or None.
         explanation: one `(step, decision)` per decision, in order.
         trace_id: W3C trace id, or empty.
+        cost_known: False where something was used whose price nobody knows; `cost_nano` is 0 then.
+        price: the version of the price that was in force; empty where none was, or none was known.
+        user: whose key it was, see `gateway.identity.caller.Caller`.
+        tags: what the client said it is for, `env=prod,team=search`: by name, each name once.
     """
 
     id: str
@@ -73,6 +80,10 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     explanation: tuple[tuple[str, str], ...]
     trace_id: str = ""
     error: str = ""
+    cost_known: bool = True
+    price: str = ""
+    user: str = ""
+    tags: str = ""
 
 
 Record = Opened | Settled

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
-from penstock.counters.desk import Desk
 from penstock.node.metrics import Totals
 from penstock.node.process import Child
 from penstock.telemetry.link import Alive, Failed, Leaving, Message, Metrics, Notice, Ready, receive
@@ -25,6 +25,13 @@ _HURRIED_S = 1.0  # from the second SIGTERM to SIGKILL
 _APART_S = 0.1  # two signals of a kind that come at once are one to the process
 
 
+class Service(Protocol):
+    """Something of the node's that children speak to. Lives as long as the node; may be shared by all of them."""
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve the child at the other end of this socket, from now until it has gone."""
+
+
 class Program(msgspec.Struct, frozen=True):
     """
     What to run.
@@ -33,13 +40,14 @@ class Program(msgspec.Struct, frozen=True):
         name: `gateway 0`.
         command: makes the command line for the number of the link's descriptor.
         descriptors: inherited, next to the link.
-        counters: counts for it, over a socket whose descriptor ends the command line: `--counters 9`.
+        services: speak to it, each over a socket whose descriptor is an option of its own at the end of the command
+            line: `--counters 9`.
     """
 
     name: str
     command: Callable[[int], Sequence[str]]
     descriptors: tuple[int, ...]
-    counters: Desk | None = None
+    services: Mapping[str, Service] = {}
 
 
 class Silence:
@@ -88,7 +96,7 @@ class Life:
     ) -> None:
         self._child = child
         self._name = f"{program.name} {child.pid}"  # a successor may count beside it
-        self._counters = program.counters
+        self._services = program.services
         self._totals = totals
         self._noticed = noticed
         self._clock = clock
@@ -118,15 +126,15 @@ class Life:
             ours, theirs = _pair(kept, inherited)
             command = list(program.command(theirs.fileno()))
             descriptors = [*program.descriptors, theirs.fileno()]
-            counting = None
-            if program.counters is not None:
-                counting, counted = _pair(kept, inherited)
-                command += ["--counters", str(counted.fileno())]
-                descriptors.append(counted.fileno())
+            spoken = {}
+            for name in program.services:
+                spoken[name], speaking = _pair(kept, inherited)
+                command += [f"--{name}", str(speaking.fileno())]
+                descriptors.append(speaking.fileno())
             child = await Child.start(command, descriptors=descriptors)
             kept.pop_all()
         life = cls(program, child, totals, noticed, clock)
-        life._ending = asyncio.create_task(life._live(ours, counting), name=f"live {program.name}")  # our own
+        life._ending = asyncio.create_task(life._live(ours, spoken), name=f"live {program.name}")  # our own
         return life
 
     @property
@@ -168,12 +176,12 @@ class Life:
             self._child.kill()  # nothing to do, unless we are given up on: it must not outlive that
             hurrying.cancel()
 
-    async def _live(self, link: socket.socket, counting: socket.socket | None) -> str:
+    async def _live(self, link: socket.socket, spoken: Mapping[str, socket.socket]) -> str:
         listening = asyncio.create_task(receive(link, self._handle), name=f"link {self._name}")
         watching = asyncio.create_task(self._watch(), name=f"watch {self._name}")
         try:
-            if self._counters is not None and counting is not None:
-                await self._counters.serve(counting)
+            for name, sock in spoken.items():
+                await self._services[name].serve(sock)
             ended = await self._child.wait()
             await asyncio.wait({listening}, timeout=_LAST_MESSAGES_S)
         finally:

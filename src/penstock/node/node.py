@@ -25,6 +25,8 @@ from setproctitle import setproctitle
 
 from penstock.control import lock as control_lock
 from penstock.counters.desk import Desk
+from penstock.counters.seats.house import House
+from penstock.counters.seats.remote import Doors
 from penstock.counters.tally import Tally
 from penstock.http.server import Server
 from penstock.node import directory, lock, ops
@@ -32,7 +34,7 @@ from penstock.node.engines import ENGINES
 from penstock.node.engines.engine import Engine
 from penstock.node.fleet import Fleet
 from penstock.node.health import Limits
-from penstock.node.life import Program
+from penstock.node.life import Program, Service
 from penstock.node.metrics import Totals
 from penstock.node.settings import Commands, HostPort, NodeSettings, Started
 from penstock.node.sockets import listen_tcp, listen_tcp_for, listen_unix
@@ -84,6 +86,7 @@ class Node:
         self._fleet = Fleet(settings.home, engines, Limits(drain=settings.drain_s)) if settings.roles.engines else None
         self._gateways: list[Supervisor] = []
         self._counters = Desk(Tally(time.monotonic, opening=Ledger(settings.home.snapshot)))
+        self._seats = Doors(House(time.monotonic))
         self._control: Supervisor | None = None
         self._uplink: Uplink | None = None
         self._stopping = False
@@ -133,6 +136,7 @@ class Node:
                 stack.push_async_callback(self._stop_control, hurry)
             if listen and local is not None:
                 stack.push_async_callback(self._counters.aclose)
+                stack.push_async_callback(self._seats.aclose)
                 self._start_gateways(listen, local)
                 stack.push_async_callback(self._stop_gateways, hurry, (*listen, local))
             setproctitle("penstock node")
@@ -190,9 +194,10 @@ class Node:
     def _start_gateways(self, listen: Sequence[socket.socket], local: socket.socket) -> None:
         numbers = tuple(listener.fileno() for listener in listen)
         descriptors = (*numbers, local.fileno())
+        services: dict[str, Service] = {"counters": self._counters, "seats": self._seats}
         for index in range(self._settings.workers):
             command = partial(self._commands.gateway, self._settings, index, numbers, local.fileno())
-            program = Program(f"gateway {index}", command, descriptors, self._counters)
+            program = Program(f"gateway {index}", command, descriptors, services)
             self._gateways.append(self._supervise(program))
 
     def _supervise(self, program: Program) -> Supervisor:

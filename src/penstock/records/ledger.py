@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select
+from sqlalchemy import Row, and_, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.journal.records import Outcome, Settled
@@ -16,12 +16,26 @@ from penstock.types.usage import Usage, UsageSource
 
 
 async def add(connection: AsyncConnection, exchanges: Sequence[Settled]) -> int:
-    """Add exchanges, and their sums; one whose id is there already is left as it was. Return how many were new."""
+    """
+    Add exchanges, and their sums. Return how many were new.
+
+    One whose id is there already is left as it was, unless it was called lost: what it was then takes its place.
+    """
     if not exchanges:
         return 0
     ids = [exchange.id for exchange in exchanges]
-    known = set(await connection.scalars(select(ledger.c.request_id).where(ledger.c.request_id.in_(ids))))
-    new = {exchange.id: exchange for exchange in reversed(exchanges) if exchange.id not in known}  # the first counts
+    known = {
+        row.request_id: row for row in await connection.execute(select(ledger).where(ledger.c.request_id.in_(ids)))
+    }
+    new: dict[str, Settled] = {}
+    for exchange in exchanges:
+        row = known.get(exchange.id)
+        if row is None or (row.outcome == Outcome.LOST and exchange.outcome is not Outcome.LOST):
+            new.setdefault(exchange.id, exchange)  # the first counts
+    lost = [_settled(known[name]) for name in new if name in known]
+    if lost:
+        await connection.execute(delete(ledger).where(ledger.c.request_id.in_([exchange.id for exchange in lost])))
+        await usage.take_back(connection, lost)
     if new:
         await connection.execute(insert(ledger), [_row(exchange) for exchange in new.values()])
         await usage.add(connection, new.values())
@@ -69,6 +83,16 @@ def _row(exchange: Settled) -> dict[str, Any]:
         "explanation": exchange.explanation,
         "trace_id": clean(exchange.trace_id),
         "error": clean(exchange.error),
+        "cache_write_tokens": bounded(used.cache_write_tokens),
+        "cache_write_1h_tokens": bounded(used.cache_write_1h_tokens),
+        "reasoning_tokens": bounded(used.reasoning_tokens),
+        "audio_input_tokens": bounded(used.audio_input_tokens),
+        "audio_output_tokens": bounded(used.audio_output_tokens),
+        "batch": used.batch,
+        "cost_known": exchange.cost_known,
+        "price": clean(exchange.price),
+        "user": clean(exchange.user),
+        "tags": clean(exchange.tags),
     }
 
 
@@ -84,13 +108,28 @@ def _settled(row: Row[Any]) -> Settled:
         deployment=row.deployment,
         status=row.status,
         outcome=Outcome(row.outcome),
-        usage=Usage(row.input_tokens, row.output_tokens, row.cache_read_tokens, UsageSource(row.usage_source)),
+        usage=Usage(
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            cache_read_tokens=row.cache_read_tokens,
+            source=UsageSource(row.usage_source),
+            cache_write_tokens=row.cache_write_tokens,
+            cache_write_1h_tokens=row.cache_write_1h_tokens,
+            reasoning_tokens=row.reasoning_tokens,
+            audio_input_tokens=row.audio_input_tokens,
+            audio_output_tokens=row.audio_output_tokens,
+            batch=row.batch,
+        ),
         cost_nano=row.cost_nano,
         duration_ms=row.duration_ms,
         first_content_ms=row.first_content_ms,
         explanation=tuple((step, decision) for step, decision in row.explanation),
         trace_id=row.trace_id,
         error=row.error,
+        cost_known=row.cost_known,
+        price=row.price,
+        user=row.user,
+        tags=row.tags,
     )
 
 

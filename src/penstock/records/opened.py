@@ -42,7 +42,7 @@ async def of_writer(connection: AsyncConnection, writer: str, limit: int) -> lis
 def _row(writer: str, exchange: Opened) -> dict[str, Any]:
     row = msgspec.structs.asdict(exchange)
     row["reserved_nano"] = bounded(exchange.reserved_nano)
-    row["model"] = clean(exchange.model)
+    row |= {name: clean(row[name]) for name in ("model", "user", "tags")}
     return {"request_id": row.pop("id"), "writer": writer, **row}
 
 
@@ -55,4 +55,6 @@ def _opened(row: Row[Any]) -> Opened:
         model=row.model,
         operation=row.operation,
         reserved_nano=row.reserved_nano,
+        user=row.user,
+        tags=row.tags,
     )

@@ -18,10 +18,15 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
+    text,
+    true,
 )
 
 # An upstream or a client may name any number. This is far above every real one, and low enough for sums in 64 bits.
 _MOST = 2**50
+
+_TENANT_TAG = text("apart = 'tenant tag'")
 
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"})
 
@@ -78,6 +83,16 @@ ledger = Table(
     Column("explanation", JSON, nullable=False),  # [[step, decision], …]
     Column("trace_id", Text, nullable=False),
     Column("error", Text, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("audio_input_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("audio_output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("batch", Boolean, nullable=False, server_default=false()),
+    Column("cost_known", Boolean, nullable=False, server_default=true()),  # else `cost_nano` is 0 and says nothing
+    Column("price", Text, nullable=False, server_default=""),  # its version
+    Column("user", Text, nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default=""),  # `env=prod,team=search`
     Index(None, "at_ns", "request_id"),
 )
 
@@ -85,17 +100,24 @@ usage_days = Table(  # sums of the ledger, without what was refused; kept in the
     "usage_days",
     metadata,
     Column("apart", Text, primary_key=True),  # what is kept apart besides days, see `penstock.records.usage`
+    Column("tag", Text, primary_key=True),  # one of the exchange's, which is then in several rows
     Column("day", Integer, primary_key=True, autoincrement=False),  # of the exchange's arrival, UTC, since the epoch
     Column("tenant", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("deployment", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("cache_read_tokens", BigInteger, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),  # of the requests: those whose cost is not known
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    # For `penstock.records.tags`, which asks with each batch what tags a tenant has had today.
+    Index(None, "apart", "day", "tenant", "tag", sqlite_where=_TENANT_TAG, postgresql_where=_TENANT_TAG),
 )
 
 journal_offsets = Table(
@@ -116,6 +138,8 @@ opened = Table(
     Column("model", Text, nullable=False),
     Column("operation", Text, nullable=False),
     Column("reserved_nano", BigInteger, nullable=False),
+    Column("user", Text, nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default=""),
     Index(None, "writer"),
 )
 

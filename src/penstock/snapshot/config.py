@@ -10,6 +10,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.types.address import Address
+from penstock.types.priority import Priority
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -19,19 +20,22 @@ class Deployment(msgspec.Struct, frozen=True):
     Attributes:
         provider: the name in `penstock.gateway.upstream.PROVIDERS`; engines speak `openai`.
         model: the name to ask the upstream for.
+        price: None when it is not known; what it answers then has no cost that could be told.
         engine: True when replicas come from the fleet; then `address` is None.
         address: where a hosted provider is.
         api_key: the upstream's credential, if it needs one.
-        slots: exchanges in flight that one gateway worker may have here at once: per replica for an engine
-            (decoding and queued), in all for a provider.
+        seats: exchanges that it works on at once, of all workers of a host together: for each replica of an engine, in
+            all for a provider.
+        queue: exchanges that may wait for one of them, likewise.
     """
 
     name: str
     provider: str
     model: str
     engine: bool
-    price: Price
-    slots: int
+    price: Price | None
+    seats: int
+    queue: int
     address: Address | None = None
     api_key: SecretRef | None = None
 
@@ -81,7 +85,7 @@ class Budget(msgspec.Struct, frozen=True):
 
     Attributes:
         id: of what is counted together; another set of models is another one.
-        per: whom it counts for, each combination for itself: of key, tenant, model; in this order.
+        per: whom it counts for, each combination for itself: of key, user, tenant, model; in this order.
         models: that have its policy.
         most_nano: nano-dollars of a period.
     """
@@ -105,6 +109,7 @@ class Model(msgspec.Struct, frozen=True):
         total_s: seconds from dispatch to the end.
         created: seconds since the epoch, for `/v1/models`.
         limits, budgets: of all its policies.
+        priority: of its exchanges, unless their clients want a lower one.
     """
 
     name: str
@@ -115,6 +120,7 @@ class Model(msgspec.Struct, frozen=True):
     created: int
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    priority: Priority = Priority.NORMAL
 
 
 class Tls(msgspec.Struct, frozen=True):

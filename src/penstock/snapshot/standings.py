@@ -28,7 +28,7 @@ class Standings(msgspec.Struct, frozen=True):
 
 
 def subject(values: tuple[str, ...]) -> str:
-    """Return the name of whom a budget counts for: its key, tenant, model, as far as it tells them apart."""
+    """Return the name of whom a budget counts for: its key, user, tenant, model, as far as it tells them apart."""
     return " ".join(values)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 import msgspec
 
 from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
-from penstock.pricing.price import NANO_PER_USD, Price, nano_per_million
+from penstock.pricing.price import NANO_PER_USD, Price
 from penstock.snapshot.config import (
     Budget,
     Config,
@@ -26,6 +26,7 @@ from penstock.snapshot.fleet import Desired, EngineSpec
 from penstock.stack import schema
 from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
+from penstock.types.priority import BY_WORD, Priority
 
 _SUBJECTS = ("key", "user", "tenant", "model", "address")
 
@@ -37,12 +38,13 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
     Args:
         version: of the document; the caller lets it grow.
         created: seconds since the epoch that `/v1/models` tells for each model.
-        workers: gateway workers among which the slots of a deployment are shared out, rounded up, and limits, should
-            nobody count for all.
+        workers: gateway workers among which seats and limits are shared out, should nobody keep them for all.
     """
     return Config(
         version=version,
-        deployments={name: _deployment(name, item, workers) for name, item in stack.deployments.items()},
+        deployments={
+            name: _deployment(name, item, stack.prices[name].price) for name, item in stack.deployments.items()
+        },
         models={name: _model(name, item, created, stack) for name, item in stack.models.items()},
         gateway=_settings(stack, workers),
     )
@@ -54,38 +56,27 @@ def desired_of(stack: Stack, version: int) -> Desired:
     return Desired(version=version, engines=tuple(_spec(name, engine) for name, engine in engines))
 
 
-def _deployment(name: str, item: schema.Engine | schema.Provider, workers: int) -> Deployment:
+def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price | None) -> Deployment:
     if isinstance(item, schema.Engine):
         return Deployment(
             name=name,
             provider="openai",  # the protocol that every engine speaks on its socket
             model=name,
             engine=True,
-            price=_price(item.price),
-            slots=_share(item.parallel + item.queue, workers),
+            price=price,
+            seats=item.parallel,
+            queue=item.queue,
         )
     return Deployment(
         name=name,
         provider=item.provider,
         model=item.model,
         engine=False,
-        price=_price(item.price),
-        slots=_share(item.max_in_flight, workers),
+        price=price,
+        seats=item.max_in_flight,
+        queue=item.queue,
         address=msgspec.structs.replace(item.base_url, ca=item.ca),
         api_key=item.api_key,
-    )
-
-
-def _share(whole: int, workers: int) -> int:
-    """Divide, rounding up, so that a few slots are still one for each worker."""
-    return -(-whole // workers)
-
-
-def _price(price: schema.Price) -> Price:
-    return Price(
-        input=nano_per_million(price.input),
-        output=nano_per_million(price.output),
-        cache_read=None if price.cache_read is None else nano_per_million(price.cache_read),
     )
 
 
@@ -100,7 +91,13 @@ def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:
         created=created,
         limits=tuple(limit for name in model.policies for limit in _limits(name, stack.policies[name])),
         budgets=tuple(budget for name in model.policies for budget in _budgets(name, stack)),
+        priority=_priority([stack.policies[name].priority for name in model.policies]),
     )
+
+
+def _priority(said: Sequence[str | None]) -> Priority:
+    """Return the lowest that the policies say; all of them hold."""
+    return max((BY_WORD[word] for word in said if word is not None), default=Priority.NORMAL)
 
 
 def _limits(name: str, policy: Policy) -> Iterator[Limit]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from penstock.auth.secrets import SecretRef
 from penstock.stack import url
 from penstock.stack.keypath import KeyPath, written
+from penstock.stack.prices import Priced
 from penstock.stack.resolve import Origin, OriginKind
 from penstock.stack.units import Duration, Size
 from penstock.types.address import Address
@@ -34,12 +35,19 @@ class Effective(msgspec.Struct, frozen=True):
     origin: Origin
 
 
-def effective(root: BaseModel, origins: Mapping[KeyPath, Origin]) -> tuple[Effective, ...]:
-    """List the values of a checked stack in the order of the schema."""
-    return tuple(
-        Effective(written(path), _plain(value), _origin(path, origins) if given else _DEFAULT)
-        for path, value, given in _leaves(root, (), given=True)
-    )
+def effective(
+    root: BaseModel, origins: Mapping[KeyPath, Origin], prices: Mapping[str, Priced]
+) -> tuple[Effective, ...]:
+    """List the values of a checked stack in the order of the schema, prices that are known otherwise among them."""
+    found = []
+    for path, value, given in _leaves(root, (), given=True):
+        origin = _origin(path, origins) if given else _DEFAULT
+        if value is None and path[0] == "deployments" and path[2:3] == ("price",):
+            priced = prices[str(path[1])]
+            value = priced.usd(path[3:])  # noqa: PLW2901  # what is in force is not what was written
+            origin = _DEFAULT if value is None or priced.entry is None else Origin(OriginKind.BOOK, priced.entry.where)
+        found.append(Effective(written(path), _plain(value), origin))
+    return tuple(found)
 
 
 def _leaves(value: object, path: KeyPath, *, given: bool) -> Iterator[tuple[KeyPath, object, bool]]:

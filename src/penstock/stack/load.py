@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from penstock import bundled
 from penstock.auth.secrets import SecretRef
-from penstock.stack import files, schema, source, url
+from penstock.stack import files, prices, schema, source, url
 from penstock.stack.effective import effective
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.problem import InvalidStack, Problem
@@ -75,7 +76,7 @@ def read(path: Path, file: str) -> bytes:
 
 def parse(content: bytes, path: Path, file: str, environ: Mapping[str, str]) -> Stack:
     """
-    Check the content of a stack file.
+    Check the content of a stack file. Prices from the book are those of today.
 
     Args:
         path: absolute; what the file names by a relative path is looked for next to it.
@@ -103,7 +104,9 @@ def _checked(
         root = schema.Root.model_validate(resolved.data, context=around)
     except ValidationError as error:
         raise InvalidStack(file, [*problems, *problems_of(error, resolved)]) from None
+    priced = prices.of(root.deployments, datetime.now(UTC).date())
     problems.extend(_clashes(root, resolved))
+    problems.extend(prices.uncountable(root, priced, resolved))
     if problems:
         raise InvalidStack(file, problems)
     return Stack(
@@ -115,8 +118,9 @@ def _checked(
         deployments=MappingProxyType(root.deployments),
         models=MappingProxyType(root.models),
         policies=MappingProxyType(root.policies),
-        effective=effective(root, resolved.origins),
-        warnings=tuple(_doubts(root, resolved, environ)),
+        prices=MappingProxyType(priced),
+        effective=effective(root, resolved.origins, priced),
+        warnings=(*_doubts(root, resolved, environ), *prices.doubts(root, priced, resolved)),
     )
 
 

@@ -11,19 +11,18 @@ from penstock.pricing.period import Period
 from penstock.stack import quantity, word
 from penstock.stack.reader import Unfit
 from penstock.stack.section import Section, at_most, default, distinct, one_as_list
+from penstock.types.priority import BY_WORD
 
 _MOST = 1_000_000_000_000
 
 PolicyName = Annotated[str, word.identifier("policy")]
 PolicyRef = Annotated[str, word.reference("policy")]
-Payer = Annotated[str, word.choice("key", "tenant", "model", planned=["user"])]
+Payer = Annotated[str, word.choice("key", "user", "tenant", "model")]
 Subject = Annotated[str, word.choice("key", "user", "tenant", "model", "address")]
 
 
 class Limit(Section):
     """How much each of those it counts for may ask of the models with this policy, all of them together."""
-
-    planned = frozenset({"priority"})
 
     per: Annotated[
         tuple[Subject, ...],
@@ -60,9 +59,9 @@ class Budget(Section):
     per: Annotated[
         tuple[Payer, ...],
         AfterValidator(distinct),
-        at_most(3),
+        at_most(4),
         BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
-    ] = Field(description="Whom it counts for: key, tenant or model; a list counts each combination.")
+    ] = Field(description="Whom it counts for: key, user, tenant or model; a list counts each combination.")
     amount_usd: Annotated[Decimal, quantity.amount()] = Field(description="USD of the period; 0 allows nothing.")
     period: Annotated[str, word.choice(*Period)] = Field(
         description="After which it begins anew, in UTC: day, week (from Monday), month; total never does."
@@ -74,7 +73,7 @@ class Budget(Section):
     @model_validator(mode="after")
     def _counts_for_somebody(self) -> Budget:
         if not self.per:
-            raise Unfit("per: needs at least one of: key, tenant, model")
+            raise Unfit("per: needs at least one of: key, user, tenant, model")
         return self
 
 
@@ -88,6 +87,10 @@ class Policy(Section):
     )
     budgets: Annotated[tuple[Budget, ...], at_most(16)] = Field(
         default=(), description="How much may be spent; all of them hold."
+    )
+    priority: Annotated[str | None, word.choice(*BY_WORD)] = Field(
+        default=None,
+        description="Who goes first where exchanges wait: high, normal or low. Of several policies the lowest holds.",
     )
 
     @model_validator(mode="after")

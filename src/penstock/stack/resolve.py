@@ -20,6 +20,7 @@ class OriginKind(StrEnum):
     FILE = "file"
     ENVIRONMENT = "environment"
     DEFAULT = "default"
+    BOOK = "book"  # the price book
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -27,8 +28,8 @@ class Origin(msgspec.Struct, frozen=True):
     Where one value comes from; `str()` says it in words.
 
     Attributes:
-        file: the file's name as the user gave it; empty for a default.
-        line: from 1; 0 for a default.
+        file: the file's name as the user gave it; of the price book its version and the entry; empty for a default.
+        line: from 1; 0 for what is in no file.
         variables: the environment variables that were read for it.
     """
 
@@ -40,6 +41,8 @@ class Origin(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.kind is OriginKind.DEFAULT:
             return "default"
+        if self.kind is OriginKind.BOOK:
+            return self.file
         place = f"{self.file}:{self.line}"
         if self.kind is OriginKind.FILE:
             return place

@@ -92,15 +92,44 @@ class State(Section):
     )
 
 
-class Price(Section):
-    """What a deployment charges."""
+class Audio(Section):
+    """What sound costs."""
 
-    planned = frozenset({"cache_write", "reasoning", "audio", "batch"})
+    input: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="USD per million prompt tokens that are sound, where they were not cached."
+    )
+    output: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="USD per million generated tokens that are sound."
+    )
 
-    input: Annotated[Decimal, quantity.usd()] = default(0, "USD per million prompt tokens.")
-    output: Annotated[Decimal, quantity.usd()] = default(0, "USD per million generated tokens.")
+
+class Rates(Section):
+    """What tokens cost, by their kind."""
+
+    input: Annotated[Decimal | None, quantity.usd()] = Field(default=None, description="USD per million prompt tokens.")
+    output: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="USD per million generated tokens."
+    )
     cache_read: Annotated[Decimal | None, quantity.usd()] = Field(
         default=None, description="USD per million prompt tokens that came from the upstream's cache; else as `input`."
+    )
+    cache_write: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="USD per million prompt tokens that went into the upstream's cache; else as `input`."
+    )
+    cache_write_1h: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="The same where they stay there for an hour; else as `cache_write`."
+    )
+    reasoning: Annotated[Decimal | None, quantity.usd()] = Field(
+        default=None, description="USD per million generated tokens that are thoughts; else as `output`."
+    )
+    audio: Audio = default({}, "What sound costs; else as `input` and `output`.")
+
+
+class Price(Rates):
+    """What a deployment charges. What is not named is as in the price book, for a provider's model that is there."""
+
+    batch: Rates | None = Field(
+        default=None, description="What is charged for a batch, where it differs; what is not named is as without it."
     )
 
 
@@ -131,7 +160,7 @@ class Engine(Section):
         default=None, description="CPU threads per replica; the engine chooses when it is not given."
     )
     queue: Annotated[int, quantity.whole(0, 65_536)] = default(
-        64, "Exchanges that may wait per replica beyond `parallel`; more get 503."
+        64, "Exchanges that may wait per replica beyond `parallel`, over all workers; more get 503."
     )
     price: Price = Field(
         default_factory=_price_of_weights, validate_default=True, description="What the deployment charges."
@@ -161,6 +190,9 @@ class Provider(Section):
     )
     max_in_flight: Annotated[int, quantity.whole(1, 65_536)] = default(
         1024, "Exchanges in flight at once, over all workers."
+    )
+    queue: Annotated[int, quantity.whole(0, 65_536)] = default(
+        64, "Exchanges that may wait beyond `max_in_flight`, over all workers; more get 503."
     )
     price: Price = default({}, "What the deployment charges.")
 

@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.stack.effective import Effective
 from penstock.stack.policies import Policy
+from penstock.stack.prices import Priced
 from penstock.stack.problem import Problem
 from penstock.stack.resolve import Origin
 from penstock.stack.schema import Admin, Engine, Gateway, Model, Provider, State
@@ -23,6 +24,7 @@ class Stack(msgspec.Struct, frozen=True):
         file: the file's name as the user gave it, for messages.
         gateway, admin, state: settings of the processes.
         deployments, models, policies: by name, in the order of the file; read-only.
+        prices: of each deployment, by its name.
         effective: every value in force, in the order of the schema.
         warnings: what is doubtful but no reason to refuse the file.
     """
@@ -35,6 +37,7 @@ class Stack(msgspec.Struct, frozen=True):
     deployments: Mapping[str, Engine | Provider]
     models: Mapping[str, Model]
     policies: Mapping[str, Policy]
+    prices: Mapping[str, Priced]
     effective: tuple[Effective, ...]
     warnings: tuple[Problem, ...]
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from penstock.journal.records import Outcome
+from penstock.types.usage import Usage, UsageSource
 from tests.control.admin.api import Api, error_of, with_api
 from tests.records.exchanges import AT, opened, settled
 
@@ -9,7 +10,9 @@ REQUESTS = "/admin/v1/requests"
 
 def test_an_exchange_is_explained_as_soon_as_it_is_settled(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
-        api.write(opened(1), settled(1, cost_nano=12_500))
+        used = Usage(10, 5, 2, UsageSource.UPSTREAM, 3, 1, 4, 6, 2, batch=True)
+        named = {"price": "stack 1f3a9c2b", "user": "acme/ann", "tags": "env=prod,team=search"}
+        api.write(opened(1), settled(1, cost_nano=12_500, usage=used, **named))
         assert await api.get(f"{REQUESTS}/req-000001") == {
             "id": "req-000001",
             "at": "2023-11-14T22:13:20Z",
@@ -24,9 +27,18 @@ def test_an_exchange_is_explained_as_soon_as_it_is_settled(tmp_path: Path) -> No
             "input_tokens": 10,
             "output_tokens": 5,
             "cache_read_tokens": 2,
+            "cache_write_tokens": 3,
+            "cache_write_1h_tokens": 1,
+            "reasoning_tokens": 4,
+            "audio_input_tokens": 6,
+            "audio_output_tokens": 2,
+            "batch": True,
             "usage_source": "upstream",
             "cost_nano": 12_500,
             "cost_usd": "0.000012500",
+            "price": "stack 1f3a9c2b",
+            "user": "acme/ann",
+            "tags": {"env": "prod", "team": "search"},
             "duration_ms": 12.5,
             "first_content_ms": 3.25,
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
@@ -36,6 +48,16 @@ def test_an_exchange_is_explained_as_soon_as_it_is_settled(tmp_path: Path) -> No
                 {"step": "route", "decision": "chat: mini — least outstanding"},
             ],
         }
+
+    with_api(tmp_path, case)
+
+
+def test_a_cost_that_nobody_knows_is_null_and_not_zero(tmp_path: Path) -> None:
+    async def case(api: Api) -> None:
+        api.write(settled(1, cost_nano=0, cost_known=False), settled(2, cost_nano=0))
+        unknown, free = [await api.get(f"{REQUESTS}/req-00000{number}") for number in (1, 2)]
+        assert (unknown["cost_nano"], unknown["cost_usd"], unknown["price"], unknown["tags"]) == (None, None, "", {})
+        assert (free["cost_nano"], free["cost_usd"]) == (0, "0.000000000")
 
     with_api(tmp_path, case)
 

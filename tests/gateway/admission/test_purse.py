@@ -57,6 +57,19 @@ def test_a_budget_of_so_many_estimates_lets_in_so_many(count: int, nano: int, wo
     assert asyncio.run(main()) == count
 
 
+def test_a_budget_per_user_counts_all_keys_of_one_together() -> None:
+    async def main() -> None:
+        host = Host(1)
+        purse = Purse("m", [budget(10, "user")])
+        laptop = Caller("k1", "acme", user="acme/ann")
+        await host.workers[0].reserve(purse, laptop, 10, AT)
+        await refusal(host.workers[0], purse, 1, Caller("k2", "acme", user="acme/ann"))
+        await host.workers[0].reserve(purse, Caller("k3", "acme", user="acme/bob"), 10, AT)
+        await host.workers[0].reserve(purse, Caller("k4", "other", user="other/ann"), 10, AT)
+
+    asyncio.run(main())
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 900), st.floats(0, 1), st.booleans()), max_size=60))
 def test_a_budget_is_never_overrun_and_nothing_of_it_is_lost(steps: list[tuple[int, int, float, bool]]) -> None:
     async def main() -> None:

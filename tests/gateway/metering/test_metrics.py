@@ -40,6 +40,10 @@ def test_exchanges_are_counted_by_labels_and_outcome() -> None:
     assert value("gen_ai_client_operation_time_to_first_chunk_seconds_count") == 1
     assert value("gen_ai_client_token_usage_sum", gen_ai_token_type="output") == 26
     assert value("penstock_cost_usd_total") == 1.5
+    assert value("penstock_exchanges_unpriced_total") == 0
+    metrics.settled(KIND, usage, None, 0.5, None)
+    assert value("penstock_exchanges_unpriced_total") == 1
+    assert value("penstock_cost_usd_total") == 1.5, "what it cost is not known, and not nothing"
     unknown = {"gen_ai_provider_name": "other", "gen_ai_request_model": "other", "penstock_deployment": "other"}
     assert value("penstock_exchanges_total", outcome="refused", **unknown) == 1
     assert metrics.registry.get_sample_value("penstock_http_responses_total", {"status": "200"}) == 2

@@ -23,7 +23,7 @@ Configured = Callable[..., AbstractContextManager[tuple[Front, Lab]]]
 @pytest.fixture(scope="package")
 def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
     """
-    Yield what configures a second pair: `with configured(commit_after_s=0.2, slots=1, first_token_s=1.0)`.
+    Yield what configures a second pair: `with configured(commit_after_s=0.2, seats=1, first_token_s=1.0)`.
 
     The model `chat` is the lab; what is said counts from the moment the block is entered.
     """
@@ -32,12 +32,12 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]
     with Lab() as lab, Front(tmp_path_factory.mktemp("configured")) as front:
 
         @contextmanager
-        def configure(*, slots: int = 64, first_token_s: float = 10.0, total_s: float = 30.0, **settings: Any) -> Any:
-            wanted = {"slots": slots, "first_token_s": first_token_s, "total_s": total_s, **settings}
+        def configure(*, seats: int = 64, first_token_s: float = 10.0, total_s: float = 30.0, **settings: Any) -> Any:
+            wanted = {"seats": seats, "first_token_s": first_token_s, "total_s": total_s, **settings}
             if wanted != current:
                 mark = f"mark-{next(numbers)}"
                 chat = model("chat", "lab", first_token_s=first_token_s, total_s=total_s)
-                front.publish([provider("lab", lab.address(), slots=slots)], [chat, model(mark, "lab")], **settings)
+                front.publish([provider("lab", lab.address(), seats=seats)], [chat, model(mark, "lab")], **settings)
                 eventually(lambda: mark in front.client.get("/v1/models").text, "the configuration")
                 current.clear()
                 current.update(wanted)

@@ -94,9 +94,9 @@ def test_a_reader_that_had_stopped(configured: Configured) -> None:
         assert record.usage.output_tokens > 3
 
 
-def test_slots_are_free_again(configured: Configured) -> None:
-    """Of one slot nothing stays taken, however clients leave."""
-    with configured(slots=1) as (front, lab):
+def test_seats_are_free_again(configured: Configured) -> None:
+    """Of one seat nothing stays taken, however clients leave."""
+    with configured(seats=1) as (front, lab):
         for stream in (True, False):
             for fields in ({"stall": "before_head"}, {"stall_after": 0}, {"stall": "in_event"}):
                 for reset in (True, False):
@@ -106,7 +106,7 @@ def test_slots_are_free_again(configured: Configured) -> None:
                         assert front.chat().json()["error"]["code"] == "overloaded"
                         client.close(reset=reset)
                     eventually(lambda: lab.stats()["in_progress"] == 0, "the upstream being freed")
-                    eventually(lambda: front.chat().status_code == 200, "the slot")
+                    eventually(lambda: front.chat().status_code == 200, "the seat")
 
 
 def still(lab: Lab) -> Any:

@@ -46,10 +46,19 @@ class RequestView(BaseModel):
     outcome: Outcome
     input_tokens: int
     output_tokens: int
-    cache_read_tokens: int
+    cache_read_tokens: int = Field(description="the part of `input_tokens` served from an upstream's cache")
+    cache_write_tokens: int = Field(description="the part of `input_tokens` put into an upstream's cache")
+    cache_write_1h_tokens: int = Field(description="the part of `cache_write_tokens` that stays there for an hour")
+    reasoning_tokens: int = Field(description="the part of `output_tokens` that is thoughts")
+    audio_input_tokens: int = Field(description="the part of `input_tokens` that is sound")
+    audio_output_tokens: int = Field(description="the part of `output_tokens` that is sound")
+    batch: bool = Field(description="charged as a batch")
     usage_source: UsageSource
-    cost_nano: int = Field(description="nano-dollars")
-    cost_usd: str
+    cost_nano: int | None = Field(description="nano-dollars; null where nobody knows the price")
+    cost_usd: str | None = Field(description="the same in dollars, exact")
+    price: str = Field(description="version of the price that was in force; empty where none was, or none is known")
+    user: str = Field(description="whose key it was, with the tenant; of a key of nobody's the key")
+    tags: dict[str, str] = Field(description="what the client said it was for")
     duration_ms: float
     first_content_ms: float | None
     trace_id: str
@@ -113,9 +122,18 @@ def _view(exchange: Settled) -> RequestView:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        audio_input_tokens=usage.audio_input_tokens,
+        audio_output_tokens=usage.audio_output_tokens,
+        batch=usage.batch,
         usage_source=usage.source,
-        cost_nano=exchange.cost_nano,
-        cost_usd=usd(exchange.cost_nano),
+        cost_nano=exchange.cost_nano if exchange.cost_known else None,
+        cost_usd=usd(exchange.cost_nano) if exchange.cost_known else None,
+        price=exchange.price,
+        user=exchange.user,
+        tags=dict(tag.split("=", 1) for tag in exchange.tags.split(",") if "=" in tag),
         duration_ms=exchange.duration_ms,
         first_content_ms=exchange.first_content_ms,
         trace_id=exchange.trace_id,

@@ -61,7 +61,8 @@ class DeploymentView(BaseModel):
     provider: str
     model: str
     engine: bool = Field(description="whether Penstock runs it")
-    slots: int
+    seats: int = Field(description="exchanges at once: of each replica, or in all for a hosted model")
+    queue: int = Field(description="exchanges that may wait for a seat, likewise")
 
 
 class ReplicaView(BaseModel):
@@ -217,7 +218,8 @@ def _deployment(deployment: Deployment) -> DeploymentView:
         provider=deployment.provider,
         model=deployment.model,
         engine=deployment.engine,
-        slots=deployment.slots,
+        seats=deployment.seats,
+        queue=deployment.queue,
     )
 
 

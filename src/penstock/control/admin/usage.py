@@ -21,8 +21,8 @@ from penstock.records.usage import Selection, Tally
 
 _PATIENCE_S = 5.0
 _DAYS, _TENANTS, _MODELS, _DEPLOYMENTS = ("day",), ("tenant",), ("model",), ("deployment",)
-_KEYS = ("tenant", "key")
-_LISTINGS = (_DAYS, _TENANTS, _KEYS, _MODELS, _DEPLOYMENTS)
+_KEYS, _USERS, _TAGS = ("tenant", "key"), ("tenant", "user"), ("tag",)
+_LISTINGS = (_DAYS, _TENANTS, _KEYS, _USERS, _MODELS, _DEPLOYMENTS, _TAGS)
 
 _Name = Annotated[str | None, Query(max_length=256)]
 
@@ -35,6 +35,9 @@ class Figures(BaseModel):
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int = Field(description="the part of `input_tokens` served from an upstream's cache")
+    cache_write_tokens: int = Field(description="the part of `input_tokens` put into an upstream's cache")
+    reasoning_tokens: int = Field(description="the part of `output_tokens` that is thoughts")
+    unpriced: int = Field(description="of the requests: those whose price nobody knows; they are not in the cost")
     cost_nano: int = Field(description="nano-dollars")
     cost_usd: str = Field(description="the same in dollars, exact")
 
@@ -57,6 +60,19 @@ class KeyFigures(Figures):
     key: str = Field(description="the key's id; `local` for this machine's user on the Unix socket")
     name: str
     tenant: str
+
+
+class UserFigures(Figures):
+    """Sums of all keys of one user."""
+
+    user: str = Field(description="with the tenant: `acme/ann`; a key of nobody's stands for itself")
+    tenant: str
+
+
+class TagFigures(Figures):
+    """Sums of the exchanges that have one tag; one with several is in the sums of each."""
+
+    tag: str = Field(description="`team=search`; `(other)` beyond the first thousand of a tenant and day")
 
 
 class ModelFigures(Figures):
@@ -82,8 +98,10 @@ class UsageView(BaseModel):
     by_day: list[DayFigures]
     by_tenant: list[TenantFigures]
     by_key: list[KeyFigures]
+    by_user: list[UserFigures]
     by_model: list[ModelFigures]
     by_deployment: list[DeploymentFigures]
+    by_tag: list[TagFigures]
 
 
 def mount(app: FastAPI, database: Database, fold: Fold) -> None:
@@ -98,6 +116,8 @@ def mount(app: FastAPI, database: Database, fold: Fold) -> None:
         key: _Name = None,
         model: _Name = None,
         deployment: _Name = None,
+        user: _Name = None,
+        tag: Annotated[str | None, Query(max_length=256, description="that has this tag: `team=search`")] = None,
         limit: Annotated[int, Query(ge=1, le=10_000, description="rows in each listing; the totals have all")] = 100,
     ) -> UsageView:
         """Sum the ledger, everything answered so far included."""
@@ -109,9 +129,11 @@ def mount(app: FastAPI, database: Database, fold: Fold) -> None:
             key=key,
             model=model,
             deployment=deployment,
+            user=user,
+            tag=tag,
         )
         async with database.read() as connection:
-            found = {by: await records.tallies(connection, selection, by) for by in _LISTINGS}
+            found = await records.listings(connection, selection, _LISTINGS)
             dearest = {by: sorted(rows, key=lambda row: -row.cost_nano)[:limit] for by, rows in found.items()}
             names = await keys.names(connection, [row.key for row in dearest[_KEYS]])
         return UsageView(
@@ -122,10 +144,12 @@ def mount(app: FastAPI, database: Database, fold: Fold) -> None:
                 KeyFigures(key=row.key, name=names.get(row.key, ""), tenant=row.tenant, **_figures(row))
                 for row in dearest[_KEYS]
             ],
+            by_user=[UserFigures(user=row.user, tenant=row.tenant, **_figures(row)) for row in dearest[_USERS]],
             by_model=[ModelFigures(model=row.model, **_figures(row)) for row in dearest[_MODELS]],
             by_deployment=[
                 DeploymentFigures(deployment=row.deployment, **_figures(row)) for row in dearest[_DEPLOYMENTS]
             ],
+            by_tag=[TagFigures(tag=row.tag, **_figures(row)) for row in dearest[_TAGS]],
         )
 
 
@@ -146,6 +170,9 @@ def _sum(tallies: Iterable[Tally]) -> Figures:
         input_tokens=sum(tally.input_tokens for tally in group),
         output_tokens=sum(tally.output_tokens for tally in group),
         cache_read_tokens=sum(tally.cache_read_tokens for tally in group),
+        cache_write_tokens=sum(tally.cache_write_tokens for tally in group),
+        reasoning_tokens=sum(tally.reasoning_tokens for tally in group),
+        unpriced=sum(tally.unpriced for tally in group),
         cost_nano=cost,
         cost_usd=usd(cost),
     )

@@ -30,7 +30,7 @@ class Purse:
 
     def leases(self, caller: Caller, day: int) -> tuple[Lease, ...]:
         """Return a new lease, with nothing in it, for what each budget counts of this caller in the period of a day."""
-        who = {"key": caller.key, "tenant": caller.tenant, "model": self.model}
+        who = {"key": caller.key, "user": caller.user, "tenant": caller.tenant, "model": self.model}
         found = []
         for budget in self.budgets:
             first, end = bounds(budget.period, day)

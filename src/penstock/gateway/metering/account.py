@@ -45,6 +45,7 @@ class ExchangeLine(msgspec.Struct, omit_defaults=True):
     cost_nano: int
     duration_ms: float
     trace_id: str = ""
+    cost_known: bool = True
 
 
 TakesLines = Callable[[ExchangeLine], None]
@@ -83,8 +84,11 @@ class Account(msgspec.Struct):
         received: clock time at which the request came in.
         deployment: what is answering, or empty.
         provider: its kind, for telemetry.
-        price: of that deployment.
+        price: of that deployment; None when it is not known.
+        priced: what that is, for the explanation.
         usage: what is known of the usage so far.
+        tags: what the client says it is for, as in the journal.
+        cost_known: whether `cost_nano` is what it cost, once it is settled.
         status: the HTTP status sent, 0 before.
         first_content: clock time of the first content, or None.
         label: the model's name for metrics: a configured one, or `other`.
@@ -106,9 +110,12 @@ class Account(msgspec.Struct):
     label: str = "other"
     deployment: str = ""
     provider: str = ""
-    price: Price = _FREE
+    price: Price | None = _FREE
+    priced: tuple[str, str] | None = None
     usage: Usage = _NOTHING
+    tags: str = ""
     cost_nano: int = 0
+    cost_known: bool = True
     status: int = 0
     first_content: float | None = None
     at_ns: int = 0
@@ -146,7 +153,17 @@ class Account(msgspec.Struct):
             return
         call, books, caller = self.call, self.books, self.caller
         books.journal.append(
-            Opened(self.id, self.at_ns, caller.key, caller.tenant, call.model, call.operation, self.reserved_nano)
+            Opened(
+                self.id,
+                self.at_ns,
+                caller.key,
+                caller.tenant,
+                call.model,
+                call.operation,
+                self.reserved_nano,
+                caller.user,
+                self.tags,
+            )
         )
         self.opened = True
         books.metrics.in_progress += 1
@@ -166,7 +183,13 @@ class Account(msgspec.Struct):
             self.hold.release(usage)
         if self.opened:
             books.metrics.in_progress -= 1
-        self.cost_nano = cost = cost_nano(self.price, usage)
+        price, cost = self.price, 0
+        if price is not None:
+            self.cost_nano = cost = cost_nano(price, usage)
+        elif usage.input_tokens or usage.output_tokens:
+            self.cost_known = False
+        if self.priced is not None:
+            self.explanation.append(self.priced)
         if self.reservation is not None:
             self.reservation.settle(cost)  # before the journal: what is in there has been counted
         duration = books.clock() - self.received
@@ -192,6 +215,10 @@ class Account(msgspec.Struct):
                     tuple(self.explanation),
                     self.trace_id,
                     error[:_MAX_ERROR],
+                    self.cost_known,
+                    "" if price is None else price.version,
+                    caller.user,
+                    self.tags,
                 )
             )
         except JournalError as fault:
@@ -200,7 +227,7 @@ class Account(msgspec.Struct):
             raise
         finally:
             kind = (call.operation, self.provider, self.label, deployment, outcome)
-            books.metrics.settled(kind, usage, cost, duration, first)
+            books.metrics.settled(kind, usage, cost if self.cost_known else None, duration, first)
         self.status = status
         if books.log is not None:
             books.log(
@@ -216,6 +243,7 @@ class Account(msgspec.Struct):
                     cost,
                     duration_ms,
                     self.trace_id,
+                    self.cost_known,
                 )
             )
 

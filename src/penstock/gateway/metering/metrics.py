@@ -56,7 +56,7 @@ class Distribution:
 class _Series:
     """What is known of the exchanges with the same labels, however they ended."""
 
-    __slots__ = ("cost_nano", "duration", "first_content", "input_tokens", "output_tokens")
+    __slots__ = ("cost_nano", "duration", "first_content", "input_tokens", "output_tokens", "unpriced")
 
     def __init__(self) -> None:
         self.duration = Distribution(_DURATION)
@@ -64,6 +64,7 @@ class _Series:
         self.input_tokens = Distribution(_TOKENS)
         self.output_tokens = Distribution(_TOKENS)
         self.cost_nano = 0
+        self.unpriced = 0
 
 
 class _Ended:
@@ -97,9 +98,9 @@ class Metrics(Collector):
         self._statuses[status] = self._statuses.get(status, 0) + 1
 
     def settled(
-        self, kind: Kind, usage: Usage, cost_nano: int, duration_s: float, first_content_s: float | None
+        self, kind: Kind, usage: Usage, cost_nano: int | None, duration_s: float, first_content_s: float | None
     ) -> None:
-        """Count an exchange. The model in `kind` is a configured name or `other`."""
+        """Count an exchange. The model in `kind` is a configured name or `other`; a cost of None is not known."""
         ended = self._ended.get(kind)
         if ended is None:
             ended = self._ended[kind] = _Ended(self._series_of(kind))
@@ -109,7 +110,10 @@ class Metrics(Collector):
         if usage.input_tokens or usage.output_tokens:
             series.input_tokens.observe(usage.input_tokens)
             series.output_tokens.observe(usage.output_tokens)
-            series.cost_nano += cost_nano
+            if cost_nano is None:
+                series.unpriced += 1
+            else:
+                series.cost_nano += cost_nano
         if first_content_s is not None:
             series.first_content.observe(first_content_s)
 
@@ -135,19 +139,23 @@ class Metrics(Collector):
             "gen_ai_client_token_usage", "Tokens of an exchange.", labels=[*_LABELS, "gen_ai_token_type"]
         )
         cost = CounterMetricFamily("penstock_cost_usd", "Cost of exchanges in US dollars.", labels=_LABELS)
+        unpriced = CounterMetricFamily(
+            "penstock_exchanges_unpriced", "Exchanges whose cost is not known, and is not in the sum.", labels=_LABELS
+        )
         for labels, series in self._series.items():
             series.duration.add_to(duration, labels)
             series.first_content.add_to(first, labels)
             series.input_tokens.add_to(tokens, (*labels, "input"))
             series.output_tokens.add_to(tokens, (*labels, "output"))
             cost.add_metric(labels, series.cost_nano / NANO_PER_USD)
+            unpriced.add_metric(labels, series.unpriced)
         responses = CounterMetricFamily(
             "penstock_http_responses", "Answers on the data port by status.", labels=["status"]
         )
         for status, count in self._statuses.items():
             responses.add_metric((str(status),), count)
         progress = GaugeMetricFamily("penstock_exchanges_in_progress", "Exchanges in progress.", self.in_progress)
-        yield from (exchanges, duration, first, tokens, cost, responses, progress)
+        yield from (exchanges, duration, first, tokens, cost, unpriced, responses, progress)
 
     def _series_of(self, kind: Kind) -> _Series:
         labels = _labels(*kind[:4])

@@ -16,6 +16,7 @@ from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.account import Account
 from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
+from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import Place, Plan, View
 from penstock.http.pool import Reply, Timeouts
 from penstock.types.errors import (
@@ -41,16 +42,17 @@ Relay = Callable[[Exchange, Reply], Awaitable[None]]
 class Dispatcher:
     """Sends exchanges to endpoints. One per worker; `view` and `changed` follow the worker's documents."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, seating: Seating, clock: Callable[[], float]) -> None:
+        self._seating = seating
         self._clock = clock
         self._turn = 0
-        self._waiting: dict[str, int] = {}
         self._changed = asyncio.Event()
         self.view: View | None = None
 
     def follow(self, view: View) -> None:
         """Take a new view; exchanges that wait for a replica look again."""
         self.view = view
+        self._seating.follow(view)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -82,18 +84,21 @@ class Dispatcher:
         assert failure is not None, "a plan names at least one deployment"
         raise failure
 
-    async def _deployment(self, exchange: Exchange, name: str, relay: Relay, wait: bool) -> None:
+    async def _deployment(self, exchange: Exchange, name: str, relay: Relay, last: bool) -> None:
+        """Wait for a seat at the deployment, and keep it for as long as its endpoints are tried."""
+        exchange.first_token_deadline = min(self._clock() + exchange.model.first_token_s, exchange.deadline)
+        with await self._seating.seat(exchange, self._place(exchange, name), last):
+            await self._endpoints(exchange, name, relay, last)
+
+    async def _endpoints(self, exchange: Exchange, name: str, relay: Relay, wait: bool) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
         account = exchange.account
-        exchange.first_token_deadline = min(self._clock() + exchange.model.first_token_s, exchange.deadline)
         for left in reversed(range(_TRIES)):
             place = self._place(exchange, name)
             endpoint = self._choose(place, failed)
             if endpoint is None:
                 place, endpoint = await self._coming(exchange, name, failed, wait)
-            if endpoint.outstanding >= place.slots:
-                raise NoCapacity(f"the deployment {name} is full", retry_after=1)
-            account.deployment, account.price = name, place.price
+            account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.answer_lines = place.answer_lines
             account.open()
             try:
@@ -152,7 +157,7 @@ class Dispatcher:
         self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], wait: bool
     ) -> tuple[Place, Endpoint]:
         """
-        Return where to send an exchange for which there is no endpoint yet, waiting for a replica if `wait`.
+        Return where to send an exchange that has a seat and no endpoint (yet), waiting for a replica if `wait`.
 
         Raises:
             NoCapacity: there is nowhere.
@@ -169,22 +174,9 @@ class Dispatcher:
                     raise list(failed.values())[-1]
                 exchange.account.explain("replica", place.problem)
                 raise NoCapacity(f"the deployment {name} cannot answer now", retry_after=2)
-            await self._wait(name, place, left)
-
-    async def _wait(self, name: str, place: Place, seconds: float) -> None:
-        waiting = self._waiting.get(name, 0)
-        if waiting >= place.slots:
-            raise NoCapacity(f"the deployment {name} is starting and its queue is full", retry_after=2)
-        self._waiting[name] = waiting + 1
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return  # the caller sees that its deadline has passed
-        finally:
-            self._waiting[name] -= 1
-            if not self._waiting[name]:
-                del self._waiting[name]
+            with contextlib.suppress(TimeoutError):  # then the deadline has passed
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
 
     def _choose(self, place: Place, failed: Container[Endpoint]) -> Endpoint | None:
         """Return an endpoint that has not failed this exchange; one that has just failed another only if it must be."""

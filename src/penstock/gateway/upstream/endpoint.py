@@ -17,6 +17,7 @@ from penstock.types.address import Address
 
 _Identity = tuple[str, Address, int]
 
+_MOST = 65_536
 _COOL_S = 1.0  # after a failure to connect, others are preferred for so long; the fleet's verdict takes over by then
 
 
@@ -63,18 +64,21 @@ class Endpoints:
         self._longest_s = 0.0  # that any exchange so far may take
         self._closing: set[asyncio.Task[None]] = set()
 
-    def get(self, name: str, address: Address, slots: int) -> Endpoint:
+    def get(self, name: str, address: Address, seats: int) -> Endpoint:
         """
         Return the endpoint of a replica or a provider's deployment, making it when it is new. Connects to nothing.
 
+        Args:
+            seats: exchanges that it works on at once; so many connections are kept. How many are made is bounded by
+                who has a seat.
         Raises:
             StartError: the proxy that the environment names for it cannot be spoken to.
         """
-        identity = (name, address, slots)
+        identity = (name, address, seats)
         endpoint = self._known.get(identity)
         if endpoint is None:
             proxy = None if address.unix else proxy_for(address, self._environ)
-            pool = Pool(address, max_connections=slots, max_idle=slots, proxy=proxy)
+            pool = Pool(address, max_connections=_MOST, max_idle=seats, proxy=proxy)
             endpoint = self._known[identity] = Endpoint(name, address, pool)
         return endpoint
 

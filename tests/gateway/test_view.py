@@ -1,0 +1,67 @@
+"""How much a deployment takes, by what its replicas are doing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from penstock.auth.secrets import SecretRef
+from penstock.counters.seats.seat import Size
+from penstock.gateway.identity.caller import Callers
+from penstock.gateway.upstream.endpoint import Endpoints
+from penstock.gateway.view import compile_view
+from penstock.snapshot.config import Config, Deployment, GatewaySettings
+from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
+from penstock.types.address import Address
+from tests.processes import PRICE, provider
+
+S = ReplicaState
+NOTHING = Size(0, 0)
+
+
+def size_of(deployment: Deployment, fleet: Fleet | None, tmp_path: Path) -> Size:
+    config = Config(1, {deployment.name: deployment}, {}, GatewaySettings())
+    view = compile_view(config, Callers({}), fleet, Endpoints({}, time.monotonic), {})
+    return view.places[deployment.name].size
+
+
+@pytest.mark.parametrize(
+    ("states", "size"),
+    [
+        ([S.READY], Size(8, 72)),
+        ([S.READY, S.READY], Size(16, 144)),
+        ([S.READY, S.STARTING], Size(8, 144)),
+        ([S.READY, S.FAILED], Size(8, 72)),
+        ([S.READY, S.WEDGED], Size(8, 144)),
+        ([S.READY, S.DRAINING], Size(16, 144)),
+        ([S.STARTING, S.STARTING], Size(0, 144)),
+        ([S.DRAINING, S.STARTING], Size(0, 72)),
+        ([S.DRAINING], NOTHING),
+        ([S.FAILED], NOTHING),
+        ([], Size(0, 72)),
+    ],
+    ids=str,
+)
+def test_an_engine_has_the_seats_of_its_ready_replicas_and_a_queue_for_those_that_come(
+    states: list[ReplicaState], size: Size, tmp_path: Path
+) -> None:
+    mini = Deployment("mini", "openai", "mini", engine=True, price=PRICE, seats=8, queue=64)
+    replicas = [
+        Replica(f"mini/{number}", "mini", "v", state, str(tmp_path / f"{number}.sock"), number)
+        for number, state in enumerate(states)
+    ]
+    assert size_of(mini, Fleet(1, tuple(replicas)), tmp_path) == size
+
+
+def test_an_engine_that_nobody_runs_here_takes_nothing(tmp_path: Path) -> None:
+    mini = Deployment("mini", "openai", "mini", engine=True, price=PRICE, seats=8, queue=64)
+    assert size_of(mini, None, tmp_path) == NOTHING
+
+
+def test_a_hosted_model_has_the_seats_it_is_given_unless_it_cannot_be_asked(tmp_path: Path) -> None:
+    address = Address(host="127.0.0.1", port=1, path="/v1")
+    assert size_of(provider("large", address, seats=10, queue=5), None, tmp_path) == Size(10, 15)
+    locked = provider("large", address, seats=10, queue=5, api_key=SecretRef(env="NO_SUCH_KEY"))
+    assert size_of(locked, None, tmp_path) == NOTHING
