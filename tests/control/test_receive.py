@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penstock.control.bulletin import Unwelcome
+from penstock.control.elsewhere import LateReport
 from penstock.control.fold import BATCH, Fold
 from penstock.control.hosts import Hosts
 from penstock.journal.host import writer_name
@@ -496,7 +497,8 @@ def test_a_writer_has_ended_once_a_later_list_of_segments_has_none_of_it(tmp_pat
         assert world.fold.ended(writers) == set(), "nor of those that were born since it was last heard"
         await world.fold.receive(EU, [piece(300)], (1, 2), 250)
         assert world.fold.ended(writers) == {writers[0], writers[1]}
-        await world.fold.receive(EU, [piece(100)], (1, 1), 400)  # late
+        with pytest.raises(LateReport):
+            await world.fold.receive(EU, [piece(100)], (1, 1), 400)
         assert world.fold.ended(writers) == {writers[0], writers[1]}
         await world.fold.receive(EU, [], (1, 3), 400)
         assert world.fold.ended([*writers, f"{US}~gateway-0-100-7"]) == set(writers)

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from penstock.control.elsewhere import LateReport
 from penstock.control.fold import Fold
 from penstock.journal import segment as journal
 from penstock.journal.host import writer_name
 from penstock.journal.segment import Writer
-from penstock.journal.shipping import Receipt
 from penstock.node.courier import Courier
 from tests.control.test_fold import World, in_world
 from tests.control.test_receive import EU, HERE, US, Elsewhere, elsewhere, request
@@ -27,7 +27,8 @@ def test_a_report_that_comes_late_does_not_lose_what_a_later_writer_has_open(tmp
         second = host.writer("gateway-1")
         second.append(an_opened(2))
         await world.fold.receive(EU, host.pieces(), (1, 2))
-        assert await world.fold.receive(EU, late, (1, 1)) == Receipt({})
+        with pytest.raises(LateReport):
+            await world.fold.receive(EU, late, (1, 1))
         assert await world.outcomes() == {request(1): "answered"}, "the writer of 2 lives"
         second.append(a_settled(2, cost_nano=5))
         for _ in range(3):

@@ -9,6 +9,10 @@ import msgspec
 from penstock.journal.segment import born_ns, writer_of
 
 
+class LateReport(Exception):
+    """One that was sent after it has arrived before it: it tells how things were."""
+
+
 class Elsewhere(msgspec.Struct):
     """
     Attributes:

@@ -14,6 +14,7 @@ for that list, is in the database, so that any control can go on with them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
@@ -24,11 +25,11 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.control import lost
-from penstock.control.elsewhere import Elsewhere
+from penstock.control.elsewhere import Elsewhere, LateReport
 from penstock.journal import segment as journal
 from penstock.journal.host import host_of
 from penstock.journal.records import Opened, Record, Settled
-from penstock.journal.segment import Segment, segments, writer_of
+from penstock.journal.segment import Segment, adopt, segments, writer_of
 from penstock.journal.shipping import Piece, Receipt
 from penstock.records import ledger, offsets, opened
 from penstock.records.database import Database, busy, unavailable
@@ -81,12 +82,12 @@ class Fold:
         self._journal = journal
         self._database = database
         self._follower = follower
-        # What this directory was called before, if it was, is its own too.
-        self._own = frozenset({"", host, *(host_of(each.path.name) for each in segments(journal))})
+        self._host = host
+        self._own = frozenset({"", host})
         self._clock = clock
         self._began = clock()
         self._elsewhere: dict[str, Elsewhere] = {}  # hosts that have reported
-        self._given_up: dict[str, float] = {}  # hosts, and when
+        self._given_up: dict[str, Elsewhere] = {}  # hosts that have left or were given up, lately
         self._turn = asyncio.Lock()
         self._positions: dict[str, int] | None = None  # as in the database; None: to be read from there
         self._looked = False  # for what was open when this control started
@@ -147,6 +148,7 @@ class Fold:
 
     async def _fold_all(self) -> None:
         positions = await self._load()
+        self._adopt()
         removed = False
         for segment in list(segments(self._journal)):
             name = segment.path.name
@@ -162,6 +164,13 @@ class Fold:
         if removed or not self._looked:
             await self._settle_lost(self._own, [each.path.name for each in segments(self._journal)])
             self._looked = True
+
+    def _adopt(self) -> None:
+        """Take over what bears another host's name here, as in a directory that was copied or has lost its name."""
+        for segment in segments(self._journal):
+            with contextlib.suppress(FileNotFoundError):  # taken away by hand
+                if host_of(segment.path.name) not in self._own and segment.closed():
+                    adopt(segment, self._host)
 
     def _rests(self, name: str) -> bool:
         """Tell whether a segment that could not be folded is to be left alone this time."""
@@ -217,21 +226,26 @@ class Fold:
         self, host: str, pieces: Sequence[Piece], order: tuple[int, int] | None = None, listed_ns: int | None = None
     ) -> Receipt:
         """
-        Fold what a host has sent. Pieces that do not begin where the ledger ends are left alone.
+        Fold what a host has sent.
+
+        Pieces that do not begin where the ledger ends are left alone.
 
         Args:
             pieces: one for each segment that the host has.
-            order: run and number of the report; a late one changes nothing. None: they are known to be in order.
+            order: run and number of the report. None: they are known to be in order.
             listed_ns: when these were all segments, by the clock of the host. None: now, by ours.
         Raises:
+            LateReport: nothing is changed by it.
             SQLAlchemyError: the database failed; what was folded before that stays, and the rest may be sent again.
         """
         async with self._turn:
-            known = self._elsewhere.setdefault(host, Elsewhere())
+            known = self._elsewhere.get(host, Elsewhere())
+            left = self._given_up.get(host, known)
             if order is not None:
-                if known.is_late(order):
-                    return Receipt({})
+                if known.is_late(order) or left.is_late(order):
+                    raise LateReport
                 known.latest = order
+            self._elsewhere[host] = known
             known.lists(
                 (piece.segment for piece in pieces), time.time_ns() if listed_ns is None else listed_ns, self._clock()
             )
@@ -246,6 +260,7 @@ class Fold:
         names = {piece.segment for piece in pieces}
         gone = [name for name in positions if host_of(name) == host and name not in names]
         await self._forget(gone, positions)
+        self._broken = {n: rest for n, rest in self._broken.items() if host_of(n) != host or n in names}
         stuck: list[str] = []
         for piece in pieces:
             name = piece.segment
@@ -290,9 +305,11 @@ class Fold:
             positions = await self._load()
             await self._settle_lost(frozenset({host}), frozenset())
             await self._forget([name for name in positions if host_of(name) == host], positions)
-            self._elsewhere.pop(host, None)
-            now = self._clock()
-            self._given_up = {each: at for each, at in self._given_up.items() if now - at < _GIVEN_UP_S} | {host: now}
+            known, now = self._elsewhere.pop(host, Elsewhere()), self._clock()
+            known.heard_at = now
+            lately = {name: each for name, each in self._given_up.items() if now - each.heard_at < _GIVEN_UP_S}
+            self._given_up = {**lately, host: known}
+            self._broken = {name: rest for name, rest in self._broken.items() if host_of(name) != host}
 
     def ended(self, writers: Iterable[str]) -> set[str]:
         """Return those of the writers that are known to write no more."""

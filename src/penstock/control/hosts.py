@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -11,8 +10,10 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.control.bulletin import Unwelcome
+from penstock.control.elsewhere import LateReport
 from penstock.control.fold import Fold
 from penstock.journal.host import host_of
+from penstock.journal.segment import is_of
 from penstock.journal.shipping import Receipt, Report
 from penstock.records import hosts as records
 from penstock.records.database import Database
@@ -22,7 +23,6 @@ SILENT_S = 10.0
 """After so long without a report a host is silent; it reports every two seconds."""
 
 _KEPT_EVERY_NS = 10 * 10**9  # when a host was seen is kept as often as this
-_SEGMENT = re.compile(r"[0-9a-f]{12}~[A-Za-z0-9-]{1,100}\.journal")
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Hosts:
         self._database = database
         self._fold = fold
         self._clock_ns = clock_ns
+        self._began_ns = clock_ns()
         self._kept: dict[str, Host] = {}  # as they are in the database
         self._keys: dict[str, str] = {}  # that they last reported with
         self.own = own
@@ -69,8 +70,9 @@ class Hosts:
         return hosts
 
     def silent(self, host: Host) -> bool:
-        """Tell whether a host has not reported for long."""
-        return self.silent_s(host) >= SILENT_S
+        """Tell whether a host has not reported for long, while this control was there to hear it."""
+        here_s = self.silent_s(host) if host.id in self._keys else (self._clock_ns() - self._began_ns) / 1e9
+        return min(self.silent_s(host), here_s) >= SILENT_S
 
     def silent_s(self, host: Host) -> float:
         """Return for how long a host has not reported, in seconds; 0 for our own."""
@@ -98,9 +100,12 @@ class Hosts:
                 return Receipt(
                     {each.segment: positions.get(each.segment, 0) for each in report.pieces}, control=self.nonce
                 )
+        try:
+            receipt = await self._fold.receive(host_id, report.pieces, (report.run, report.number), report.at_ns)
+        except LateReport:
+            return Receipt({}, control=self.nonce)
         await self._keep(Host(host_id, report.name[:255], report.version[:64], report.run, self._clock_ns()))
         self._keys[host_id] = key
-        receipt = await self._fold.receive(host_id, report.pieces, (report.run, report.number), report.at_ns)
         if report.leaving and not report.pieces:
             await self._remove(host_id)
         return msgspec.structs.replace(receipt, control=self.nonce)
@@ -109,7 +114,7 @@ class Hosts:
         known = self.known.get(host_id)
         if host_id == self.own:
             raise Unwelcome("this is the name of control's own data directory: a data directory is for one host")
-        if any(host_of(each.segment) != host_id or not _SEGMENT.fullmatch(each.segment) for each in report.pieces):
+        if not all(is_of(each.segment, host_id) for each in report.pieces):
             raise Unwelcome("these are segments of another host")
         if known is None or self.silent(known):
             return

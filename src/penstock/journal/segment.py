@@ -19,8 +19,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import logging
 import mmap
 import os
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ from zlib import crc32
 
 import msgspec
 
+from penstock.journal.host import host_of, writer_name
 from penstock.journal.records import Record
 from penstock.types.errors import JournalError
 
@@ -37,8 +40,10 @@ SUFFIX = ".journal"
 MAX_RECORD = 1024 * 1024
 WINDOW = 256 * 1024  # bytes reserved and mapped at a time
 
+_NAME = re.compile(r"[0-9a-f]{12}~[A-Za-z0-9-]{1,100}\.journal")
 _HEADER = struct.Struct("<II")
 _PAGE = mmap.PAGESIZE
+_log = logging.getLogger(__name__)
 _decode = msgspec.msgpack.Decoder(Record).decode
 
 
@@ -259,6 +264,18 @@ def read(data: bytes) -> list[tuple[Record, int]]:
 def writer_of(segment: str) -> str:
     """Return the name of the `Writer` that a segment of this name belongs to."""
     return segment.removesuffix(SUFFIX).rpartition("-")[0]
+
+
+def is_of(name: str, host: str) -> bool:
+    """Tell whether this is a name that a writer of this host gives a segment."""
+    return host_of(name) == host and _NAME.fullmatch(name) is not None
+
+
+def adopt(segment: Segment, host: str) -> None:
+    """Give a segment that its writer has let go of a name of this host, whatever it was called."""
+    name = f"{writer_name(host, 'adopted')}-{time.time_ns()}-{os.getpid()}-000000{SUFFIX}"
+    segment.path.rename(segment.path.with_name(name))
+    _log.warning("a segment of another name is taken over", extra={"fields": {"was": segment.path.name, "is": name}})
 
 
 def born_ns(writer: str) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.journal.host import host_of, writer_name
-from penstock.journal.segment import Segment, segments
+from penstock.journal.segment import Segment, adopt, is_of, segments
 from penstock.journal.shipping import Piece, Receipt
 
 _AT_ONCE = 512 * 1024  # bytes of records in one report
@@ -35,6 +35,7 @@ class Courier:
         self._host = host
         self._clock = clock
         self._positions: dict[str, int] = {}
+        self._turn = threading.Lock()  # a look that was cancelled may go on in its thread
         self._closed: set[str] = set()  # segments that the last pieces ended
         self._stuck: dict[str, float] = {}  # until when they are left alone
         self._kept: set[str] = set()  # segments that could not be removed
@@ -43,13 +44,17 @@ class Courier:
 
     def pieces(self) -> tuple[Piece, ...]:
         """Return a piece of each segment there is, with what of it control does not have, as far as there is room."""
+        with self._turn:
+            return self._pieces()
+
+    def _pieces(self) -> tuple[Piece, ...]:
         closed = {segment.path.name for segment in segments(self._journal) if self._let_go(segment)}
         # Looked at again: when a writer was seen to have let go of a segment, its next one was there.
         found, left, waiting, self.more = [], _AT_ONCE, 0, False
         self._closed = set()
         for segment in segments(self._journal):
-            if host_of(segment.path.name) != self._host:
-                continue  # of another name, and still written
+            if not is_of(segment.path.name, self._host):
+                continue  # it is not closed yet
             let_go = segment.path.name in closed
             try:
                 piece = self._piece(segment, left, closed=let_go)
@@ -67,12 +72,17 @@ class Courier:
 
     def received(self, receipt: Receipt) -> None:
         """Take note of what is in the ledger, and remove what is there to its end."""
+        with self._turn:
+            self._received(receipt)
+
+    def _received(self, receipt: Receipt) -> None:
         for name in set(receipt.stuck) - self._stuck.keys():
             _log.error("control cannot read a record of the journal; what comes behind it waits", extra=_fields(name))
         self._stuck |= dict.fromkeys(receipt.stuck, self._clock() + _STUCK_S)
         self._positions.update({name: at for name, at in receipt.positions.items() if name in self._positions})
         for name, end in receipt.done.items():
             if name in self._closed:  # nothing else is control's to say
+                self._positions[name] = end
                 try:
                     self._remove(self._journal / name, end)
                 except OSError as error:  # tried again with the next receipt
@@ -84,9 +94,8 @@ class Courier:
         """Tell whether the writer of a segment has let go of it; one of another name is given ours then."""
         try:
             closed = segment.closed()
-            if closed and host_of(segment.path.name) != self._host:
-                name = segment.path.name.rpartition("~")[2]
-                segment.path.rename(segment.path.with_name(writer_name(self._host, name)))
+            if closed and not is_of(segment.path.name, self._host):
+                adopt(segment, self._host)
         except FileNotFoundError:
             return False  # taken away by hand
         return closed

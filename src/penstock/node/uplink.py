@@ -111,10 +111,13 @@ class Uplink:
         """Send what is left of the journal, if control takes it soon; what it does not take stays for the next time."""
         with contextlib.suppress(TimeoutError, Away, Rejected, OSError, msgspec.DecodeError):
             async with asyncio.timeout(_LAST_S):
+                before = None
                 while not self._problems[_Way.UP]:
                     pieces = await self._pieces()
-                    if await self._report(pieces, leaving=not pieces) and not pieces:
+                    taken = await self._report(pieces, leaving=not pieces)
+                    if taken and (pieces == before or not any(piece.data or piece.closed for piece in pieces)):
                         break
+                    before = pieces
         if self._courier.waiting:
             _log.warning("part of the journal is not sent yet; the next start goes on")
         await self._controls.aclose()
@@ -184,10 +187,12 @@ class Uplink:
         receipt = _receipt(answer)
         self._heard = receipt.control
         await asyncio.to_thread(self._courier.received, receipt)
+        if self._heard != asked:
+            return False
         self._names = frozenset(piece.segment for piece in pieces)
         self._due = time.monotonic() + _ALIVE_S
         self._solved(_Way.UP)
-        return self._heard == asked
+        return True
 
     async def _reject(self, way: _Way, error: Rejected) -> None:
         """Take note that control says no, and wait, unless there is another to be asked."""

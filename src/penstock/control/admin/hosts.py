@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
 
 from penstock.auth.roles import Permission
 from penstock.control.admin.access import Caller, allow
@@ -103,6 +104,8 @@ def mount(app: FastAPI, hosts: Hosts, bulletin: Bulletin) -> None:
             told = _decode(await request.body())
         except msgspec.DecodeError as error:
             raise Refused(HTTPStatus.BAD_REQUEST, f"this is not a report: {error}") from None
+        except ClientDisconnect:
+            raise Refused(HTTPStatus.BAD_REQUEST, "the report was cut off") from None
         try:
             receipt = await hosts.report(host_id, told, caller.name)
         except Unwelcome as error:
