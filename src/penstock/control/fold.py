@@ -29,13 +29,12 @@ from penstock.control.elsewhere import Elsewhere, LateReport
 from penstock.journal import segment as journal
 from penstock.journal.host import host_of
 from penstock.journal.records import Opened, Record, Settled
-from penstock.journal.segment import Segment, adopt, segments, writer_of
+from penstock.journal.segment import Segment, adopt, dispose, segments, writer_of
 from penstock.journal.shipping import Piece, Receipt
 from penstock.records import ledger, offsets, opened
 from penstock.records.database import Database, busy, unavailable
 
 BATCH = 1000  # records in one transaction
-_DAMAGED = ".damaged"
 _INTERVAL_S = 0.25
 _RETRY_S = 5.0  # after a failure of the whole, such as a full disk
 _GIVEN_UP_S = 3600.0  # for so long it is known what became of a host; by then nothing is asked of it any more
@@ -339,15 +338,7 @@ class Fold:
     async def _finish(self, segment: Segment, positions: dict[str, int]) -> None:
         """Take a segment out of the journal that is read to its end and will not grow."""
         name = segment.path.name
-        if segment.damaged(positions.get(name, 0)):
-            kept = segment.path.with_name(name + _DAMAGED)
-            segment.path.rename(kept)
-            _log.error(
-                "a segment of the journal is damaged; what could be read is in the ledger, the file is kept",
-                extra=_fields(kept.name, position=positions.get(name, 0)),
-            )
-        else:
-            segment.path.unlink()
+        dispose(segment, positions.get(name, 0))
         # The file goes first: a position without a file is found at the next start, and one file folded twice is too.
         await self._forget([name], positions)
 
@@ -394,5 +385,5 @@ class Fold:
         return positions
 
 
-def _fields(name: str, **more: object) -> dict[str, dict[str, object]]:
-    return {"fields": {"segment": name, **more}}
+def _fields(name: str) -> dict[str, dict[str, str]]:
+    return {"fields": {"segment": name}}

@@ -40,6 +40,7 @@ SUFFIX = ".journal"
 MAX_RECORD = 1024 * 1024
 WINDOW = 256 * 1024  # bytes reserved and mapped at a time
 
+_DAMAGED = ".damaged"
 _NAME = re.compile(r"[0-9a-f]{12}~[A-Za-z0-9-]{1,100}\.journal")
 _HEADER = struct.Struct("<II")
 _PAGE = mmap.PAGESIZE
@@ -292,6 +293,24 @@ def _payloads(file: BinaryIO) -> Iterator[bytes]:
         if len(payload) < length or not length or crc32(payload) != checksum:
             return
         yield payload
+
+
+def dispose(segment: Segment, end: int) -> None:
+    """
+    Remove a closed segment that is in the ledger up to `end`, where reading ended; one that is damaged is kept aside.
+
+    Raises:
+        OSError: it cannot be, or has been taken away by hand.
+    """
+    if segment.damaged(end):
+        kept = segment.path.with_name(segment.path.name + _DAMAGED)
+        segment.path.rename(kept)
+        _log.error(
+            "a segment of the journal is damaged; what could be read is in the ledger, the file is kept",
+            extra={"fields": {"segment": kept.name, "position": end}},
+        )
+    else:
+        segment.path.unlink()
 
 
 def segments(directory: Path) -> Iterator[Segment]:

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.journal.segment import Segment, adopt, is_of, segments
+from penstock.journal.segment import Segment, adopt, dispose, is_of, segments
 from penstock.journal.shipping import Piece, Receipt
 
 _AT_ONCE = 512 * 1024  # bytes of records in one report
 _STUCK_S = 60.0  # before what control could not read is sent again: it may be another control by then
-_DAMAGED = ".damaged"
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +83,9 @@ class Courier:
             if name in self._closed:  # nothing else is control's to say
                 self._positions[name] = end
                 try:
-                    self._remove(self._journal / name, end)
+                    dispose(Segment(self._journal / name), end)
+                except FileNotFoundError:
+                    continue  # taken away by hand
                 except OSError as error:  # tried again with the next receipt
                     if name not in self._kept:
                         _log.error("a segment cannot be removed", extra=_fields(name, error=error.strerror))
@@ -111,20 +112,6 @@ class Courier:
         if closed and not rest:
             self._closed.add(name)
         return Piece(name, start, data, closed and not rest)
-
-    def _remove(self, path: Path, end: int) -> None:
-        try:
-            damaged = Segment(path).damaged(end)
-            if damaged:
-                path.rename(path.with_name(path.name + _DAMAGED))
-                _log.error(
-                    "a segment of the journal is damaged; what could be read is in the ledger, the file is kept",
-                    extra=_fields(path.name),
-                )
-            else:
-                path.unlink()
-        except FileNotFoundError:
-            return
 
 
 def _unsent(segment: Segment, start: int, *, closed: bool) -> int:
