@@ -111,11 +111,20 @@ async def asked(store: Store, counters: Sequence[Counter], count: int) -> dict[s
     return {"p50_us": parts[49] * 1e6, "p99_us": parts[98] * 1e6, "cpu_us": cpu / count * 1e6}
 
 
+async def _taken(leases: Leases, held: list[Lease], amounts: list[int]) -> bool:
+    """Take amounts, and tell whether that was decided on leases."""
+    if leases.spend(held, amounts):
+        return True
+    if isinstance(await leases.take(held, amounts), Refusal):
+        raise TypeError("there is room for all")
+    return False
+
+
 async def leased(store: Store, per_second: int, seconds: float) -> dict[str, float]:
     """Handle requests at a steady rate; return the share that was decided on leases, and microseconds for each."""
     leases = Leases(store, time.monotonic, asyncio.sleep)
-    held: list[Lease] = [Lease(counter) for counter in (*_LIMITS, *_BUDGETS)]
-    amounts = [1] * len(held)
+    held = [Lease(*_LIMITS[:3]), Lease(*_LIMITS[3:6]), Lease(*_LIMITS[6:])]
+    purse = Lease(*_BUDGETS)
     times, on_lease, swept = [], 0, time.monotonic()
     began = time.monotonic()
     for number in range(int(per_second * seconds)):
@@ -126,14 +135,10 @@ async def leased(store: Store, per_second: int, seconds: float) -> dict[str, flo
             swept = now
             leases.sweep()
         at = time.perf_counter()
-        if leases.spend(held, amounts):
-            on_lease += 1
-        else:
-            taken = await leases.take(held, amounts)
-            if isinstance(taken, Refusal):
-                raise TypeError("there is room for all")
-        leases.release((lease, 1, lease.slot) for lease in held[6:8])
-        leases.settle(held[8:], 1, 1)
+        on_lease += await _taken(leases, held, [1, 1000, 1]) & await _taken(leases, [purse], [1000])
+        leases.release(held[1], 1000, 400, held[1].slot)
+        leases.release(held[2], 1)
+        leases.settle(purse, 1000, 400)
         times.append(time.perf_counter() - at)
     leases.close()
     parts = statistics.quantiles(times, n=100)

@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,10 +25,12 @@ from typing import Any, cast
 import uvloop
 
 from penstock.auth import keys
-from penstock.counters.local import Local
+from penstock.counters.counter import Ask, Grant, Refusal
+from penstock.counters.remote import Remote
 from penstock.counters.seats.house import House
 from penstock.counters.seats.usher import local
 from penstock.counters.tally import Tally
+from penstock.counters.waiting import TIMEOUT_S
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.dialects import openai
@@ -186,9 +188,7 @@ class Bench:
         self.books = Books(
             Writer(directory, "gateway-0"), self.metrics, time.monotonic, log.lines("penstock.exchange", "exchange")
         )
-        self.admission = Admission(
-            Local(Tally(time.monotonic)), Decisions(self.metrics.registry), time.monotonic, asyncio.sleep
-        )
+        self.admission = Admission(_Node(), Decisions(self.metrics.registry), time.monotonic, asyncio.sleep)
         usher = local(House(time.monotonic), time.monotonic)
         self.seating = Seating(usher, Queues(self.metrics.registry, usher.waiting), time.monotonic)
         dispatcher = Dispatcher(self.seating, time.monotonic)
@@ -242,7 +242,21 @@ class Bench:
         for connection in connections:
             connection.connection_lost(None)
 
-    # The steps, each `count` times. The whole is `exchange`.
+    def steps(self) -> dict[str, Callable[[int], Awaitable[None]]]:
+        """Return what is measured, each to be called with how many times."""
+        return {
+            "server leg": self.server_leg,
+            "upstream leg": self.upstream_leg,
+            "decode and patch": self.decode,
+            "identity": self.identity,
+            "limits and budgets": self.limits,
+            "route": self.route,
+            "seat": self.seat,
+            "metering and journal": self.metering,
+            "metrics": self.counting,
+            "explanation and log record": self.telling,
+            "whole": self.exchange,
+        }
 
     async def exchange(self, count: int) -> None:
         await self.serve(partial(serve, self.gateway), count)
@@ -339,6 +353,18 @@ class Bench:
             write(line)
 
 
+class _Node(Remote):
+    """A worker's end of the node's socket, up to the socket: what it says goes nowhere, what it asks is granted."""
+
+    def __init__(self) -> None:
+        super().__init__(time.monotonic, TIMEOUT_S, None)
+        self.connection_made(cast("asyncio.BaseTransport", Wire(lambda _: None)))
+        self._tally = Tally(time.monotonic)
+
+    async def take(self, asks: Sequence[Ask]) -> Sequence[Grant] | Refusal:
+        return self._tally.take(0, asks)
+
+
 class _Asking:
     """What of an exchange is looked at when it takes a seat."""
 
@@ -361,25 +387,10 @@ def measure(count: int, rounds: int, only: str | None = None) -> dict[str, list[
     figures: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as directory, Path("/dev/null").open("w") as nowhere:
         log = JsonHandler("gateway 0", nowhere)
-        bench = Bench(Path(directory), log)
-        steps: dict[str, Callable[[int], Awaitable[None]]] = {
-            "server leg": bench.server_leg,
-            "upstream leg": bench.upstream_leg,
-            "decode and patch": bench.decode,
-            "identity": bench.identity,
-            "limits and budgets": bench.limits,
-            "route": bench.route,
-            "seat": bench.seat,
-            "metering and journal": bench.metering,
-            "metrics": bench.counting,
-            "explanation and log record": bench.telling,
-            "whole": bench.exchange,
-        }
-
-        if only is not None:
-            steps = {only: steps[only]}
 
         async def run() -> None:
+            bench = Bench(Path(directory), log)
+            steps = {name: step for name, step in bench.steps().items() if only is None or name == only}
             for number in range(rounds + 1):
                 for name, step in steps.items():
                     began = time.process_time()

@@ -66,7 +66,7 @@ def test_in_no_minute_is_more_spent_than_the_limit(limit: int, steps: list[tuple
         spent = []
         for worker, amount, after_s in steps:
             if await workers.take(worker, held[worker], amount):
-                spent.append((workers.clock.now, amount))
+                spent.append((workers.clock.now, min(amount, limit)))
             await workers.sleep(after_s)
         return spent
 
@@ -145,7 +145,7 @@ def test_the_last_slot_is_for_whoever_asks_next_as_soon_as_it_is_free() -> None:
             worker = turn % 2
             assert await workers.take(worker, held[worker])
             assert not await workers.take(1 - worker, held[1 - worker])
-            workers.leases[worker].release([(held[worker], 1, held[worker].slot)])
+            workers.leases[worker].release(held[worker], 1)
 
     asyncio.run(run())
 
@@ -218,10 +218,10 @@ def test_what_was_taken_and_is_not_needed_is_spent_by_the_next_without_asking() 
         leases, store = workers.leases[0], workers.stores[0]
         lease = Lease(Counter("c", Kind.RATE, 1000))
         (slot,) = await taken(leases, lease, 100)
-        leases.release([(lease, 60, slot)])
+        leases.release(lease, 100, 40, slot)
         assert leases.spend([lease], [60])
         assert store.asked == 1
-        leases.release([(lease, -40, slot)])  # it was more than thought
+        leases.release(lease, 60, 100, slot)  # it was more than thought
         assert isinstance(await leases.take([lease], [861]), Refusal)
         assert await leases.take([lease], [860])
 
@@ -233,8 +233,8 @@ def test_what_others_keep_of_a_level_without_using_it_is_waited_for() -> None:
         workers = Workers(2)
         held = [Lease(Counter("c", Kind.LEVEL, 10)) for _ in range(2)]
         slots = await taken(workers.leases[0], held[0], 5)
-        workers.leases[0].release([(held[0], 5, slots[0])])  # to the lease, which runs a while
-        assert isinstance(await workers.stores[1].take([Ask(held[1].counter, 10, 10)]), Refusal)
+        workers.leases[0].release(held[0], 5, 0, slots[0])  # to the lease, which runs a while
+        assert isinstance(await workers.stores[1].take([Ask(held[1].counters[0], 10, 10)]), Refusal)
         assert await workers.take(1, held[1], 10)
 
     asyncio.run(run())
@@ -264,14 +264,124 @@ def test_never_more_of_a_sum_is_spent_or_held_than_there_is(
             assert spent + sum(amount for _, amount, _ in waiting) <= limit
             if len(waiting) > 2:
                 worker, amount, cost = waiting.pop(0)
-                workers.leases[worker].settle([held[worker]], amount, cost)
+                workers.leases[worker].settle(held[worker], amount, cost)
                 spent += cost
             await workers.sleep(after_s)
         for worker, amount, cost in waiting:
-            workers.leases[worker].settle([held[worker]], amount, cost)
+            workers.leases[worker].settle(held[worker], amount, cost)
             spent += cost
         await workers.sleep(1)
         assert await workers.take(0, held[0], limit - spent), "nothing has leaked"
         assert not await workers.take(1, held[1], 1)
+
+    asyncio.run(run())
+
+
+_TOGETHER = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 60), st.floats(0, 1), st.sampled_from([0.0, 0.05, 0.3])), max_size=60
+)
+
+
+def _shares(limits: list[int], kind: Kind) -> list[Lease]:
+    """A lease for each of three workers, of two or three of the same three counters."""
+    one, two, three = (Counter(f"c{number}", kind, limit) for number, limit in enumerate(limits))
+    return [Lease(one, two), Lease(two, three), Lease(three, one, two)]
+
+
+@given(st.lists(st.integers(1, 300), min_size=3, max_size=3), st.sampled_from([Kind.LEVEL, Kind.SUM]), _TOGETHER)
+def test_what_is_spent_together_keeps_to_each_limit_and_none_of_it_is_lost(
+    limits: list[int], kind: Kind, steps: list[tuple[int, int, float, float]]
+) -> None:
+    async def run() -> None:
+        workers, held = Workers(3), _shares(limits, kind)
+        out: dict[Counter, int] = dict.fromkeys(held[2].counters, 0)
+        waiting: list[tuple[int, int, int]] = []
+
+        def end() -> None:
+            worker, amount, cost = waiting.pop(0)
+            if kind is Kind.SUM:
+                workers.leases[worker].settle(held[worker], amount, cost)
+            else:
+                cost = 0
+                workers.leases[worker].release(held[worker], amount)
+            for counter in held[worker].counters:
+                out[counter] -= amount - cost
+
+        for worker, amount, share, after_s in steps:
+            fits = all(out[counter] + amount <= counter.limit for counter in held[worker].counters)
+            assert await workers.take(worker, held[worker], amount) == fits
+            if fits:
+                waiting.append((worker, amount, int(amount * share)))
+                for counter in held[worker].counters:
+                    out[counter] += amount
+            if len(waiting) > 2:
+                end()
+            await workers.sleep(after_s)
+        while waiting:
+            end()
+        await workers.sleep(1)
+        for counter, spent in out.items():
+            assert await workers.take(0, Lease(counter), counter.limit - spent)
+            assert not await workers.take(1, Lease(counter), 1)
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.integers(1, 300), min_size=3, max_size=3), _TOGETHER)
+def test_of_rates_that_are_spent_together_none_is_overrun_however_much_one_needs(
+    limits: list[int], steps: list[tuple[int, int, float, float]]
+) -> None:
+    async def run() -> None:
+        workers, held = Workers(3), _shares(limits, Kind.RATE)
+        used: list[tuple[float, Lease, int]] = []
+        for worker, amount, share, after_s in steps:
+            lease = held[worker]
+            if await workers.take(worker, lease, amount * 8):  # some need more than there ever is
+                least = min(counter.limit for counter in lease.counters)
+                used.append((workers.clock.now, lease, int(min(amount * 8, least) * share)))
+                workers.leases[worker].release(lease, amount * 8, used[-1][2], lease.slot)
+            await workers.sleep(after_s)
+        for counter in held[2].counters:
+            mine = [(at, amount) for at, lease, amount in used if counter in lease.counters]
+            for began, _ in mine:
+                assert sum(amount for at, amount in mine if began <= at < began + WINDOW_S) <= counter.limit
+        await workers.sleep(1)
+        for counter in held[2].counters:
+            now = workers.clock.now
+            left = counter.limit - sum(
+                amount for at, lease, amount in used if counter in lease.counters and at > now - WINDOW_S - 1
+            )
+            assert left <= 0 or await workers.take(0, Lease(counter), left), "what was not used is there again"
+
+    asyncio.run(run())
+
+
+def test_a_refusal_tells_which_of_all_counters_it_was() -> None:
+    async def run() -> None:
+        leases = Workers(1).leases[0]
+        rates = Lease(Counter("a", Kind.RATE, 9), Counter("b", Kind.RATE, 9))
+        levels = Lease(Counter("c", Kind.LEVEL, 9), Counter("d", Kind.LEVEL, 1))
+        assert await leases.take([rates, levels], [1, 1])
+        for _ in range(2):
+            refused = await leases.take([rates, levels], [1, 1])
+            assert isinstance(refused, Refusal)
+            assert refused.index == 3
+
+    asyncio.run(run())
+
+
+def test_what_is_left_is_told_of_the_counter_nearest_to_its_end() -> None:
+    async def run() -> None:
+        workers = Workers(2)
+        wide, narrow = Counter("wide", Kind.RATE, 2000), Counter("narrow", Kind.RATE, 1500)
+        lease, other = Lease(wide, narrow), Lease(wide)
+        assert (lease.nearest, lease.remaining) == (1, 1500)
+        for spent in range(1, 51):
+            assert await workers.take(0, lease)
+            assert (lease.nearest, lease.remaining + lease.free) == (1, 1500 - spent)
+        assert await workers.take(1, other, 1000)
+        await workers.sleep(1)
+        assert await workers.take(0, lease)
+        assert (lease.nearest, lease.remaining + lease.free) == (0, 2000 - 1000 - 51)
 
     asyncio.run(run())

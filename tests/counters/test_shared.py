@@ -151,7 +151,7 @@ def test_what_is_spent_is_held_until_control_has_posted_it(redis: RedisServer) -
         async with shared(redis.url, journal=journal) as store, shared(redis.url, "other") as other:
             await granted(store, Ask(SUM, 40, 40))
             journal.position = "w-0", 100
-            store.give([Return(SUM, 25, 0, 15)])
+            store.settle([SUM], 15, 25)
 
             async def free() -> bool:
                 return await room(other, SUM) == 85

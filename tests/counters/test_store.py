@@ -235,10 +235,10 @@ def test_what_is_spent_of_a_sum_never_comes_back(with_shop: WithShop) -> None:
     async def test(shop: Shop) -> None:
         await granted(shop.one, Ask(SUM, 40, 40))
         await granted(shop.two, Ask(SUM, 50, 50))
-        shop.one.give([Return(SUM, 25, 0, 15)])
+        shop.one.settle([SUM], 15, 25)
         (grant,) = await granted(shop.one, Ask(SUM, 1, 1))
         assert grant.remaining == 100 - 50 - 15 - 1
-        shop.one.give([Return(SUM, 1, 0, 0)])
+        shop.one.give([Return(SUM, 1, 0)])
         shop.clock.now += 10_000_000
         await shop.end()
         (grant,) = await granted(shop.one, Ask(SUM, 85, 85))
@@ -251,9 +251,9 @@ def test_more_may_be_spent_of_a_sum_than_was_taken(with_shop: WithShop) -> None:
     async def test(shop: Shop) -> None:
         for _ in range(2):
             await granted(shop.one, Ask(SUM, 20, 20))
-        shop.one.give([Return(SUM, 20 - 75, 0, 75)])
+        shop.one.settle([SUM], 75, 20 - 75)
         assert (await refused(shop.two, Ask(SUM, 6, 6))).remaining == 5
-        shop.one.give([Return(SUM, 10, 0, 10)])
+        shop.one.settle([SUM], 10, 10)
         (grant,) = await granted(shop.two, Ask(SUM, 15, 15))
         assert grant.remaining == 0
 

@@ -155,7 +155,7 @@ def test_sums_are_kept_until_they_end_however_many_there_are() -> None:
     for_ever = Counter("for ever", Kind.SUM, 9)
     for each in (*old, for_ever):
         take(tally, each, 9)
-        tally.give(0, [Return(each, 0, 0, 9)])
+        tally.settle(0, [each], 9, 0)
     today[0] += 86_000
     clock.now += 100
     assert all(isinstance(take(tally, each), Refusal) for each in (*old, for_ever))
@@ -181,13 +181,13 @@ def test_a_sum_that_has_been_out_of_force_begins_anew_with_what_is_held_of_it() 
     opening, budget = _Told(), counter(Kind.SUM, 1000)
     tally = Tally(Clock(), opening=opening)
     take(tally, budget, 100)
-    tally.give(0, [Return(budget, 60, 0, 40)])
+    tally.settle(0, [budget], 40, 60)
     take(tally, budget, 200)
     opening.told, opening.before = 2, 700
     grant = take(tally, budget, 30)
     assert isinstance(grant, Grant)
     assert grant.remaining == 1000 - 700 - 200 - 30
-    tally.give(0, [Return(budget, 30, 0, 200)])
+    tally.settle(0, [budget], 200, 30)
     assert isinstance(take(tally, budget, 100), Grant)
     assert isinstance(take(tally, budget), Refusal)
 
@@ -210,5 +210,5 @@ def test_what_is_spent_while_nobody_asks_counts_in_a_sum_that_has_come_back() ->
     tally = Tally(Clock(), opening=opening)
     take(tally, budget, 60)
     opening.told, opening.before = 2, 5
-    tally.give(0, [Return(budget, 0, 0, 60)])
+    tally.settle(0, [budget], 60, 0)
     assert take(tally, budget, 36).remaining == 35

@@ -100,13 +100,11 @@ class Return(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         slot: of the grant; only rates look at it.
-        spent: so much more of what is held of a sum is used up, and does not come back.
     """
 
     counter: Counter
     amount: int
     slot: int
-    spent: int = 0
 
 
 class StoreUnavailable(Exception):
@@ -136,3 +134,11 @@ class Store(Protocol):
 
     def give(self, returns: Sequence[Return]) -> None:
         """Give amounts back. Never waits; what cannot be delivered is lost, which makes limits stricter, not wider."""
+
+    def settle(self, sums: Sequence[Counter], spent: int, back: int) -> None:
+        """
+        Say that so much of what is held of each of these sums is used up, and give so much of each back. Never waits.
+
+        Args:
+            back: negative where more was spent than was held.
+        """

@@ -10,7 +10,7 @@ import msgspec
 from penstock.counters.counter import Refusal, StoreUnavailable
 from penstock.counters.tally import Tally
 from penstock.counters.waiting import Answer
-from penstock.counters.wire import Frames, Give, Take
+from penstock.counters.wire import Frames, Give, Settle, Take
 
 
 class Desk:
@@ -49,7 +49,7 @@ class _Window(Frames):
         self._tally = tally
         self._holder = holder
         self._windows = windows
-        self._decode = msgspec.msgpack.Decoder(Take | Give).decode
+        self._decode = msgspec.msgpack.Decoder(Take | Give | Settle).decode
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The worker is there."""
@@ -58,7 +58,9 @@ class _Window(Frames):
 
     def received(self, frame: bytes) -> None:
         message = self._decode(frame)
-        if isinstance(message, Give):
+        if isinstance(message, Settle):
+            self._tally.settle(self._holder, message.sums, message.spent, message.back)
+        elif isinstance(message, Give):
             self._tally.give(self._holder, message.returns)
         elif not self._answer(message, final=False):
             # What another worker gave back before this one asked may still lie in its socket, behind this one's.

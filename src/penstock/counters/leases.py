@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from penstock.counters.counter import SLOT_S, Ask, Counter, Kind, Refusal, Return, Store
+import msgspec
+
+from penstock.counters.counter import SLOT_S, Ask, Counter, Grant, Kind, Refusal, Return, Store
 
 SWEEP_S = 0.1
 """How often `Leases.sweep` is called, at least."""
@@ -18,22 +20,66 @@ _ASK_AGAIN_S = SLOT_S + 1.5 * SWEEP_S  # by then whatever others have been lent 
 
 class Lease:
     """
-    What is held of one counter.
+    What is held of counters that are only ever spent together, the same amount of each; so one number says it for all.
+
+    An amount of a rate that is more than the limit of one of them is all there is of that one.
+
+    Args:
+        counters: different ones of the same kind, at least one.
 
     Attributes:
-        granted: all of the last grant.
+        granted: all of the last grant; 0 where so little was left that it is no measure of what is needed.
         free: may be spent, before `until`.
         slot: of the grant.
-        remaining: what was left for everybody after the grant.
+        nearest: index of the counter of which least was left after the grant.
+        remaining: how much that was, for everybody.
     """
 
-    __slots__ = ("counter", "free", "granted", "remaining", "slot", "until")
+    __slots__ = ("counters", "free", "granted", "kind", "nearest", "remaining", "slot", "until")
 
-    def __init__(self, counter: Counter) -> None:
-        self.counter = counter
-        self.free = self.granted = self.slot = 0
-        self.remaining = counter.limit
+    def __init__(self, *counters: Counter) -> None:
+        self.counters = counters
+        self.kind = counters[0].kind
+        self.granted = self.free = self.slot = 0
+        self.remaining, self.nearest = min((counter.limit, index) for index, counter in enumerate(counters))
         self.until = 0.0
+
+    def need(self, counter: Counter, amount: int) -> int:
+        """Return what an amount is of one of the counters."""
+        return min(amount, max(1, counter.limit)) if self.kind is Kind.RATE else amount
+
+    def asks(self, amount: int, now: float) -> list[Ask]:
+        """Ask for what is needed, and for as much as was spent of the last grant: twice that if it ran out early."""
+        early = now < self.until
+        spent = max(0, self.granted - self.free)
+        recent = spent * 2 if early else spent if now < self.until + SLOT_S else 0
+        needs = [(counter, self.need(counter, amount)) for counter in self.counters]
+        return [Ask(counter, need, need + recent) for counter, need in needs]
+
+    def begin(self, amount: int, grants: Sequence[Grant], now: float) -> list[Return]:
+        """
+        Begin anew with what was granted, `amount` of it spent already.
+
+        Returns:
+            What was granted of some of the counters only, and so is of no use.
+        """
+        free = [grant.amount - self.need(each, amount) for each, grant in zip(self.counters, grants, strict=True)]
+        self.free, tight = min(free), any(grant.tight for grant in grants)
+        left = [grant.remaining + more - self.free for grant, more in zip(grants, free, strict=True)]
+        self.remaining, self.nearest = min((left, index) for index, left in enumerate(left))
+        self.granted, self.until = (0, now) if tight else (amount + self.free, now + SLOT_S)
+        self.slot = grants[0].slot
+        return [
+            Return(counter, more - self.free, self.slot)
+            for counter, more in zip(self.counters, free, strict=True)
+            if more > self.free
+        ]
+
+    def end(self) -> list[Return]:
+        """Return what is free, all of it, to be given back."""
+        free, self.free = self.free, 0
+        self.granted = max(0, self.granted - free)
+        return [Return(counter, free, self.slot) for counter in self.counters] if free else []
 
 
 class Leases:
@@ -54,7 +100,7 @@ class Leases:
     def spend(self, leases: Sequence[Lease], amounts: Sequence[int]) -> bool:
         """Take all amounts from what is held; False, and nothing is taken, where that is not enough."""
         now, taken = self._clock(), 0
-        for lease, amount in zip(leases, amounts, strict=True):
+        for lease, amount in zip(leases, amounts):  # noqa: B905  # the keyword costs as much as a lease
             if lease.free < amount or lease.until <= now:
                 break
             lease.free -= amount
@@ -67,7 +113,7 @@ class Leases:
 
     async def take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
         """
-        Take all amounts, or none. The index of a refusal is that of the lease.
+        Take all amounts, or none. The index of a refusal counts the counters of all the leases.
 
         Args:
             leases: of different counters.
@@ -83,24 +129,24 @@ class Leases:
             await self._sleep(_ASK_AGAIN_S)
         raise AssertionError("the second answer is final")
 
-    def release(self, taken: Iterable[tuple[Lease, int, int]]) -> None:
+    def release(self, lease: Lease, amount: int, used: int = 0, slot: int = 0) -> None:
         """
-        Give back what was taken and is not needed any more, or, where it is negative, count more on top.
+        Give back what was taken of a lease and not used; where more was used, count that on top.
 
         Args:
-            taken: lease, amount and slot of each. What is held now has no slot: any lease that runs may have it.
+            amount: that was taken.
+            slot: it was taken in. What is held now has none: the lease may have it, whichever grant it is of.
         """
-        now, returns = self._clock(), []
-        for lease, amount, slot in taken:
-            if amount > 0 and now < lease.until and (lease.slot == slot or lease.counter.kind is Kind.LEVEL):
-                lease.free += amount
-                self._running[lease] = None
-            elif amount:
-                returns.append(Return(lease.counter, amount, slot))
-        if returns:
+        running = self._clock() < lease.until and (lease.slot == slot or lease.kind is not Kind.RATE)
+        if running and used < amount <= lease.granted:
+            lease.free += amount - used
+            self._running[lease] = None
+            return
+        rests = [(counter, lease.need(counter, amount) - used) for counter in lease.counters]
+        if returns := [Return(counter, rest, slot) for counter, rest in rests if rest]:
             self._store.give(returns)
 
-    def settle(self, leases: Iterable[Lease], amount: int, spent: int) -> None:
+    def settle(self, lease: Lease, amount: int, spent: int) -> None:
         """
         Count what has been spent of sums, and give back the rest. The store hears of it at once.
 
@@ -108,27 +154,22 @@ class Leases:
             amount: that was taken of each.
             spent: of each; it may be more.
         """
-        now, rest, returns = self._clock(), amount - spent, []
-        for lease in leases:
-            if rest > 0 and now < lease.until:
-                lease.free += rest
-                self._running[lease] = None
-                if spent:
-                    returns.append(Return(lease.counter, 0, 0, spent))
-            elif amount or spent:
-                returns.append(Return(lease.counter, rest, 0, spent))
-        if returns:
-            self._store.give(returns)
+        rest = amount - spent
+        if rest > 0 and self._clock() < lease.until:
+            lease.free += rest
+            self._running[lease] = None
+            rest = 0
+        if spent or rest:
+            self._store.settle(lease.counters, spent, rest)
 
     def sweep(self) -> None:
         """Give back what is left of leases that have ended."""
         now = self._clock()
-        ended = [lease for lease in self._running if lease.until <= now]
-        self._give_back(ended)
+        self._end([lease for lease in self._running if lease.until <= now])
 
     def close(self) -> None:
         """Give back everything that is free."""
-        self._give_back(list(self._running))
+        self._end(list(self._running))
 
     async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
         now = self._clock()
@@ -143,38 +184,45 @@ class Leases:
                 lacking.append(index)
         if not lacking:
             return slots
-        asks = [self._ask(leases[index], amounts[index], now) for index in lacking]
+        asks = [leases[index].asks(amounts[index], now) for index in lacking]
         try:
-            answer = await self._store.take(asks)
+            answer = await self._store.take([ask for part in asks for ask in part])
         except BaseException:
-            self.release(spent)
+            self._undo(spent)
             raise
         if isinstance(answer, Refusal):
-            self.release(spent)
-            return Refusal(lacking[answer.index], answer.remaining, answer.after_s, answer.lent)
-        for index, grant in zip(lacking, answer, strict=True):
+            self._undo(spent)
+            return msgspec.structs.replace(answer, index=_position(leases, lacking, answer.index))
+        returns: list[Return] = []
+        grants = iter(answer)
+        for index in lacking:
             lease = leases[index]
-            self._give_back([lease])  # another task may have been granted one meanwhile
-            lease.granted, lease.free = grant.amount, grant.amount - amounts[index]
-            lease.slot, lease.remaining = grant.slot, grant.remaining
-            lease.until = now if grant.tight else now + SLOT_S
-            slots[index] = grant.slot
+            returns += lease.end()  # another task may have been granted one meanwhile
+            returns += lease.begin(amounts[index], [next(grants) for _ in lease.counters], now)
+            slots[index] = lease.slot
             if lease.free:
                 self._running[lease] = None
+            else:
+                self._running.pop(lease, None)
+        if returns:
+            self._store.give(returns)
         return slots
 
-    def _ask(self, lease: Lease, amount: int, now: float) -> Ask:
-        """Ask for what is needed, and for as much as was spent of the last lease: twice that if it ran out early."""
-        early = now < lease.until
-        spent = max(0, lease.granted - lease.free)
-        recent = spent * 2 if early else spent if now < lease.until + SLOT_S else 0
-        return Ask(lease.counter, amount, amount + recent)
+    def _undo(self, taken: Iterable[tuple[Lease, int, int]]) -> None:
+        for lease, amount, slot in taken:
+            self.release(lease, amount, 0, slot)
 
-    def _give_back(self, leases: Sequence[Lease]) -> None:
-        returns = [Return(lease.counter, lease.free, lease.slot) for lease in leases if lease.free]
+    def _end(self, leases: Iterable[Lease]) -> None:
+        returns: list[Return] = []
         for lease in leases:
-            lease.granted -= lease.free
-            lease.free = 0
+            returns += lease.end()
             self._running.pop(lease, None)
         if returns:
             self._store.give(returns)
+
+
+def _position(leases: Sequence[Lease], lacking: Sequence[int], index: int) -> int:
+    """Return which of all counters it is that has an index among those that were asked for."""
+    asked = [(lease, counter) for lease in lacking for counter in range(len(leases[lease].counters))]
+    lease, counter = asked[index]
+    return sum(len(each.counters) for each in leases[:lease]) + counter

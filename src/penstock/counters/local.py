@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.counters.counter import Ask, Grant, Refusal, Return
+from penstock.counters.counter import Ask, Counter, Grant, Refusal, Return
 from penstock.counters.tally import Tally
 
 
@@ -27,3 +27,7 @@ class Local:
     def give(self, returns: Sequence[Return]) -> None:
         """Give amounts back, at once."""
         self._tally.give(self._holder, returns)
+
+    def settle(self, sums: Sequence[Counter], spent: int, back: int) -> None:
+        """Count what is used up, at once."""
+        self._tally.settle(self._holder, sums, spent, back)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.counters.counter import Ask, Grant, Refusal, Return, StoreUnavailable
+from penstock.counters.counter import Ask, Counter, Grant, Refusal, Return, StoreUnavailable
 from penstock.counters.waiting import TIMEOUT_S, Answer, Waiting
-from penstock.counters.wire import Frames, Give, Take
+from penstock.counters.wire import Frames, Give, Settle, Take
 
 _MAX_UNSENT = 1024 * 1024  # bytes of what is given back
 
@@ -52,9 +52,13 @@ class Remote(Frames):
 
     def give(self, returns: Sequence[Return]) -> None:
         """Give back, if the node reads at all. What makes limits stricter is sent in any case."""
-        stricter = any(each.spent or each.amount < 0 for each in returns)
+        stricter = any(each.amount < 0 for each in returns)
         if self.transport is not None and (stricter or self.transport.get_write_buffer_size() < _MAX_UNSENT):
             self.send(Give(list(returns)))
+
+    def settle(self, sums: Sequence[Counter], spent: int, back: int) -> None:
+        """Say so in any case, before anything else happens to the exchange."""
+        self.send(Settle(tuple(sums), spent, back))
 
     def close(self) -> None:
         """Send what is not sent yet and close."""

@@ -112,14 +112,19 @@ class Shared:
         for each in returns:
             amount = _exact(each.amount)
             self._held.take(each.counter, -amount)
-            self._held.spend(each.counter, _exact(each.spent))
-            if amount:
-                given.append((each.counter.name, each.counter.kind, amount, each.slot))
+            given.append((each.counter.name, each.counter.kind, amount, each.slot))
         connection = self._connection
         if given and connection is not None:
             with contextlib.suppress(ConnectionResetError):  # noticed by whoever serves it
                 taken = self._send(connection, [_Order.GIVE, *given])
                 taken.add_done_callback(lambda done: _done(connection, done))
+
+    def settle(self, sums: Sequence[Counter], spent: int, back: int) -> None:
+        """Keep what is spent until the ledger has it, and give back the rest."""
+        for counter in sums:
+            self._held.spend(counter, _exact(spent))
+        if back:
+            self.give([Return(counter, back, 0) for counter in sums])
 
     async def aclose(self) -> None:
         """Say goodbye, and close."""

@@ -48,7 +48,7 @@ class _Rate:
         self.slots[slot] = self.slots.get(slot, 0) + amount
         self.total += amount
 
-    def give(self, holder: int, amount: int, slot: int, now_slot: int, _spent: int) -> None:
+    def give(self, holder: int, amount: int, slot: int, now_slot: int) -> None:
         """Take an amount out of the slot it was taken in; a negative one is added to the slot of now."""
         if amount < 0:
             self.add(holder, -amount, now_slot)
@@ -98,7 +98,11 @@ class _Level:
         self.held[holder] = self.held.get(holder, 0) + amount
         self.total += amount
 
-    def give(self, holder: int, amount: int, _slot: int, _now_slot: int, spent: int) -> None:
+    def give(self, holder: int, amount: int, _slot: int, _now_slot: int) -> None:
+        """Take back what is held, but no more."""
+        self.spend(holder, 0, amount)
+
+    def spend(self, holder: int, spent: int, amount: int) -> None:
         """Take back what is held; what is spent of it, and more than is held, stays counted."""
         held = self.held.get(holder, 0)
         part = min(amount, held)
@@ -188,12 +192,16 @@ class Tally:
         """Take back what a holder does not need."""
         now = self._clock()
         for each in returns:
-            kept = self._kept.get(each.counter.name) if each.counter.kind is not Kind.SUM else None
-            if each.counter.name in self._sums:
-                with contextlib.suppress(StoreUnavailable):  # it is not in force any more
-                    kept = self._sum(each.counter, now)
-            if kept is not None:
-                kept.give(holder, each.amount, each.slot, int(now / SLOT_S), each.spent)
+            if each.counter.kind is Kind.SUM:
+                self._settle(holder, each.counter, 0, each.amount, now)
+            elif kept := self._kept.get(each.counter.name):
+                kept.give(holder, each.amount, each.slot, int(now / SLOT_S))
+
+    def settle(self, holder: int, sums: Sequence[Counter], spent: int, back: int) -> None:
+        """Count what a holder has spent of what it holds of each of these sums, and take back some more."""
+        now = self._clock()
+        for counter in sums:
+            self._settle(holder, counter, spent, back, now)
 
     def gone(self, holder: int) -> None:
         """Free what a holder that has ended held; what it took of a rate and spent of a sum stays counted."""
@@ -201,6 +209,11 @@ class Tally:
             kept.gone(holder)
         for total, _, _ in self._sums.values():
             total.gone(holder)
+
+    def _settle(self, holder: int, counter: Counter, spent: int, back: int, now: float) -> None:
+        if counter.name in self._sums:
+            with contextlib.suppress(StoreUnavailable):  # it is not in force any more
+                self._sum(counter, now).spend(holder, spent, back)
 
     def _forget(self, now: float, coming: int) -> None:
         """Drop counters that count nothing, some more than come, and any that are too many."""

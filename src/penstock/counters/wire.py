@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from penstock.counters.counter import Ask, Return
+from penstock.counters.counter import Ask, Counter, Return
 
 _LENGTH = 4
 _MAX_FRAME = 1024 * 1024
@@ -25,6 +25,14 @@ class Give(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A worker gives back."""
 
     returns: list[Return]
+
+
+class Settle(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A worker has used up some of what it holds of each of these sums, and gives some back."""
+
+    sums: tuple[Counter, ...]
+    spent: int
+    back: int
 
 
 class Frames(asyncio.Protocol, ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
 from penstock.counters.counter import Refusal, Store, StoreUnavailable
@@ -28,6 +28,7 @@ _ADVICE = f" by its max_tokens ({OUTPUT_BOUND} without one)."
 _MOST_KNOWN = 20_000  # callers of models whose leases are kept; the rest are made anew
 
 K = TypeVar("K", bound=Hashable)
+L = TypeVar("L", bound=tuple[Lease, ...])
 
 
 class Admission:
@@ -54,7 +55,7 @@ class Admission:
         self._leases = self._former = Leases(store, clock, sleep)
         self._alone = Leases(Local(Tally(clock)), clock, sleep)  # while the store is away
         self._known: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
-        self._purses: dict[tuple[Purse, str, int], tuple[Lease, ...]] = {}
+        self._purses: dict[tuple[Purse, str, int], tuple[Lease]] = {}
         self._shares: dict[tuple[Rules, str, str], tuple[Lease, ...]] = {}
         self._decisions = decisions
         self.workers = 1
@@ -75,20 +76,23 @@ class Admission:
             LimitReached: one has no room; nothing is taken.
             CountersUnavailable: nobody can tell, and a limit is to refuse then.
         """
-        leases = _kept(self._known, _subject(rules, caller, address), lambda: rules.leases(caller, address))
+        name = (rules, caller.key, address if rules.by_address else "")
+        leases = self._known.get(name)
+        if leases is None:
+            leases = _keep(self._known, name, rules.leases(caller, address))
         owner = self._leases
         amounts = rules.amounts(call)
         if owner.spend(leases, amounts):
             self._decisions.held += 1
-            return Hold(owner, rules, leases, amounts, [lease.slot for lease in leases])
+            return Hold(owner, rules, leases, amounts, 0 if rules.tokens is None else leases[rules.tokens].slot)
         try:
             taken = await owner.take(leases, amounts)
             self._decisions.asked += 1
         except StoreUnavailable:
-            return await self._admit_alone(rules, caller, address, amounts)
+            return await self._admit_alone(rules, caller, call, address)
         if isinstance(taken, Refusal):
             raise self._refused(rules, taken)
-        return Hold(owner, rules, leases, amounts, taken)
+        return Hold(owner, rules, leases, amounts, 0 if rules.tokens is None else taken[rules.tokens])
 
     async def reserve(self, purse: Purse, caller: Caller, nano: int, at_ns: int) -> Reservation:
         """
@@ -103,22 +107,24 @@ class Admission:
             CountersUnavailable: nobody can tell, and a budget is to refuse then.
         """
         day, need = at_ns // (DAY_S * 10**9), max(1, nano)
-        leases = _kept(self._purses, (purse, caller.key, day), lambda: purse.leases(caller, day))
-        owner = self._leases
-        amounts = [need] * len(leases)
-        if owner.spend(leases, amounts):
+        name = (purse, caller.key, day)
+        leases = self._purses.get(name)
+        if leases is None:
+            leases = _keep(self._purses, name, (purse.lease(caller, day),))
+        owner, lease = self._leases, leases[0]
+        if owner.spend(leases, (need,)):
             self._decisions.held += 1
-            return Reservation(owner, leases, need)
+            return Reservation(owner, lease, need)
         try:
-            taken = await owner.take(leases, amounts)
+            taken = await owner.take(leases, (need,))
             self._decisions.asked += 1
         except StoreUnavailable:
             self._decisions.outage(purse.outage)
             if purse.outage is Outage.DENY:
                 raise CountersUnavailable("What is left of a budget cannot be told now.", retry_after=1) from None
-            return Reservation(owner, (), 0, purse.outage)
+            return Reservation(owner, None, 0, purse.outage)
         if isinstance(taken, Refusal):
-            budget, lease = purse.budgets[taken.index], leases[taken.index]
+            budget, counter = purse.budgets[taken.index], lease.counters[taken.index]
             self._decisions.refused(budget)
             text = f"The budget of {described_budget(budget)} has {usd(taken.remaining)} USD left"
             if not math.isinf(taken.after_s):
@@ -126,9 +132,9 @@ class Admission:
                     f"{text} while other requests are in progress, and this one may cost {usd(nano)} USD{_ADVICE}",
                     retry_after=1,
                 )
-            until_s = lease.counter.ends - at_ns / 10**9 if lease.counter.ends else _LONG_S
+            until_s = counter.ends - at_ns / 10**9 if counter.ends else _LONG_S
             raise BudgetSpent(f"{text}, and this request may cost {usd(nano)} USD{_ADVICE}", retry_after=until_s)
-        return Reservation(owner, leases, need)
+        return Reservation(owner, lease, need)
 
     def sweep(self) -> None:
         """Give back what has not been needed. Called every `SWEEP_S`."""
@@ -140,23 +146,24 @@ class Admission:
         """Give back everything that is not in use."""
         self._leases.close()
 
-    async def _admit_alone(self, rules: Rules, caller: Caller, address: str, amounts: Sequence[int]) -> Hold:
+    async def _admit_alone(self, rules: Rules, caller: Caller, call: Call, address: str) -> Hold:
         """Do what the limits say for when nobody can be asked: the strictest decides."""
         outage = min((limit.on_outage for limit in rules.limits), key=list(Outage).index)
         self._decisions.outage(outage)
         if outage is Outage.DENY:
             policies = ", ".join(dict.fromkeys(limit.policy for limit in rules.limits if limit.on_outage is outage))
             raise CountersUnavailable(f"The limits of policy {policies} cannot be counted now.", retry_after=1)
-        name = _subject(rules, caller, address)
-        every = _kept(self._shares, name, lambda: rules.leases(caller, address, self.workers))
-        shared = [index for index, limit in enumerate(rules.limits) if limit.on_outage is Outage.LOCAL_SHARE]
-        leases = tuple(every[index] for index in shared)
-        kept = Rules(rules.model, [rules.limits[index] for index in shared])
-        wanted = [min(amounts[index], every[index].counter.limit) for index in shared]
-        taken = await self._alone.take(leases, wanted)
+        shared = rules.shared
+        name = (shared, caller.key, address if shared.by_address else "")
+        leases = self._shares.get(name)
+        if leases is None:
+            leases = _keep(self._shares, name, shared.leases(caller, address, self.workers))
+        amounts = shared.amounts(call)
+        taken = await self._alone.take(leases, amounts)
         if isinstance(taken, Refusal):
-            raise self._refused(kept, taken)
-        return Hold(self._alone, kept, leases, wanted, taken, outage)
+            raise self._refused(shared, taken)
+        slot = 0 if shared.tokens is None else taken[shared.tokens]
+        return Hold(self._alone, shared, leases, amounts, slot, outage)
 
     def _refused(self, rules: Rules, refusal: Refusal) -> LimitReached:
         limit = rules.limits[refusal.index]
@@ -170,15 +177,9 @@ class Admission:
         )
 
 
-def _kept(known: dict[K, tuple[Lease, ...]], name: K, make: Callable[[], tuple[Lease, ...]]) -> tuple[Lease, ...]:
-    """Return the leases of a caller; where there are too many, those of whoever was first seen longest ago go."""
-    leases = known.get(name)
-    if leases is None:
-        if len(known) >= _MOST_KNOWN:
-            del known[next(iter(known))]
-        leases = known[name] = make()
+def _keep(known: dict[K, L], name: K, leases: L) -> L:
+    """Keep the leases of a caller; where there are too many, those of whoever was first seen longest ago go."""
+    if len(known) >= _MOST_KNOWN:
+        del known[next(iter(known))]
+    known[name] = leases
     return leases
-
-
-def _subject(rules: Rules, caller: Caller, address: str) -> tuple[Rules, str, str]:
-    return rules, caller.key, address if rules.by_address else ""

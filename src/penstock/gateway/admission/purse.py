@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from penstock.counters.counter import Counter, Kind
 from penstock.counters.leases import Lease, Leases
 from penstock.gateway.identity.caller import Caller
@@ -28,66 +30,47 @@ class Purse:
         self.budgets = tuple(budgets)
         self.outage = min((budget.on_outage for budget in budgets), key=list(Outage).index)
 
-    def leases(self, caller: Caller, day: int) -> tuple[Lease, ...]:
-        """Return a new lease, with nothing in it, for what each budget counts of this caller in the period of a day."""
+    def lease(self, caller: Caller, day: int) -> Lease:
+        """Return a new lease, with nothing in it, for what the budgets count of this caller in the period of a day."""
         who = {"key": caller.key, "user": caller.user, "tenant": caller.tenant, "model": self.model}
-        found = []
-        for budget in self.budgets:
-            first, end = bounds(budget.period, day)
-            whom = subject(tuple(who[name] for name in budget.per))
-            found.append(
-                Lease(
-                    Counter(
-                        sum_name(budget.id, first, whom),
-                        Kind.SUM,
-                        budget.most_nano,
-                        budget.id,
-                        whom,
-                        first,
-                        end * DAY_S,
-                    )
-                )
-            )
-        return tuple(found)
+        return Lease(*(_counter(budget, who, day) for budget in self.budgets))
 
 
-class Reservation:
+class Reservation(msgspec.Struct):
     """
     Money that an exchange holds; settled once, when its cost is known.
 
-    Args:
-        leases: of the budgets, in their order; empty where nobody could be asked.
+    Attributes:
+        owner: of the lease.
+        lease: of the budgets; None where nobody could be asked.
+        nano: how much of each.
         outage: what was done instead of asking, if nobody could be asked.
     """
 
-    __slots__ = ("_leases", "_nano", "_owner", "outage")
-
-    def __init__(self, owner: Leases, leases: Sequence[Lease], nano: int, outage: Outage | None = None) -> None:
-        self._owner = owner
-        self._leases = leases
-        self._nano = nano
-        self.outage = outage
+    owner: Leases
+    lease: Lease | None
+    nano: int
+    outage: Outage | None = None
 
     @property
     def explained(self) -> tuple[str, str]:
         """For the explanation of the exchange."""
-        if self.outage is not None:
-            return "budget", f"the counters are away: {self.outage.value}"
-        noun = "budget" if len(self._leases) == 1 else "budgets"
-        return "budget", f"up to {usd(self._nano)} USD held of {len(self._leases)} {noun}"
+        if self.lease is None:
+            return "budget", f"the counters are away: {self.outage}"
+        count = len(self.lease.counters)
+        return "budget", f"up to {usd(self.nano)} USD held of {count} {'budget' if count == 1 else 'budgets'}"
 
     def settle(self, cost_nano: int) -> None:
         """Count what the exchange cost, and give back the rest."""
-        self._owner.settle(self._leases, self._nano, cost_nano)
+        if self.lease is not None:
+            self.owner.settle(self.lease, self.nano, cost_nano)
 
     def lines(self) -> bytes:
         """Return a header line: what is left of the budget nearest to its end."""
-        least = -1
-        for lease in self._leases:
-            left = lease.remaining + lease.free
-            if left < least or least < 0:
-                least = left
-        return b"" if least < 0 else b"x-penstock-budget-remaining-usd: %d.%09d\r\n" % divmod(least, NANO_PER_USD)
+        if self.lease is None:
+            return b""
+        left = self.lease.remaining + self.lease.free
+        return b"x-penstock-budget-remaining-usd: %d.%09d\r\n" % divmod(left, NANO_PER_USD)
 
 
 def described(budget: Budget) -> str:
@@ -95,3 +78,10 @@ def described(budget: Budget) -> str:
     whom = " and ".join(f"this {name}" for name in budget.per)
     period = "in all" if budget.period == "total" else f"a {budget.period}"
     return f"{usd(budget.most_nano)} USD {period} for {whom} (policy {budget.policy})"
+
+
+def _counter(budget: Budget, who: dict[str, str], day: int) -> Counter:
+    first, end = bounds(budget.period, day)
+    whom = subject(tuple(who[name] for name in budget.per))
+    name = sum_name(budget.id, first, whom)
+    return Counter(name, Kind.SUM, budget.most_nano, budget.id, whom, first, end * DAY_S)

@@ -10,7 +10,7 @@ from penstock.counters.leases import Lease
 from penstock.gateway.dialects.errors import ratelimit_head
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
-from penstock.snapshot.config import Limit, Measure
+from penstock.snapshot.config import Limit, Measure, Outage
 
 _KINDS = {Measure.REQUESTS: Kind.RATE, Measure.TOKENS: Kind.RATE, Measure.CONCURRENCY: Kind.LEVEL}
 _UNITS = {
@@ -26,42 +26,61 @@ class Rules:
     The limits of one model. Made once per view, compared by identity.
 
     Attributes:
-        requests, tokens: positions of the limits per minute, with the beginning of their header lines.
-        places: positions of the limits of what goes on at the same time.
+        limits: in the order of the counters of `leases`.
+        requests, tokens, places: which of `leases` is for the limits of that measure; None where there are none.
+        heads: of each lease, for each of its limits: the beginning of the header lines that tell of it.
         by_address: some count by the client's address.
+        shared: those to be divided among workers while nobody can be asked.
         explained: for the explanation of an exchange that they let through.
     """
 
-    __slots__ = ("_ones", "by_address", "explained", "limits", "model", "places", "requests", "tokens")
+    __slots__ = (
+        "_measured",
+        "_ones",
+        "by_address",
+        "explained",
+        "heads",
+        "limits",
+        "model",
+        "places",
+        "requests",
+        "shared",
+        "tokens",
+    )
 
     def __init__(self, model: str, limits: Sequence[Limit]) -> None:
         self.model = model
-        self.limits = tuple(limits)
-        self.requests = _told(limits, Measure.REQUESTS)
-        self.tokens = _told(limits, Measure.TOKENS)
-        self.places = tuple(n for n, limit in enumerate(limits) if limit.measure is Measure.CONCURRENCY)
+        measured = [[limit for limit in limits if limit.measure is measure] for measure in Measure]
+        self._measured = [group for group in measured if group]
+        self.limits = tuple(limit for group in self._measured for limit in group)
+        place = {group[0].measure: index for index, group in enumerate(self._measured)}
+        self.requests = place.get(Measure.REQUESTS)
+        self.tokens = place.get(Measure.TOKENS)
+        self.places = place.get(Measure.CONCURRENCY)
+        self.heads = [[ratelimit_head(limit.measure, limit.most) for limit in group] for group in self._measured]
         self.by_address = any("address" in limit.per for limit in limits)
-        self._ones = [1] * len(limits)
+        divided = [limit for limit in limits if limit.on_outage is Outage.LOCAL_SHARE]
+        self.shared: Rules = self if len(divided) == len(limits) else Rules(model, divided)
+        self._ones = [1] * len(self._measured)
         policies = dict.fromkeys(limit.policy for limit in limits)
         noun = "limit" if len(limits) == 1 else "limits"
         self.explained = ("admission", f"within {len(limits)} {noun} of {', '.join(policies)}")
 
     def amounts(self, call: Call) -> list[int]:
         """
-        Return what an exchange needs of each limit.
+        Return what an exchange needs of each lease.
 
         One that may need more tokens than there ever are takes them all: what it really used is counted afterwards.
         """
         amounts = self._ones
-        if self.tokens:
-            amounts, most = amounts.copy(), call.most_input + call.most_output
-            for position, _ in self.tokens:
-                amounts[position] = min(most, self.limits[position].most)
+        if self.tokens is not None:
+            amounts = amounts.copy()
+            amounts[self.tokens] = call.most_input + call.most_output
         return amounts
 
     def leases(self, caller: Caller, address: str, parts: int = 1) -> tuple[Lease, ...]:
         """
-        Return a new lease, with nothing in it, for what each limit counts of this caller.
+        Return new leases, with nothing in them, for what the limits of each measure count of this caller.
 
         Args:
             parts: among which each limit is divided, rounded down, but nobody gets nothing.
@@ -74,8 +93,13 @@ class Rules:
             "address": _site(address) if self.by_address else "",
         }
         return tuple(
-            Lease(Counter(_name(limit, subjects), _KINDS[limit.measure], max(1, limit.most // parts)))
-            for limit in self.limits
+            Lease(
+                *(
+                    Counter(_name(limit, subjects), _KINDS[limit.measure], max(1, limit.most // parts))
+                    for limit in group
+                )
+            )
+            for group in self._measured
         )
 
 
@@ -96,7 +120,3 @@ def _site(address: str) -> str:
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address.partition("%")[0], _NETWORK), strict=False))
-
-
-def _told(limits: Sequence[Limit], measure: Measure) -> tuple[tuple[int, bytes], ...]:
-    return tuple((n, ratelimit_head(measure, limit.most)) for n, limit in enumerate(limits) if limit.measure is measure)
