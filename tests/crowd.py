@@ -34,11 +34,13 @@ models:
   places: {{targets: lab, policies: places}}
   rate: {{targets: lab, policies: rate}}
   share: {{targets: lab, policies: share}}
+  thrift: {{targets: dear, policies: thrift}}
 policies:
   money: {{budgets: [{{per: tenant, amount_usd: {usd}, period: total}}, {{per: key, amount_usd: 1000, period: day}}]}}
   places: {{limits: [{{per: key, concurrency: 24, on_counters_outage: deny}}]}}
   rate: {{limits: [{{per: key, requests_per_minute: 40, on_counters_outage: deny}}]}}
   share: {{limits: [{{per: key, concurrency: 8}}]}}
+  thrift: {{budgets: [{{per: key, amount_usd: {usd}, period: total, on_counters_outage: local_share}}]}}
 """
 STALL = 'lab: {"stall": "before_head"}'
 CAP = 10  # tokens of an answer

@@ -117,41 +117,72 @@ def test_a_frozen_node_stalls_nobody(local: Running) -> None:
     assert 'penstock_limits_decided_total{by="store"}' in metrics
 
 
-def test_a_redis_that_is_frozen_or_gone_stalls_nobody(tmp_path: Path) -> None:
-    with RedisServer() as redis, Lab() as lab:
-        with start(tmp_path, stack(lab, "${REDIS_URL}"), environ={"REDIS_URL": redis.url}) as running:
-            assert [ask(running, model).status_code for model in ("share", "places", "money")] == [200] * 3
-            for away, back in ((redis.freeze, redis.thaw), (redis.kill, redis.start)):
-                away()
-                eventually(lambda: "x-penstock-counters" in ask(running, "share").headers, "Redis being away")
-                eventually(lambda: not _counters(running)["reachable"])
-                began = time.monotonic()
-                answers = [ask(running, "share") for _ in range(20)]
-                assert time.monotonic() - began < PATIENCE_S
-                told = {answer.headers.get("x-penstock-counters") for answer in answers}
-                assert told <= {"local_share", None}, "leases may last a while yet"
-                assert {answer.status_code for answer in answers} == {200}
-                for model in ("places", "money"):
-                    eventually(lambda: ask(running, model).status_code == 503, model)  # noqa: B023  # it is called within this turn
-                back()
-                eventually(lambda: "x-penstock-counters" not in ask(running, "share").headers, "Redis being back")
-                eventually(lambda: _counters(running) == {"kind": "redis", "reachable": True, "detail": ""})
-                for model in ("places", "money"):
-                    eventually(lambda: ask(running, model).status_code == 200, model)  # noqa: B023  # it is called within this turn
-            metrics = eventually(
-                lambda: text if 'outages_total{action="deny"}' in (text := _metrics(running)) else None
-            )
-            assert 'penstock_counters_outages_total{action="local_share"}' in metrics
+def test_a_redis_that_is_frozen_or_gone_stalls_nobody_on_any_host(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        redis, lab = opened.enter_context(RedisServer()), opened.enter_context(Lab())
+        environ = {"REDIS_URL": redis.url}
+        with start(tmp_path / "one", stack(lab, "${REDIS_URL}"), environ=environ) as control:
+            with joined(tmp_path / "two", control, environ) as other:
+                hosts, costs = (control, other), [0]
+                for host in hosts:
+                    assert [ask(host, model).status_code for model in ("share", "places", "money")] == [200] * 3
+                for away, back in ((redis.freeze, redis.thaw), (redis.kill, redis.start)):
+                    away()
+                    for host in hosts:
+                        _stalls_nobody(host, costs)
+                    eventually(lambda: not _counters(control)["reachable"])
+                    back()
+                    eventually(lambda: _counters(control) == {"kind": "redis", "reachable": True, "detail": ""})
+                    for host in hosts:
+                        _counts_again(host, costs)
+            spent = _spent(control) - costs[0]
 
         async def main() -> None:
-            async with Crowd(Serving(running), "money", 60, STALL) as crowd:
-                left = (BUDGET_NANO - _spent(running)) // estimate_nano(body_of("money", STALL))
+            async with Crowd(Serving(again), "money", 60, STALL) as crowd:
+                left = (BUDGET_NANO - spent) // estimate_nano(body_of("money", STALL))
                 assert await crowd.answered(waiting=left) == {429: 60 - left}
 
-        with start(tmp_path, stack(lab, "${REDIS_URL}"), environ={"REDIS_URL": redis.url}) as again:
-            again.key = running.key
-            running = again
+        with start(tmp_path / "one", stack(lab, "${REDIS_URL}"), environ=environ) as again:
+            again.key = control.key
             asyncio.run(main())
+
+
+def _stalls_nobody(host: Running, costs: list[int]) -> None:
+    """Every limit and budget does what it says while its store is away, soon."""
+
+    def told(model: str) -> set[str | None]:
+        answers = [ask(host, model) for _ in range(20)]
+        assert {answer.status_code for answer in answers} == {200}
+        if model == "thrift":
+            costs[0] += sum(map(_cost, answers))
+        return {answer.headers.get("x-penstock-counters") for answer in answers}
+
+    eventually(lambda: "local_share" in told("share"), "it being away")
+    began = time.monotonic()
+    assert told("share") | told("thrift") <= {"local_share", None}, "leases may last a while yet"
+    assert time.monotonic() - began < PATIENCE_S
+    assert told("thrift") <= {"local_share"}
+    for model in ("places", "money"):
+        denied = eventually(lambda: found if (found := ask(host, model)).status_code == 503 else None, model)  # noqa: B023  # it is called within this turn
+        assert denied.headers.get_list("x-penstock-counters") == ["deny"]
+    metrics = eventually(lambda: text if 'outages_total{action="deny"}' in (text := _metrics(host)) else None)
+    assert 'penstock_counters_outages_total{action="local_share"}' in metrics
+
+
+def _counts_again(host: Running, costs: list[int]) -> None:
+    """What was spent while the store was away has been counted."""
+    eventually(lambda: "x-penstock-counters" not in ask(host, "share").headers, "it being back")
+    for model in ("places", "money"):
+        eventually(lambda: ask(host, model).status_code == 200, model)  # noqa: B023  # it is called within this turn
+
+    def all_counted() -> bool:
+        answer = ask(host, "thrift")
+        left = BUDGET_NANO - costs[0] - estimate_nano(body_of("thrift", "hi"))
+        costs[0] += _cost(answer)
+        told: str | None = answer.headers.get("x-penstock-budget-remaining-usd")
+        return told == usd(left)
+
+    eventually(all_counted, "the sum of the costs")
 
 
 def _counters(running: Running) -> dict[str, object]:

@@ -385,3 +385,30 @@ def test_what_is_left_is_told_of_the_counter_nearest_to_its_end() -> None:
         assert (lease.nearest, lease.remaining + lease.free) == (0, 2000 - 1000 - 51)
 
     asyncio.run(run())
+
+
+def test_of_many_tasks_that_find_a_lease_ended_one_asks() -> None:
+    async def run() -> None:
+        workers = Workers(1)
+        leases, store = workers.leases[0], workers.stores[0]
+        lease = Lease(Counter("c", Kind.RATE, 1_000_000))
+        for _ in range(200):
+            assert await workers.take(0, lease)
+        await workers.sleep(SLOT_S)
+        asked = store.asked
+        found = await asyncio.gather(*(leases.take([lease], [1]) for _ in range(100)))
+        assert all(isinstance(slots, list) for slots in found)
+        assert store.asked <= asked + 2, "once for as much as before, and once for what is more"
+        await workers.sleep(SLOT_S)
+        store.away = True
+        failed = await asyncio.gather(*(leases.take([lease], [1]) for _ in range(9)), return_exceptions=True)
+        assert all(isinstance(each, StoreUnavailable) for each in failed)
+        first = asyncio.create_task(leases.take([lease], [1]))
+        store.away, store.gate = False, asyncio.Event()
+        second = asyncio.create_task(leases.take([lease], [1]))
+        await asyncio.sleep(0)
+        first.cancel()
+        store.gate.set()
+        assert await second == [lease.slot], "nobody waits for one who has left"
+
+    asyncio.run(run())

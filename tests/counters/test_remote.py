@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 import pytest
 import uvloop
 
@@ -14,6 +16,7 @@ from penstock.counters.counter import Ask, Counter, Grant, Kind, Return, StoreUn
 from penstock.counters.desk import Desk
 from penstock.counters.remote import Remote
 from penstock.counters.tally import Tally
+from penstock.counters.waiting import Answer
 from tests.counters.test_tally import Clock
 
 ONE = Ask(Counter("level", Kind.LEVEL, 1), 1, 1)
@@ -59,6 +62,28 @@ def test_after_one_that_waited_in_vain_nobody_waits_for_a_second() -> None:
         clock.now += 0.2
         await away(store)
         assert await heard(ours)
+
+    with_frozen(test)
+
+
+def test_an_answer_that_lies_there_when_the_time_is_up_counts() -> None:
+    """As when the worker's own loop was busy for longer than that."""
+
+    async def test(store: Remote, ours: socket.socket, _desk: Desk, _clock: Clock) -> None:
+        answer = msgspec.msgpack.encode(Answer(1, [Grant(1, 0, 0, True)]))
+        loop, (one, other) = asyncio.get_running_loop(), socket.socketpair()
+
+        def be_busy() -> None:
+            loop.remove_reader(one)
+            ours.send(len(answer).to_bytes(4, "big") + answer)
+            until = time.monotonic() + 0.01
+            while time.monotonic() < until:
+                pass
+
+        with one, other:
+            other.send(b"x")
+            loop.add_reader(one, be_busy)
+            assert await store.take([ONE]) == [Grant(1, 0, 0, True)]
 
     with_frozen(test)
 

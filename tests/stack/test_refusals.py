@@ -106,8 +106,6 @@ def test_every_problem_of_a_file_is_told_in_the_order_of_its_lines() -> None:
          "2: policies.p.budgets[0].period: must be one of: day, week, month, total; not 'year'"),
         ("policies: {p: {budgets: [{per: [], amount_usd: 1, period: day}]}}",
          "2: policies.p.budgets[0]: per: needs at least one of: key, user, tenant, model"),
-        ("policies: {p: {budgets: [{per: key, amount_usd: 1, period: day, on_counters_outage: local_share}]}}",
-         f"2: policies.p.budgets[0].on_counters_outage: 'local_share' is {NOT_YET}; it has: deny, allow"),
         ("policies: {p: {budgets: [{per: key, amount_usd: 1, period: day}, {per: key, amount_usd: 2, period: day}]}}",
          "2: policies.p: budgets: there are two per key and day"),
         ("policies: {Default: {}}", ("2: policies.Default: a name of a policy has 1 to 63 of: lower-case letters, "

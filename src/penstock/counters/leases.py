@@ -7,6 +7,7 @@ back, and the next one is asked to be as large as what the last one was needed f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
@@ -31,17 +32,18 @@ class Lease:
         granted: all of the last grant; 0 where so little was left that it is no measure of what is needed.
         free: may be spent, before `until`.
         slot: of the grant.
-        nearest: index of the counter of which least was left after the grant.
-        remaining: how much that was, for everybody.
+        left: what was left of each counter after the grant, for everybody.
+        remaining, nearest: the least of that, and whose it is.
     """
 
-    __slots__ = ("counters", "free", "granted", "kind", "nearest", "remaining", "slot", "until")
+    __slots__ = ("counters", "free", "granted", "kind", "left", "nearest", "remaining", "slot", "until")
 
     def __init__(self, *counters: Counter) -> None:
         self.counters = counters
         self.kind = counters[0].kind
         self.granted = self.free = self.slot = 0
-        self.remaining, self.nearest = min((counter.limit, index) for index, counter in enumerate(counters))
+        self.left = [counter.limit for counter in counters]
+        self.remaining, self.nearest = _least(self.left)
         self.until = 0.0
 
     def need(self, counter: Counter, amount: int) -> int:
@@ -65,8 +67,8 @@ class Lease:
         """
         free = [grant.amount - self.need(each, amount) for each, grant in zip(self.counters, grants, strict=True)]
         self.free, tight = min(free), any(grant.tight for grant in grants)
-        left = [grant.remaining + more - self.free for grant, more in zip(grants, free, strict=True)]
-        self.remaining, self.nearest = min((left, index) for index, left in enumerate(left))
+        self.left = [grant.remaining + more - self.free for grant, more in zip(grants, free, strict=True)]
+        self.remaining, self.nearest = _least(self.left)
         self.granted, self.until = (0, now) if tight else (amount + self.free, now + SLOT_S)
         self.slot = grants[0].slot
         return [
@@ -96,6 +98,7 @@ class Leases:
         self._clock = clock
         self._sleep = sleep
         self._running: dict[Lease, None] = {}  # those with something that may have to be given back
+        self._asking: dict[Lease, asyncio.Event] = {}  # those for which a task asks, until it has its answer
 
     def spend(self, leases: Sequence[Lease], amounts: Sequence[int]) -> bool:
         """Take all amounts from what is held; False, and nothing is taken, where that is not enough."""
@@ -122,6 +125,9 @@ class Leases:
         Raises:
             StoreUnavailable: nothing is taken here, whatever the store may have counted.
         """
+        while await self._others(leases):
+            if self.spend(leases, amounts):
+                return [lease.slot for lease in leases]
         for again in (True, False):
             answer = await self._take(leases, amounts)
             if not (isinstance(answer, Refusal) and answer.lent and again):
@@ -171,6 +177,16 @@ class Leases:
         """Give back everything that is free."""
         self._end(list(self._running))
 
+    async def _others(self, leases: Sequence[Lease]) -> bool:
+        """
+        Wait for what other tasks are asking for, and tell whether there was any. Of a lease that ends, all would ask
+        else who come before its successor; only where little is left each has to ask for itself.
+        """
+        asking = [self._asking[lease] for lease in leases if lease.granted and lease in self._asking]
+        for each in asking:
+            await each.wait()
+        return bool(asking)
+
     async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
         now = self._clock()
         lacking: list[int] = []
@@ -185,28 +201,39 @@ class Leases:
         if not lacking:
             return slots
         asks = [leases[index].asks(amounts[index], now) for index in lacking]
+        answered = asyncio.Event()
+        self._asking |= {leases[index]: answered for index in lacking}
         try:
             answer = await self._store.take([ask for part in asks for ask in part])
+            if isinstance(answer, Refusal):
+                self._undo(spent)
+                return msgspec.structs.replace(answer, index=_position(leases, lacking, answer.index))
+            self._begin([leases[index] for index in lacking], [amounts[index] for index in lacking], answer, now)
         except BaseException:
             self._undo(spent)
             raise
-        if isinstance(answer, Refusal):
-            self._undo(spent)
-            return msgspec.structs.replace(answer, index=_position(leases, lacking, answer.index))
-        returns: list[Return] = []
-        grants = iter(answer)
+        finally:
+            answered.set()
+            for index in lacking:
+                if self._asking.get(leases[index]) is answered:
+                    del self._asking[leases[index]]
         for index in lacking:
-            lease = leases[index]
+            slots[index] = leases[index].slot
+        return slots
+
+    def _begin(self, leases: Sequence[Lease], amounts: Sequence[int], grants: Sequence[Grant], now: float) -> None:
+        """Take over what was granted for each of the leases' counters."""
+        returns: list[Return] = []
+        granted = iter(grants)
+        for lease, amount in zip(leases, amounts, strict=True):
             returns += lease.end()  # another task may have been granted one meanwhile
-            returns += lease.begin(amounts[index], [next(grants) for _ in lease.counters], now)
-            slots[index] = lease.slot
+            returns += lease.begin(amount, [next(granted) for _ in lease.counters], now)
             if lease.free:
                 self._running[lease] = None
             else:
                 self._running.pop(lease, None)
         if returns:
             self._store.give(returns)
-        return slots
 
     def _undo(self, taken: Iterable[tuple[Lease, int, int]]) -> None:
         for lease, amount, slot in taken:
@@ -219,6 +246,11 @@ class Leases:
             self._running.pop(lease, None)
         if returns:
             self._store.give(returns)
+
+
+def _least(amounts: Sequence[int]) -> tuple[int, int]:
+    """Return the least amount and its index."""
+    return min((amount, index) for index, amount in enumerate(amounts))
 
 
 def _position(leases: Sequence[Lease], lacking: Sequence[int], index: int) -> int:

@@ -11,6 +11,7 @@ from penstock.counters.counter import Ask, Grant, Refusal, Return, StoreUnavaila
 
 TIMEOUT_S = 0.05
 _AWAY_S = 1.0  # how long nobody asks after a time-out, unless an answer comes late
+_LATE_S = 0.001
 _MOST = 10_000
 
 
@@ -69,7 +70,7 @@ class Waiting:
         self._number = number = self._number + 1
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting[number] = future, asks
-        timer = self._loop.call_later(self.timeout_s if timeout_s is None else timeout_s, self._too_late, future)
+        timer = self._loop.call_later(self.timeout_s if timeout_s is None else timeout_s, self._due, future)
         try:
             send(number)
         except BaseException:
@@ -109,6 +110,10 @@ class Waiting:
         if answer.grants:
             pairs = zip(asks, answer.grants, strict=True)
             self._give([Return(ask.counter, grant.amount, grant.slot) for ask, grant in pairs])
+
+    def _due(self, future: asyncio.Future[Answer]) -> None:
+        """The time is up; but a loop that was late itself reads first what has come meanwhile."""
+        self._loop.call_later(_LATE_S, self._too_late, future)
 
     def _too_late(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():

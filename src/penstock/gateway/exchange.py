@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.gateway.dialects.errors import counters_line
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.metering.account import Account
 from penstock.gateway.view import View
 from penstock.http.server import Responder
-from penstock.snapshot.config import Model
+from penstock.snapshot.config import Model, Outage
 from penstock.types.errors import InvalidRequest
 from penstock.types.priority import BY_WORD, Priority
 
@@ -28,6 +29,7 @@ class Exchange(msgspec.Struct):
         counts_first_choice: the upstream reports the usage of the first of several choices only, as llama.cpp does.
         capped: what is held for it is the cap of its output, where the client set none.
         limit_lines: ready-made header lines about the caller's limits, for the answer.
+        outage: what was done about them instead of asking how much is left, where nobody could be asked.
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
         answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
         priority: with which it waits for a seat.
@@ -45,12 +47,14 @@ class Exchange(msgspec.Struct):
     counts_first_choice: bool = False
     capped: bool = False
     limit_lines: bytes = b""
+    outage: Outage | None = None
     answer_lines: bytes = b""
     priority: Priority = Priority.NORMAL
 
     def headers(self) -> bytes:
         """Return the header lines that every answer of an exchange carries."""
-        return self.id_line + self.limit_lines + self.answer_lines
+        lines = self.id_line + self.limit_lines + self.answer_lines
+        return lines if self.outage is None else lines + counters_line(self.outage)
 
 
 def trace_context(headers: Mapping[bytes, bytes]) -> tuple[str, bytes]:

@@ -26,7 +26,7 @@ from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.view import EMPTY, Route, View
 from penstock.http.server import Refusal, Request, Responder
-from penstock.snapshot.config import Model
+from penstock.snapshot.config import Model, Outage
 from penstock.types.errors import (
     ExchangeError,
     InvalidRequest,
@@ -73,7 +73,7 @@ class Gateway:
     def follow(self, view: View) -> None:
         """Use a new view from the next exchange on."""
         self.view = view
-        self.admission.workers = view.settings.workers
+        self.admission.divide(view.settings.workers)
         self.dispatcher.follow(view)
 
     def refuse(self, error: ExchangeError) -> Refusal:
@@ -125,6 +125,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 account.explanation.append(hold.explained)
                 exchange.limit_lines = hold.lines()
                 headers = exchange.headers()
+                exchange.outage = hold.outage
 
             # routing
             plan = route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
@@ -138,6 +139,8 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 )
                 account.explanation.append(reserved.explained)
                 exchange.limit_lines += reserved.lines()
+                if reserved.outage is not None:
+                    exchange.outage = Outage.strictest((reserved.outage, exchange.outage or reserved.outage))
             exchange.capped = route.capped
 
             # upstream, and the answer on its way back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -61,6 +62,11 @@ class Outage(StrEnum):
     DENY = "deny"
     LOCAL_SHARE = "local_share"  # each worker admits its even share
     ALLOW = "allow"
+
+    @staticmethod
+    def strictest(outages: Iterable[Outage]) -> Outage:
+        """Return the strictest of some, at least one."""
+        return min(outages, key=list(Outage).index)
 
 
 class Limit(msgspec.Struct, frozen=True):

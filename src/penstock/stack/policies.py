@@ -66,8 +66,8 @@ class Budget(Section):
     period: Annotated[str, word.choice(*Period)] = Field(
         description="After which it begins anew, in UTC: day, week (from Monday), month; total never does."
     )
-    on_counters_outage: Annotated[str, word.choice("deny", "allow", planned=["local_share"])] = default(
-        "deny", "What to do while nobody can tell what is left: refuse or admit all."
+    on_counters_outage: Annotated[str, word.choice("deny", "local_share", "allow")] = default(
+        "deny", "What to do while nobody can tell what is left: refuse, let each worker spend its share, or admit all."
     )
 
     @model_validator(mode="after")

@@ -15,13 +15,12 @@ from penstock.counters.local import Local
 from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.decisions import Decisions
-from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.dialects import openai
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.snapshot.config import Limit, Measure, Outage
-from penstock.types.errors import CountersUnavailable, LimitReached, TokenLimitReached
+from penstock.types.errors import LimitReached, TokenLimitReached
 from penstock.types.operation import Operation
 from penstock.types.usage import Usage
 from tests.counters.test_tally import Clock
@@ -65,7 +64,7 @@ class Host:
             for number, store in enumerate(self.stores)
         ]
         for worker in self.workers:
-            worker.workers = workers
+            worker.divide(workers)
 
     async def sleep(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -236,67 +235,6 @@ def test_what_is_left_decreases_with_every_exchange() -> None:
     assert asyncio.run(main()) == list(reversed(range(100, 200)))
 
 
-async def _without_store(rules: Rules, workers: int = 4) -> tuple[int, Host]:
-    host = Host(workers)
-    for store in host.stores:
-        store.away = True
-    return sum([await host.count(rules, worker) for worker in range(workers)]), host
-
-
-@pytest.mark.parametrize("measure", [Measure.REQUESTS, Measure.CONCURRENCY])
-def test_without_the_store_each_worker_lets_in_its_share(measure: Measure) -> None:
-    admitted, host = asyncio.run(_without_store(Rules("m", [limit(measure, 42)])))
-    assert admitted == 40
-    assert host.metric("penstock_counters_outages_total", action="local_share") == 100
-
-
-def test_a_share_is_never_nothing() -> None:
-    assert asyncio.run(_without_store(Rules("m", [limit(Measure.REQUESTS, 1)])))[0] == 4
-
-
-def test_without_the_store_what_is_to_be_allowed_is() -> None:
-    admitted, host = asyncio.run(_without_store(Rules("m", [limit(Measure.REQUESTS, 1, outage=Outage.ALLOW)]), 1))
-    assert admitted == 100
-    assert host.metric("penstock_counters_outages_total", action="allow") == 100
-
-
-def test_without_the_store_one_limit_that_denies_is_enough() -> None:
-    async def main() -> None:
-        host = Host()
-        host.stores[0].away = True
-        rules = Rules(
-            "m", [limit(Measure.REQUESTS, 9, outage=Outage.ALLOW), limit(Measure.TOKENS, 9, outage=Outage.DENY)]
-        )
-        with pytest.raises(CountersUnavailable):
-            await host.workers[0].admit(rules, ANN, call(), "")
-        assert host.metric("penstock_counters_outages_total", action="deny") == 1
-        host.stores[0].away = False
-        await host.workers[0].admit(rules, ANN, call(), "")
-
-    asyncio.run(main())
-
-
-def test_what_was_let_in_without_the_store_says_so_and_goes_back_to_where_it_came_from() -> None:
-    async def main() -> None:
-        host = Host()
-        store, worker = host.stores[0], host.workers[0]
-        rules = Rules("m", [limit(Measure.CONCURRENCY, 2), limit(Measure.REQUESTS, 9, outage=Outage.ALLOW)])
-        store.away = True
-        holds: list[Hold] = [await worker.admit(rules, ANN, call(), "") for _ in range(2)]
-        assert holds[0].lines() == b"x-penstock-counters: local_share\r\n"
-        assert holds[0].explained == ("admission", "the counters are away: local_share")
-        store.away = False
-        held = [await worker.admit(rules, ANN, call(), "") for _ in range(2)]
-        for hold in holds:
-            hold.release(Usage())
-        await _reached(host, rules, call())
-        for hold in held:
-            hold.release(Usage())
-        await worker.admit(rules, ANN, call(), "")
-
-    asyncio.run(main())
-
-
 def test_most_exchanges_of_a_busy_caller_are_decided_without_asking() -> None:
     async def main() -> float:
         host = Host(2)
@@ -310,7 +248,7 @@ def test_most_exchanges_of_a_busy_caller_are_decided_without_asking() -> None:
 
 
 def test_callers_without_number_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.gateway.admission.admission._MOST_KNOWN", 50)
+    monkeypatch.setattr("penstock.gateway.admission.known.MOST", 50)
 
     async def main() -> None:
         host = Host()

@@ -7,18 +7,13 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
-from penstock.counters.counter import Counter
-from penstock.counters.local import Local
-from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
-from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.admission.purse import Purse
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import Period
 from penstock.snapshot.config import Budget, Outage
-from penstock.types.errors import BudgetHeld, BudgetSpent, CountersUnavailable
+from penstock.types.errors import BudgetHeld, BudgetSpent
 from tests.gateway.admission.test_admission import ANN, BOB, Host
 
 DAY_NS = 86_400 * 10**9
@@ -158,32 +153,5 @@ def test_what_costs_more_than_was_held_is_counted() -> None:
         host, purse = Host(), Purse("m", [budget(100)])
         (await host.workers[0].reserve(purse, ANN, 10, AT)).settle(95)
         assert "0.000000005 USD left" in str(await refusal(host.workers[0], purse, 6))
-
-    asyncio.run(main())
-
-
-class _Unknown:
-    def spent(self, _counter: Counter) -> int | None:
-        return None
-
-    def telling(self, _counter: Counter) -> int:
-        return 0
-
-
-@pytest.mark.parametrize("outage", [Outage.DENY, Outage.ALLOW])
-def test_what_nobody_knows_is_decided_by_the_strictest(outage: Outage) -> None:
-    async def main() -> None:
-        host = Host()
-        store = Local(Tally(host.clock, opening=_Unknown()))
-        worker = Admission(store, Decisions(CollectorRegistry()), host.clock, host.sleep)
-        purse = Purse("m", [budget(10, outage=Outage.ALLOW), budget(10, "tenant", outage=outage)])
-        if outage is Outage.DENY:
-            with pytest.raises(CountersUnavailable):
-                await worker.reserve(purse, ANN, 1, AT)
-            return
-        held = await worker.reserve(purse, ANN, 1, AT)
-        assert held.explained == ("budget", "the counters are away: allow")
-        assert held.lines() == b""
-        held.settle(1)
 
     asyncio.run(main())

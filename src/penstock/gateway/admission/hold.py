@@ -9,7 +9,7 @@ import msgspec
 from penstock.counters.counter import KEPT_S
 from penstock.counters.leases import Lease, Leases
 from penstock.gateway.admission.rules import Rules
-from penstock.gateway.dialects.errors import counters_line, ratelimit_tail
+from penstock.gateway.dialects.errors import ratelimit_tail
 from penstock.snapshot.config import Outage
 from penstock.types.usage import Usage
 
@@ -58,4 +58,4 @@ class Hold(msgspec.Struct):
         if (n := rules.tokens) is not None:
             lease = leases[n]
             lines += b"%b%d%b" % (rules.heads[n][lease.nearest], lease.remaining + lease.free, _TOKENS)
-        return lines if self.outage is None else lines + counters_line(self.outage)
+        return lines

@@ -8,11 +8,15 @@ import msgspec
 
 from penstock.counters.counter import Counter, Kind
 from penstock.counters.leases import Lease, Leases
+from penstock.gateway.dialects.operation import OUTPUT_BOUND
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import DAY_S, bounds
 from penstock.pricing.price import NANO_PER_USD, usd
 from penstock.snapshot.config import Budget, Outage
 from penstock.snapshot.standings import subject, sum_name
+
+ADVICE = f" by its max_tokens ({OUTPUT_BOUND} without one)."
+"""What an error about money ends with, behind what the request may cost."""
 
 
 class Purse:
@@ -28,12 +32,39 @@ class Purse:
     def __init__(self, model: str, budgets: Sequence[Budget]) -> None:
         self.model = model
         self.budgets = tuple(budgets)
-        self.outage = min((budget.on_outage for budget in budgets), key=list(Outage).index)
+        self.outage = Outage.strictest(budget.on_outage for budget in budgets)
 
     def lease(self, caller: Caller, day: int) -> Lease:
         """Return a new lease, with nothing in it, for what the budgets count of this caller in the period of a day."""
         who = {"key": caller.key, "user": caller.user, "tenant": caller.tenant, "model": self.model}
         return Lease(*(_counter(budget, who, day) for budget in self.budgets))
+
+    def share(self, lease: Lease, parts: int) -> Share:
+        """
+        Return what may be spent without asking: an even part of what was left of each budget that says so.
+
+        Args:
+            parts: how many workers there are.
+        """
+        pairs = zip(lease.left, self.budgets, strict=True)
+        left, budget = min(
+            ((max(0, left) // parts, budget) for left, budget in pairs if budget.on_outage is Outage.LOCAL_SHARE),
+            key=lambda pair: pair[0],
+        )
+        return Share(budget, left)
+
+
+class Share(msgspec.Struct):
+    """
+    What one worker may spend while nobody can tell what is left.
+
+    Attributes:
+        budget: whose share it is: the least of all.
+        left: nano-dollars.
+    """
+
+    budget: Budget
+    left: int
 
 
 class Reservation(msgspec.Struct):
@@ -42,32 +73,35 @@ class Reservation(msgspec.Struct):
 
     Attributes:
         owner: of the lease.
-        lease: of the budgets; None where nobody could be asked.
-        nano: how much of each.
-        outage: what was done instead of asking, if nobody could be asked.
+        lease: of the budgets.
+        nano: how much is held of each.
+        outage: what was done instead of asking, if nobody could be asked: nothing of the lease is held then.
+        share: of which it is held instead.
     """
 
     owner: Leases
-    lease: Lease | None
+    lease: Lease
     nano: int
     outage: Outage | None = None
+    share: Share | None = None
 
     @property
     def explained(self) -> tuple[str, str]:
         """For the explanation of the exchange."""
-        if self.lease is None:
+        if self.outage is not None:
             return "budget", f"the counters are away: {self.outage}"
         count = len(self.lease.counters)
         return "budget", f"up to {usd(self.nano)} USD held of {count} {'budget' if count == 1 else 'budgets'}"
 
     def settle(self, cost_nano: int) -> None:
         """Count what the exchange cost, and give back the rest."""
-        if self.lease is not None:
-            self.owner.settle(self.lease, self.nano, cost_nano)
+        self.owner.settle(self.lease, 0 if self.outage else self.nano, cost_nano)
+        if self.share is not None:
+            self.share.left += self.nano - cost_nano
 
     def lines(self) -> bytes:
         """Return a header line: what is left of the budget nearest to its end."""
-        if self.lease is None:
+        if self.outage is not None:
             return b""
         left = self.lease.remaining + self.lease.free
         return b"x-penstock-budget-remaining-usd: %d.%09d\r\n" % divmod(left, NANO_PER_USD)

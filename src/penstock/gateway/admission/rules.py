@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from penstock.counters.counter import Counter, Kind
+from penstock.counters.counter import Counter, Kind, Refusal
 from penstock.counters.leases import Lease
 from penstock.gateway.dialects.errors import ratelimit_head
 from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.snapshot.config import Limit, Measure, Outage
+from penstock.types.errors import LimitReached, TokenLimitReached
 
 _KINDS = {Measure.REQUESTS: Kind.RATE, Measure.TOKENS: Kind.RATE, Measure.CONCURRENCY: Kind.LEVEL}
 _UNITS = {
@@ -107,6 +108,17 @@ def described(limit: Limit) -> str:
     """Say what a limit is: `600 requests per minute for this key (policy default)`."""
     whom = " and ".join(f"this {subject}" for subject in limit.per)
     return f"{limit.most} {_UNITS[limit.measure]} for {whom} (policy {limit.policy})"
+
+
+def reached(limit: Limit, refusal: Refusal) -> LimitReached:
+    """Return the error of an exchange that a limit has no room for."""
+    kind = TokenLimitReached if limit.measure is Measure.TOKENS else LimitReached
+    return kind(
+        f"The limit of {described(limit)} is reached.",
+        limit=None if limit.measure is Measure.CONCURRENCY else limit.most,
+        remaining=refusal.remaining,
+        retry_after=refusal.after_s,
+    )
 
 
 def _name(limit: Limit, subjects: dict[str, str]) -> str:
