@@ -40,7 +40,7 @@ policies:
   places: {{limits: [{{per: key, concurrency: 24, on_counters_outage: deny}}]}}
   rate: {{limits: [{{per: key, requests_per_minute: 40, on_counters_outage: deny}}]}}
   share: {{limits: [{{per: key, concurrency: 8}}]}}
-  thrift: {{budgets: [{{per: key, amount_usd: {usd}, period: total, on_counters_outage: local_share}}]}}
+  thrift: {{budgets: [{{per: key, amount_usd: 100, period: total, on_counters_outage: local_share}}]}}
 """
 STALL = 'lab: {"stall": "before_head"}'
 CAP = 10  # tokens of an answer
