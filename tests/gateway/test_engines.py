@@ -1,6 +1,7 @@
 """Replicas of an engine deployment, as the fleet tells them: here the lab on Unix sockets."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.journal.records import Settled
-from penstock.snapshot.config import Deployment
+from penstock.journal.records import Opened, Settled
+from penstock.snapshot.config import Balance, Deployment
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from tests.gateway.test_serve import order
 from tests.processes import PRICE, Child, Front, eventually, model
@@ -25,8 +26,8 @@ class UnixLab(Child):
         self.path = path
 
 
-def deployment(seats: int = 8) -> Deployment:
-    return Deployment("mini", "openai", "mini", engine=True, price=PRICE, seats=seats, queue=64)
+def deployment(seats: int = 8, balance: Balance = Balance.LEAST_OUTSTANDING) -> Deployment:
+    return Deployment("mini", "openai", "mini", engine=True, price=PRICE, seats=seats, queue=64, balance=balance)
 
 
 class Engines:
@@ -71,6 +72,34 @@ def test_idle_replicas_share_the_work(engines: Engines) -> None:
 def _both(engines: Engines) -> set[str] | None:
     used = {replica_of(engines, engines.front.chat().headers["x-request-id"]) for _ in range(4)} - {""}
     return used if len(used) == 2 else None
+
+
+def _busy(engines: Engines) -> socket.socket:
+    """Keep one replica busy for as long as the connection lasts."""
+    content = 'lab: {"stall": "before_head"}'
+    body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": content}]})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {engines.front.key}\r\n"
+    connection = socket.create_connection(("127.0.0.1", engines.front.port))
+    connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+    return connection
+
+
+@pytest.mark.parametrize(("balance", "used"), [(Balance.LEAST_OUTSTANDING, 1), (Balance.ROUND_ROBIN, 2)])
+def test_a_deployment_is_balanced_as_it_says(engines: Engines, balance: Balance, used: int) -> None:
+    engines.front.publish([deployment(balance=balance)], [model("chat", "mini")])
+    first, second = engines.lab("a"), engines.lab("b")
+    engines.publish(("a", ReplicaState.READY, first.path, ""), ("b", ReplicaState.READY, second.path, ""))
+    eventually(lambda: _both(engines), "both replicas being used")
+    with _busy(engines):
+        eventually(
+            lambda: (
+                sum(isinstance(record, Opened) for record in engines.front.journal())
+                > sum(isinstance(record, Settled) for record in engines.front.journal())
+            ),
+            "it being in progress",
+        )
+        asked = [replica_of(engines, engines.front.chat().headers["x-request-id"]) for _ in range(4)]
+    assert len(set(asked)) == used
 
 
 def test_only_ready_replicas_are_used(engines: Engines) -> None:

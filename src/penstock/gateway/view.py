@@ -16,6 +16,7 @@ from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
+from penstock.gateway.routing.balance import WAYS, Way
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
@@ -50,6 +51,7 @@ class Place(msgspec.Struct, frozen=True):
         answer_lines: ready-made header lines of what it answers.
         priced: what it charges, for the explanation of an exchange.
         cap_name: what it calls the cap of a chat's output.
+        balance: chooses one of several endpoints.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Place(msgspec.Struct, frozen=True):
     answer_lines: bytes
     priced: tuple[str, str]
     cap_name: str
+    balance: Way[Endpoint]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -202,6 +205,7 @@ def _place(
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
         priced=("price", described(deployment.price)),
         cap_name=_cap_name(deployment.address),
+        balance=WAYS[deployment.balance],
     )
 
 

@@ -14,6 +14,14 @@ from penstock.types.address import Address
 from penstock.types.priority import Priority
 
 
+class Balance(StrEnum):
+    """Which of its replicas a deployment's exchanges go to."""
+
+    LEAST_OUTSTANDING = "least_outstanding"
+    ROUND_ROBIN = "round_robin"
+    PEAK_EWMA = "peak_ewma"
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """
     Something that answers.
@@ -28,6 +36,7 @@ class Deployment(msgspec.Struct, frozen=True):
         seats: exchanges that it works on at once, of all workers of a host together: for each replica of an engine, in
             all for a provider.
         queue: exchanges that may wait for one of them, likewise.
+        balance: how one of several replicas is chosen.
     """
 
     name: str
@@ -39,6 +48,7 @@ class Deployment(msgspec.Struct, frozen=True):
     queue: int
     address: Address | None = None
     api_key: SecretRef | None = None
+    balance: Balance = Balance.LEAST_OUTSTANDING
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import NANO_PER_USD, Price
 from penstock.snapshot.config import (
+    Balance,
     Budget,
     Config,
     Deployment,
@@ -66,6 +67,7 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price |
             price=price,
             seats=item.parallel,
             queue=item.queue,
+            balance=Balance(item.balance),
         )
     return Deployment(
         name=name,

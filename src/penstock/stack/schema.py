@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from penstock import bundled
 from penstock.auth.secrets import SecretRef
+from penstock.snapshot.config import Balance
 from penstock.stack import place, quantity, word
 from penstock.stack.keypath import KeyPath
 from penstock.stack.listen import Listen
@@ -161,6 +162,9 @@ class Engine(Section):
     )
     queue: Annotated[int, quantity.whole(0, 65_536)] = default(
         64, "Exchanges that may wait per replica beyond `parallel`, over all workers; more get 503."
+    )
+    balance: Annotated[str, word.choice(*Balance)] = default(
+        Balance.LEAST_OUTSTANDING.value, "How one of several replicas is chosen for an exchange."
     )
     price: Price = Field(
         default_factory=_price_of_weights, validate_default=True, description="What the deployment charges."

@@ -1,16 +1,10 @@
 from collections import Counter
-from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.routing.choose import draw_target, least_outstanding, order, shares
+from penstock.gateway.routing.choose import draw_target, order, shares
 from penstock.snapshot.config import Model, Target
-
-
-@dataclass(eq=False)
-class Place:
-    outstanding: int
 
 
 def model(weights: list[float], fallback: tuple[str, ...] = ()) -> Model:
@@ -31,22 +25,3 @@ def test_shares_follow_the_weights() -> None:
 def test_fallbacks_come_after_and_never_name_the_chosen_one_again() -> None:
     assert order(model([1, 1], ("d1", "x", "y")), 1) == ("d1", "x", "y")
     assert order(model([1, 1], ("d1", "x", "y")), 0) == ("d0", "d1", "x", "y")
-
-
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=10), st.integers(0, 10**6))
-def test_the_least_loaded_is_chosen(loads: list[int], turn: int) -> None:
-    places = [Place(load) for load in loads]
-    chosen = least_outstanding(places, turn)
-    assert chosen is not None
-    assert chosen.outstanding == min(loads)
-
-
-@given(st.integers(1, 10))
-def test_equals_take_turns(count: int) -> None:
-    places = [Place(0) for _ in range(count)]
-    chosen = {id(least_outstanding(places, turn)) for turn in range(count)}
-    assert len(chosen) == count
-
-
-def test_nothing_comes_of_nothing() -> None:
-    assert least_outstanding([], 0) is None

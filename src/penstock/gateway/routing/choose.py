@@ -5,20 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Protocol, TypeVar
 
 from penstock.snapshot.config import Model
-
-
-class Loaded(Protocol):
-    """Something that exchanges are sent to, with the number it has in progress from this process."""
-
-    @property
-    def outstanding(self) -> int:
-        """Exchanges in progress."""
-
-
-L = TypeVar("L", bound=Loaded)
 
 
 def shares(weights: Sequence[float]) -> tuple[float, ...]:
@@ -42,19 +30,3 @@ def order(model: Model, target: int) -> tuple[str, ...]:
     """Return the deployments to try, in order: the target with this number, then the fallbacks."""
     chosen = model.targets[target].deployment
     return (chosen, *(name for name in model.fallback if name != chosen))
-
-
-def least_outstanding(candidates: Sequence[L], turn: int) -> L | None:
-    """
-    Return the candidate with the fewest exchanges in progress, or None when there is none.
-
-    Args:
-        turn: a growing number; among equals the choice rotates with it, so that idle replicas share the work.
-    """
-    best: L | None = None
-    count = len(candidates)
-    for position in range(count):
-        candidate = candidates[(turn + position) % count]
-        if best is None or candidate.outstanding < best.outstanding:
-            best = candidate
-    return best

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.account import Account
-from penstock.gateway.routing.choose import least_outstanding
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import Place, Plan, View
@@ -107,9 +106,15 @@ class Dispatcher:
                     with await endpoint.pool.request(b"POST", *self._asked(exchange, place, began)) as reply:
                         if reply.status != _OK:
                             raise await _rejection(account, endpoint.name, reply)
-                        waited_ms = int((self._clock() - began) * 1000)
-                        account.explain("upstream", f"{endpoint.name} answers after {waited_ms} ms")
+                        now = self._clock()
+                        if len(place.endpoints) > 1:
+                            endpoint.latency.add(now - began, now)
+                        account.explain("upstream", f"{endpoint.name} answers after {int((now - began) * 1000)} ms")
                         return await relay(exchange, reply)
+            except UpstreamTimeout:
+                now = self._clock()
+                endpoint.latency.add(now - began, now)
+                raise
             except UpstreamUnusable as error:
                 account.explain("upstream", f"{endpoint.name}: {error}")
                 raise
@@ -186,7 +191,8 @@ class Dispatcher:
         now = self._clock()
         left = [endpoint for endpoint in place.endpoints if endpoint not in failed]
         warm = [endpoint for endpoint in left if not endpoint.cool(now)]
-        return least_outstanding(warm or left, self._turn)
+        candidates = warm or left
+        return place.balance(candidates, self._turn, now) if candidates else None
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         place = (self.view or exchange.view).places.get(name)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
+from penstock.gateway.routing.balance import Latency
 from penstock.http.pool import Pool
 from penstock.http.proxy import proxy_for
 from penstock.types.address import Address
@@ -27,6 +28,7 @@ class Endpoint:
 
     Attributes:
         outstanding: exchanges in progress here from this process.
+        latency: from asking to the beginning of an answer.
     """
 
     def __init__(self, name: str, address: Address, pool: Pool) -> None:
@@ -34,6 +36,7 @@ class Endpoint:
         self.address = address
         self.pool = pool
         self.outstanding = 0
+        self.latency = Latency()
         self._cool_until = 0.0
 
     def __enter__(self) -> None:
