@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.auth.secrets import SecretRef
@@ -12,10 +13,10 @@ from penstock.counters.seats.seat import Size
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.view import compile_view
-from penstock.snapshot.config import Config, Deployment, GatewaySettings
+from penstock.snapshot.config import Config, Deployment, GatewaySettings, Limit, Measure, Outage
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.address import Address
-from tests.processes import PRICE, provider
+from tests.processes import PRICE, model, provider
 
 S = ReplicaState
 NOTHING = Size(0, 0)
@@ -65,3 +66,20 @@ def test_a_hosted_model_has_the_seats_it_is_given_unless_it_cannot_be_asked(tmp_
     assert size_of(provider("large", address, seats=10, queue=5), None, tmp_path) == Size(10, 15)
     locked = provider("large", address, seats=10, queue=5, api_key=SecretRef(env="NO_SUCH_KEY"))
     assert size_of(locked, None, tmp_path) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("measures", "capped"),
+    [
+        ([Measure.TOKENS], True),
+        ([Measure.CONCURRENCY, Measure.TOKENS], True),
+        ([Measure.REQUESTS, Measure.TOKENS], True),
+        ([Measure.REQUESTS, Measure.CONCURRENCY], False),
+    ],
+)
+def test_answers_get_a_cap_where_tokens_are_limited(measures: list[Measure], capped: bool) -> None:
+    limits = tuple(Limit("default", ("key",), measure, 100, Outage.DENY) for measure in measures)
+    limited = msgspec.structs.replace(model("chat", "mini"), limits=limits)
+    config = Config(1, {}, {"chat": limited}, GatewaySettings())
+    view = compile_view(config, Callers({}), None, Endpoints({}, time.monotonic), {})
+    assert view.routes["chat"].capped == capped

@@ -125,9 +125,8 @@ class Leases:
         Raises:
             StoreUnavailable: nothing is taken here, whatever the store may have counted.
         """
-        while await self._others(leases):
-            if self.spend(leases, amounts):
-                return [lease.slot for lease in leases]
+        if await self._others(leases) and self.spend(leases, amounts):
+            return [lease.slot for lease in leases]
         for again in (True, False):
             answer = await self._take(leases, amounts)
             if not (isinstance(answer, Refusal) and answer.lent and again):
@@ -151,6 +150,10 @@ class Leases:
         rests = [(counter, lease.need(counter, amount) - used) for counter in lease.counters]
         if returns := [Return(counter, rest, slot) for counter, rest in rests if rest]:
             self._store.give(returns)
+
+    def hold(self, lease: Lease, amount: int) -> None:
+        """Take an amount of each without asking; the store hears of it as soon as it hears."""
+        self._store.give([Return(counter, -amount, 0) for counter in lease.counters])
 
     def settle(self, lease: Lease, amount: int, spent: int) -> None:
         """
@@ -179,8 +182,8 @@ class Leases:
 
     async def _others(self, leases: Sequence[Lease]) -> bool:
         """
-        Wait for what other tasks are asking for, and tell whether there was any. Of a lease that ends, all would ask
-        else who come before its successor; only where little is left each has to ask for itself.
+        Wait for what other tasks are asking for now, and tell whether there was any. Of a lease that ends, all would
+        ask else who come before its successor; only where little is left each has to ask for itself.
         """
         asking = [self._asking[lease] for lease in leases if lease.granted and lease in self._asking]
         for each in asking:
@@ -207,6 +210,8 @@ class Leases:
             answer = await self._store.take([ask for part in asks for ask in part])
             if isinstance(answer, Refusal):
                 self._undo(spent)
+                for index in lacking:
+                    leases[index].granted = 0
                 return msgspec.structs.replace(answer, index=_position(leases, lacking, answer.index))
             self._begin([leases[index] for index in lacking], [amounts[index] for index in lacking], answer, now)
         except BaseException:

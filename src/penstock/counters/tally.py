@@ -211,8 +211,8 @@ class Tally:
             total.gone(holder)
 
     def _settle(self, holder: int, counter: Counter, spent: int, back: int, now: float) -> None:
-        if counter.name in self._sums:
-            with contextlib.suppress(StoreUnavailable):  # it is not in force any more
+        if spent or back < 0 or counter.name in self._sums:  # what nobody has asked for may be spent all the same
+            with contextlib.suppress(StoreUnavailable):  # it is not in force, or not known yet
                 self._sum(counter, now).spend(holder, spent, back)
 
     def _forget(self, now: float, coming: int) -> None:

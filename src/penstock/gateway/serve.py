@@ -124,8 +124,8 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
                 account.explanation.append(hold.explained)
                 exchange.limit_lines = hold.lines()
-                headers = exchange.headers()
                 exchange.outage = hold.outage
+                headers = exchange.headers()
 
             # routing
             plan = route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret

@@ -154,7 +154,7 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
         plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
-    capped = purse is not None or (rules is not None and bool(rules.tokens))
+    capped = purse is not None or (rules is not None and rules.tokens is not None)
     return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules, purse, capped)
 
 

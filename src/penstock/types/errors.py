@@ -36,7 +36,10 @@ class ExchangeError(PenstockError):
         param: the request field at fault, if one is.
         code: a finer machine-readable code than the class gives, if there is one.
         retry_after: seconds after which another try makes sense, if that is known.
+        counters: what was done as the counters were away (a word of the stack's `on_counters_outage`), or empty.
     """
+
+    counters = ""
 
     def __init__(
         self, message: str, *, param: str | None = None, code: str | None = None, retry_after: float | None = None
@@ -120,6 +123,8 @@ class NoCapacity(ExchangeError):
 
 class CountersUnavailable(ExchangeError):
     """What is left of a limit cannot be told now, and the limit is to deny then: 503 with Retry-After."""
+
+    counters = "deny"
 
 
 class UpstreamError(ExchangeError):

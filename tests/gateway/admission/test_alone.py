@@ -17,11 +17,13 @@ from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
+from penstock.gateway.dialects import errors
+from penstock.pricing.period import Period
 from penstock.snapshot.config import Measure, Outage
-from penstock.types.errors import BudgetHeld, CountersUnavailable, LimitReached
+from penstock.types.errors import BudgetHeld, BudgetSpent, CountersUnavailable, LimitReached
 from penstock.types.usage import Usage
 from tests.gateway.admission.test_admission import ANN, BOB, Host, call, limit
-from tests.gateway.admission.test_purse import AT, budget, refusal
+from tests.gateway.admission.test_purse import AT, DAY_NS, budget, refusal
 
 
 async def _without_store(rules: Rules, workers: int = 4) -> tuple[int, Host]:
@@ -192,5 +194,69 @@ def test_of_several_budgets_the_share_is_of_those_that_say_so() -> None:
         _away(host)
         await host.workers[0].reserve(purse, ANN, 500, AT)
         await refusal(host.workers[0], purse, 1)
+
+    asyncio.run(main())
+
+
+def test_a_share_is_of_the_budget_whichever_key_model_or_view_it_is_spent_through() -> None:
+    async def main() -> None:
+        host, spent = Host(), 0
+        _away(host)
+        for number in range(12):
+            purse = Purse(f"m{number % 3}", [budget(100, "tenant", period=Period.MONTH, outage=SHARED)])
+            try:
+                at_ns = AT + number % 2 * DAY_NS
+                (await host.workers[0].reserve(purse, (ANN, BOB)[number % 2], 30, at_ns)).settle(30)
+                spent += 30
+            except BudgetHeld:
+                continue
+        assert spent == 90
+
+    asyncio.run(main())
+
+
+def test_of_a_budget_that_is_known_to_be_used_up_there_is_no_share() -> None:
+    async def main() -> None:
+        host = Host()
+        purse = Purse("m", [budget(100, outage=SHARED)])
+        (await host.workers[0].reserve(purse, ANN, 100, AT)).settle(100)
+        for _ in range(3):
+            assert isinstance(await refusal(host.workers[0], purse, 1), BudgetSpent)
+            _away(host)
+            assert isinstance(await refusal(host.workers[0], purse, 1), BudgetHeld)
+            _away(host, False)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("outage", [SHARED, Outage.ALLOW])
+def test_what_was_let_in_without_the_store_is_held_there_when_it_is_back(outage: Outage) -> None:
+    """Of a budget, too, that nobody had ever asked for."""
+
+    async def main() -> None:
+        host = Host()
+        worker, purse = host.workers[0], Purse("m", [budget(100, outage=outage)])
+        _away(host)
+        stream = await worker.reserve(purse, ANN, 60, AT)
+        _away(host, False)
+        assert isinstance(await refusal(worker, purse, 41), BudgetHeld)
+        stream.settle(50)
+        assert isinstance(await refusal(worker, purse, 51), BudgetSpent)
+        await worker.reserve(purse, ANN, 50, AT)
+
+    asyncio.run(main())
+
+
+def test_who_is_refused_by_a_share_hears_of_it() -> None:
+    async def main() -> None:
+        host = Host()
+        _away(host)
+        rules = Rules("m", [limit(Measure.REQUESTS, 1)])
+        await host.workers[0].admit(rules, ANN, call(), "")
+        with pytest.raises(LimitReached) as limited:
+            await host.workers[0].admit(rules, ANN, call(), "")
+        broke = await refusal(host.workers[0], Purse("m", [budget(0, outage=SHARED)]), 1)
+        for error in (limited.value, broke):
+            assert b"x-penstock-counters: local_share\r\n" in errors.refusal(error).headers
 
     asyncio.run(main())

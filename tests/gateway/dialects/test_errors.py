@@ -4,6 +4,7 @@ import json
 import pytest
 
 from penstock.gateway.dialects import errors as dialect
+from penstock.snapshot.config import Outage
 from penstock.types import errors
 
 
@@ -79,3 +80,23 @@ def test_an_error_event_is_one_event() -> None:
     event = dialect.event(errors.UpstreamFailed("line\nbreak"))
     assert event.startswith(b"data: {")
     assert event.count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (None, "deny", "deny"),
+        (Outage.ALLOW, "local_share", "local_share"),
+        (Outage.LOCAL_SHARE, "allow", "local_share"),
+        (Outage.LOCAL_SHARE, "", "local_share"),
+        (None, "", None),
+    ],
+)
+def test_what_was_done_without_the_counters_is_told_once_the_strictest(
+    before: Outage | None, now: str, told: str | None
+) -> None:
+    error = errors.BudgetHeld("held", retry_after=1)
+    error.counters = now
+    found = dialect.refusal(error, b"x-request-id: r\r\n" + (dialect.counters_line(before) if before else b""))
+    lines = [line for line in found.headers.decode().split("\r\n") if line.startswith("x-penstock-counters")]
+    assert lines == ([] if told is None else [f"x-penstock-counters: {told}"])

@@ -108,9 +108,9 @@ class Admission:
         except StoreUnavailable:
             return self._alone.reserve(purse, owner, lease, need)
         self._decisions.asked += 1
-        self._alone.heard(lease)
         if isinstance(taken, Refusal):
             budget, counter = purse.budgets[taken.index], lease.counters[taken.index]
+            self._alone.heard(counter, taken.remaining)
             self._decisions.refused(budget)
             text = f"The budget of {described(budget)} has {usd(taken.remaining)} USD left"
             if not math.isinf(taken.after_s):
@@ -120,6 +120,8 @@ class Admission:
                 )
             until_s = counter.ends - at_ns / 10**9 if counter.ends else _LONG_S
             raise BudgetSpent(f"{text}, and this request may cost {usd(nano)} USD{ADVICE}", retry_after=until_s)
+        for counter, left in zip(lease.counters, lease.left, strict=True):
+            self._alone.heard(counter, left)
         return Reservation(owner, lease, need)
 
     def sweep(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from penstock.counters.counter import Refusal
+from penstock.counters.counter import Counter, Refusal
 from penstock.counters.leases import Lease, Leases
 from penstock.counters.local import Local
 from penstock.counters.tally import Tally
@@ -41,7 +41,8 @@ class Alone:
         self._decisions = decisions
         self._leases = Leases(Local(Tally(clock)), clock, sleep)
         self._known: Known[tuple[Rules, str, str], tuple[Lease, ...]] = Known()
-        self._shares: Known[Lease, Share] = Known()
+        self._left: Known[str, int] = Known()  # of a budget's counter, when the store last told
+        self._shares: Known[str, Share] = Known()
         self.workers = 1
 
     async def admit(self, rules: Rules, caller: Caller, call: Call, address: str) -> Hold:
@@ -59,46 +60,61 @@ class Alone:
             raise CountersUnavailable(f"The limits of policy {policies} cannot be counted now.", retry_after=1)
         shared = rules.shared
         name = (shared, caller.key, address if shared.by_address else "")
-        leases = self._known.get(name) or self._known.keep(name, shared.leases(caller, address, self.workers))
+        leases = self._known.get(name)
+        if leases is None:
+            leases = self._known.keep(name, shared.leases(caller, address, self.workers))
         amounts = shared.amounts(call)
         taken = await self._leases.take(leases, amounts)
         if isinstance(taken, Refusal):
             limit = shared.limits[taken.index]
             self._decisions.refused(limit)
-            raise reached(limit, taken)
+            error = reached(limit, taken)
+            error.counters = outage
+            raise error
         slot = 0 if shared.tokens is None else taken[shared.tokens]
         return Hold(self._leases, shared, leases, amounts, slot, outage)
 
     def reserve(self, purse: Purse, owner: Leases, lease: Lease, nano: int) -> Reservation:
         """
-        Hold money of this worker's share of what was left of the budgets when it last heard of them.
+        Hold money of this worker's share of what was left of each budget when it last heard of it.
 
         Args:
             lease: of the budgets, from `owner`.
         Raises:
-            BudgetHeld: the share is used up.
+            BudgetHeld: a share is used up.
             CountersUnavailable: a budget is to refuse now.
         """
         self._decisions.outage(purse.outage)
         if purse.outage is Outage.DENY:
             raise CountersUnavailable("What is left of a budget cannot be told now.", retry_after=1)
-        share = None
-        if purse.outage is Outage.LOCAL_SHARE:
-            share = self._shares.get(lease) or self._shares.keep(lease, purse.share(lease, self.workers))
+        shares = []
+        for budget, counter in zip(purse.budgets, lease.counters, strict=True):
+            if budget.on_outage is not Outage.LOCAL_SHARE:
+                continue
+            share = self._shares.get(counter.name)
+            if share is None:
+                left = self._left.get(counter.name, counter.limit)
+                share = self._shares.keep(counter.name, Share(max(0, left) // self.workers))
             if share.left < nano:
-                self._decisions.refused(share.budget)
-                raise BudgetHeld(
-                    f"What is left of the budget of {described(share.budget)} cannot be told now, of the share that may"
-                    f" be spent meanwhile {usd(share.left)} USD are left, and this request may cost {usd(nano)} USD"
-                    + ADVICE,
+                self._decisions.refused(budget)
+                error = BudgetHeld(
+                    f"What is left of the budget of {described(budget)} cannot be told now, of the share that may"
+                    f" be spent meanwhile {usd(share.left)} USD are left, and this request may cost {usd(nano)}"
+                    f" USD{ADVICE}",
                     retry_after=1,
                 )
+                error.counters = purse.outage
+                raise error
+            shares.append(share)
+        for share in shares:
             share.left -= nano
-        return Reservation(owner, lease, nano, purse.outage, share)
+        owner.hold(lease, nano)
+        return Reservation(owner, lease, nano, purse.outage, shares)
 
-    def heard(self, lease: Lease) -> None:
-        """Forget the share of budgets: the store has told anew what is left."""
-        self._shares.forget(lease)
+    def heard(self, counter: Counter, left: int) -> None:
+        """Take in how much is left of a budget, now that the store has told."""
+        self._left.keep(counter.name, left)
+        self._shares.forget(counter.name)
 
     def sweep(self) -> None:
         """Give back what has not been needed."""

@@ -23,7 +23,7 @@ class Known(Generic[K, V]):
 
     def keep(self, name: K, value: V) -> V:
         """Keep a value, and return it; where there are too many, the one goes that was first made longest ago."""
-        if len(self._kept) >= MOST:
+        if len(self._kept) >= MOST and name not in self._kept:
             del self._kept[next(iter(self._kept))]
         self._kept[name] = value
         return value

@@ -39,31 +39,15 @@ class Purse:
         who = {"key": caller.key, "user": caller.user, "tenant": caller.tenant, "model": self.model}
         return Lease(*(_counter(budget, who, day) for budget in self.budgets))
 
-    def share(self, lease: Lease, parts: int) -> Share:
-        """
-        Return what may be spent without asking: an even part of what was left of each budget that says so.
-
-        Args:
-            parts: how many workers there are.
-        """
-        pairs = zip(lease.left, self.budgets, strict=True)
-        left, budget = min(
-            ((max(0, left) // parts, budget) for left, budget in pairs if budget.on_outage is Outage.LOCAL_SHARE),
-            key=lambda pair: pair[0],
-        )
-        return Share(budget, left)
-
 
 class Share(msgspec.Struct):
     """
-    What one worker may spend while nobody can tell what is left.
+    What one worker may spend of a budget while nobody can tell what is left.
 
     Attributes:
-        budget: whose share it is: the least of all.
         left: nano-dollars.
     """
 
-    budget: Budget
     left: int
 
 
@@ -75,15 +59,15 @@ class Reservation(msgspec.Struct):
         owner: of the lease.
         lease: of the budgets.
         nano: how much is held of each.
-        outage: what was done instead of asking, if nobody could be asked: nothing of the lease is held then.
-        share: of which it is held instead.
+        outage: what was done instead of asking, if nobody could be asked.
+        shares: of which it is held as well, then.
     """
 
     owner: Leases
     lease: Lease
     nano: int
     outage: Outage | None = None
-    share: Share | None = None
+    shares: Sequence[Share] = ()
 
     @property
     def explained(self) -> tuple[str, str]:
@@ -95,9 +79,9 @@ class Reservation(msgspec.Struct):
 
     def settle(self, cost_nano: int) -> None:
         """Count what the exchange cost, and give back the rest."""
-        self.owner.settle(self.lease, 0 if self.outage else self.nano, cost_nano)
-        if self.share is not None:
-            self.share.left += self.nano - cost_nano
+        self.owner.settle(self.lease, self.nano, cost_nano)
+        for share in self.shares:
+            share.left += self.nano - cost_nano
 
     def lines(self) -> bytes:
         """Return a header line: what is left of the budget nearest to its end."""

@@ -128,8 +128,8 @@ def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
         headers += b"retry-after: %d\r\n" % min(3600, max(1, math.ceil(after or 1)))
     if isinstance(error, errors.BudgetSpent):
         headers += b"x-should-retry: false\r\n"
-    if isinstance(error, errors.CountersUnavailable):
-        headers += counters_line(Outage.DENY)
+    if isinstance(error, errors.ExchangeError) and error.counters:
+        headers = _stricter(headers, Outage(error.counters))
     if isinstance(error, errors.LimitReached) and error.limit is not None:
         headers += ratelimit_head(found.type, error.limit) + b"%d" % error.remaining
         headers += ratelimit_tail(found.type, error.retry_after or 0.0)
@@ -150,6 +150,14 @@ def ratelimit_tail(kind: str, reset_s: float) -> bytes:
 def counters_line(action: Outage) -> bytes:
     """Return the header line that tells what was done while the counters were away."""
     return b"x-penstock-counters: " + action.value.encode() + b"\r\n"
+
+
+def _stricter(headers: bytes, action: Outage) -> bytes:
+    """Return header lines that tell this, or what they told already where that is stricter."""
+    for told in Outage:
+        if counters_line(told) in headers:
+            return headers.replace(counters_line(told), counters_line(Outage.strictest((told, action))))
+    return headers + counters_line(action)
 
 
 def event(error: BaseException) -> bytes:
