@@ -20,8 +20,8 @@ from tests.processes import PRICE, Child, Front, eventually, model
 class UnixLab(Child):
     """The lab upstream on a Unix socket, as an engine would be."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__([sys.executable, "-m", "penstock.lab.upstream", "--listen", f"unix:{path}", "--json"])
+    def __init__(self, path: Path, *extra: str) -> None:
+        super().__init__([sys.executable, "-m", "penstock.lab.upstream", "--listen", f"unix:{path}", "--json", *extra])
         assert self.line()
         self.path = path
 
@@ -40,8 +40,8 @@ class Engines:
         self.front.publish([deployment()], [model("chat", "mini", **fields)])
         self.version = 0
 
-    def lab(self, name: str) -> UnixLab:
-        return self.stack.enter_context(UnixLab(self.home / "run" / f"{name}.sock"))
+    def lab(self, name: str, *extra: str) -> UnixLab:
+        return self.stack.enter_context(UnixLab(self.home / "run" / f"{name}.sock", *extra))
 
     def publish(self, *replicas: tuple[str, ReplicaState, Path | None, str]) -> None:
         self.version += 1
@@ -100,6 +100,17 @@ def test_a_deployment_is_balanced_as_it_says(engines: Engines, balance: Balance,
         eventually(lambda: _in_progress(engines), "it being in progress")
         asked = [replica_of(engines, engines.front.chat().headers["x-request-id"]) for _ in range(4)]
     assert len(set(asked)) == used
+
+
+def test_a_slow_replica_is_left_alone_once_that_is_known(engines: Engines, tmp_path: Path) -> None:
+    engines.front.publish([deployment(balance=Balance.PEAK_EWMA)], [model("chat", "mini")])
+    script = tmp_path / "slow.yaml"
+    script.write_text("rules: [{order: delay=1s}]")
+    quick, slow = engines.lab("a"), engines.lab("b", "--script", str(script))
+    engines.publish(("a", ReplicaState.READY, quick.path, ""), ("b", ReplicaState.READY, slow.path, ""))
+    eventually(lambda: _both(engines), "both replicas being used")
+    asked = [replica_of(engines, engines.front.chat().headers["x-request-id"]) for _ in range(6)]
+    assert asked == ["mini/0"] * 6
 
 
 def test_only_ready_replicas_are_used(engines: Engines) -> None:

@@ -100,20 +100,22 @@ class Dispatcher:
             account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.answer_lines = place.answer_lines
             account.open()
+            answers = False
             try:
                 with endpoint:
                     began = self._clock()
                     with await endpoint.pool.request(b"POST", *self._asked(exchange, place, began)) as reply:
                         if reply.status != _OK:
                             raise await _rejection(account, endpoint.name, reply)
-                        now = self._clock()
+                        answers, now = True, self._clock()
                         if len(place.endpoints) > 1:
                             endpoint.latency.add(now - began, now)
                         account.explain("upstream", f"{endpoint.name} answers after {int((now - began) * 1000)} ms")
                         return await relay(exchange, reply)
             except UpstreamTimeout:
-                now = self._clock()
-                endpoint.latency.add(now - began, now)
+                if not answers:
+                    now = self._clock()
+                    endpoint.latency.add(now - began, now)
                 raise
             except UpstreamUnusable as error:
                 account.explain("upstream", f"{endpoint.name}: {error}")
