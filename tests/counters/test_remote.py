@@ -17,7 +17,6 @@ from penstock.counters.desk import Desk
 from penstock.counters.remote import Remote
 from penstock.counters.tally import Tally
 from penstock.counters.waiting import Answer
-from penstock.counters.wire import Give
 from tests.counters.test_tally import Clock
 
 ONE = Ask(Counter("level", Kind.LEVEL, 1), 1, 1)
@@ -87,22 +86,6 @@ def test_an_answer_that_lies_there_when_the_time_is_up_counts() -> None:
             assert await store.take([ONE]) == [Grant(1, 0, 0, True)]
 
     with_frozen(test)
-
-
-def test_an_answer_that_was_read_too_late_to_be_spent_is_given_back() -> None:
-    """The worker stood still meanwhile; spent now, it would count from a time that has passed."""
-
-    async def test(store: Remote, ours: socket.socket, _desk: Desk, clock: Clock) -> None:
-        asked = asyncio.create_task(store.take([ONE]))
-        answer = msgspec.msgpack.encode(Answer(1, [Grant(1, 0, 5, True)]))
-        await heard(ours)
-        ours.send(len(answer).to_bytes(4, "big") + answer)
-        clock.now += 0.3
-        with pytest.raises(StoreUnavailable):
-            await asked
-        assert msgspec.msgpack.decode((await heard(ours))[4:], type=Give) == Give([Return(ONE.counter, 1, 5)])
-
-    with_frozen(test, 30.0)
 
 
 def test_one_that_comes_back_is_asked_again_and_gets_back_what_it_granted_too_late() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.counters.counter import SLOT_S, Ask, Grant, Refusal, Return, StoreUnavailable
+from penstock.counters.counter import Ask, Grant, Refusal, Return, StoreUnavailable
 
 TIMEOUT_S = 0.05
 _AWAY_S = 1.0  # how long nobody asks after a time-out, unless an answer comes late
@@ -85,9 +85,6 @@ class Waiting:
             raise
         finally:
             timer.cancel()
-        if answer.grants and self._clock() - now > SLOT_S:  # whoever spent it now would not be within the limit
-            self._give_back(asks, answer)
-            raise StoreUnavailable
         if not answer.known:
             raise StoreUnavailable
         return answer.grants if answer.refusal is None else answer.refusal
