@@ -260,6 +260,9 @@ def _least(amounts: Sequence[int]) -> tuple[int, int]:
 
 def _position(leases: Sequence[Lease], lacking: Sequence[int], index: int) -> int:
     """Return which of all counters it is that has an index among those that were asked for."""
-    asked = [(lease, counter) for lease in lacking for counter in range(len(leases[lease].counters))]
-    lease, counter = asked[index]
-    return sum(len(each.counters) for each in leases[:lease]) + counter
+    for lease in lacking:
+        count = len(leases[lease].counters)
+        if index < count:
+            return sum(len(each.counters) for each in leases[:lease]) + index
+        index -= count
+    raise IndexError("the store refuses what it was not asked for")
