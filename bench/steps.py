@@ -58,7 +58,7 @@ from penstock.snapshot.config import Budget, Config, Deployment, GatewaySettings
 from penstock.snapshot.principals import KeyRecord
 from penstock.telemetry.log import JsonHandler
 from penstock.types.address import Address
-from penstock.types.operation import Operation
+from penstock.types.dialect import Dialect
 from penstock.types.priority import Priority
 from penstock.types.usage import Usage, UsageSource
 
@@ -281,7 +281,7 @@ class Bench:
     async def decode(self, count: int) -> None:
         provider = PROVIDERS["openai"]
         for number in range(count):
-            provider.body(openai.parse(Operation.CHAT, self.bodies[number % VARIANTS]), "mock", "max_tokens")
+            provider.body(openai.parse(Dialect.CHAT, self.bodies[number % VARIANTS]), "mock", "max_tokens")
 
     async def identity(self, count: int) -> None:
         headers = {b"authorization": b"Bearer " + self.key.key.encode(), b"content-type": b"application/json"}
@@ -294,7 +294,7 @@ class Bench:
         rules, purse, at_ns = route.rules, route.purse, time.time_ns()
         assert rules is not None
         assert purse is not None
-        calls, found = [openai.parse(Operation.CHAT, body) for body in self.bodies], Usage(20, 26)
+        calls, found = [openai.parse(Dialect.CHAT, body) for body in self.bodies], Usage(20, 26)
         for number in range(count):
             hold = await self.admission.admit(rules, caller, calls[number % VARIANTS], "127.0.0.1")
             hold.lines()
@@ -325,7 +325,7 @@ class Bench:
         """The account with its two records; without the metrics and the log line, which are steps of their own."""
         caller = self.caller
         books = Books(self.books.journal, cast("Any", _NoMetrics()), time.monotonic)
-        calls = [openai.parse(Operation.CHAT, body) for body in self.bodies]
+        calls = [openai.parse(Dialect.CHAT, body) for body in self.bodies]
         price, found = Price(10**9, 2 * 10**9).versioned("stack"), Usage(20, 26, 0, UsageSource.UPSTREAM)
         priced = ("price", described(price))
         for number in range(count):

@@ -18,7 +18,7 @@ from tools.fuzz.target import Check, Input, Target, demand, linear, seed, take_a
 _FLOOD_BYTES = 64 * 1024
 _MOST_FIELDS = 1000
 _DEEP = 100  # nesting that every reader must follow
-_OPERATIONS = list(seams.Operation)
+_DIALECTS = list(seams.Dialect)
 
 
 class _Number(NamedTuple):
@@ -61,7 +61,7 @@ def _flood(given: Input) -> None:
         body = given.flooded(size)
         for end in (b"", b"}", b'"}', b"]}"):
             try:
-                seams.openai.parse(_OPERATIONS[given.flags % 3], body + end)
+                seams.openai.parse(_DIALECTS[given.flags % 3], body + end)
             except seams.InvalidRequest:
                 continue
 
@@ -75,7 +75,7 @@ def check(data: bytes) -> None:
         return _flood(given)
     body = given.payload
     _fields(body)
-    _call(_OPERATIONS[given.flags % 3], body)
+    _call(_DIALECTS[given.flags % 3], body)
     return None
 
 
@@ -110,9 +110,9 @@ def _refused(body: bytes, error: seams.InvalidRequest) -> None:
         demand(bool(odd) or len(said) > _MOST_FIELDS, "what is a JSON object is accepted", body, error)
 
 
-def _call(operation: seams.Operation, body: bytes) -> None:
+def _call(dialect: seams.Dialect, body: bytes) -> None:
     try:
-        call = seams.openai.parse(operation, body)
+        call = seams.openai.parse(dialect, body)
     except seams.InvalidRequest as error:
         demand(bool(str(error)), "a refusal says why", body)
         return
@@ -167,7 +167,7 @@ def _seeds() -> list[bytes]:
         (b'{ "a":{ "a":', 5),
     ]
     return [
-        *(seed(body, operation) for body, operation in bodies),
+        *(seed(body, dialect) for body, dialect in bodies),
         *(seed(body, 0xF8, (0,) * 6 + (tail,)) for body, tail in floods),
     ]
 

@@ -11,22 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.gateway.dialects import document, events, openai
-from penstock.gateway.dialects.operation import Call
+from penstock.gateway.dialects.call import Call
 from penstock.http import upstream
 from penstock.http.chunked_body import ChunkedDecoder
 from penstock.http.connection import Connection
 from penstock.http.limits import Limits
 from penstock.http.server import Handler, Refusal, Request, Responder, Server
+from penstock.types.dialect import Dialect
 from penstock.types.errors import ExchangeError, InvalidRequest, UpstreamError
-from penstock.types.operation import Operation
 
 __all__ = [
     "Call",
     "ChunkedDecoder",
     "Connection",
+    "Dialect",
     "ExchangeError",
     "InvalidRequest",
-    "Operation",
     "Request",
     "Responder",
     "Server",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import counters_line
-from penstock.gateway.dialects.operation import Call
 from penstock.gateway.metering.account import Account
 from penstock.gateway.view import View
 from penstock.http.server import Responder

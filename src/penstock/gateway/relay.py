@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.gateway.dialects import errors, events
-from penstock.gateway.dialects.operation import Call
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import usage

@@ -88,8 +88,8 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
     view, request_id = gateway.view, gateway.new_id()
     headers = id_line = b"x-request-id: %b\r\n" % request_id.encode()
     try:
-        operation = openai.OPERATIONS.get(request.path)
-        if operation is None:
+        dialect = openai.DIALECTS.get(request.path)
+        if dialect is None:
             return await _serve_rest(gateway, view, request, responder, headers)
         if request.method != "POST":
             raise MethodNotAllowed(f"{request.path} is called with POST, not {request.method}", allow="POST")
@@ -98,12 +98,12 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         headers_in = request.headers
         caller = LOCAL if request.local else authenticate(headers_in, view.callers, gateway.digest)
         if caller.bounds is not None:
-            caller.bounds.check(operation, request.peer)
+            caller.bounds.check(dialect.operation, request.peer)
 
         # dialect
         if b"content-encoding" in headers_in and headers_in[b"content-encoding"] != b"identity":
             raise InvalidRequest("the body is encoded; send it as it is", code="unsupported_encoding")
-        call = openai.parse(operation, request.whole or await request.body())
+        call = openai.parse(dialect, request.whole or await request.body())
         view = gateway.view  # a long upload may have outlived the one it began with
 
         # metering: from here on the exchange is settled exactly once, however it ends

@@ -17,11 +17,11 @@ from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.dialects import openai
-from penstock.gateway.dialects.operation import Call
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.snapshot.config import Limit, Measure, Outage
+from penstock.types.dialect import Dialect
 from penstock.types.errors import LimitReached, TokenLimitReached
-from penstock.types.operation import Operation
 from penstock.types.usage import Usage
 from tests.counters.test_tally import Clock
 
@@ -37,7 +37,7 @@ def limit(
 def call(max_tokens: int | None = 10, prompt: str = "hi") -> Call:
     cap = "" if max_tokens is None else f', "max_tokens": {max_tokens}'
     body = f'{{"model": "m", "messages": [{{"role": "user", "content": "{prompt}"}}]{cap}}}'
-    return openai.parse(Operation.CHAT, body.encode())
+    return openai.parse(Dialect.CHAT, body.encode())
 
 
 class Away(Local):

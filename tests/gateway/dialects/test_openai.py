@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from penstock.gateway.dialects import openai
+from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
-from penstock.types.operation import Operation
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -51,46 +51,46 @@ def body(**fields: Any) -> bytes:
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        openai.parse(Operation.CHAT, body(**fields))
+        openai.parse(Dialect.CHAT, body(**fields))
     assert caught.value.param == param
 
 
 @pytest.mark.parametrize(
-    ("operation", "document", "param"),
+    ("dialect", "document", "param"),
     [
-        (Operation.CHAT, {"messages": HELLO}, "model"),
-        (Operation.CHAT, {"model": "chat"}, "messages"),
-        (Operation.COMPLETION, {"model": "chat"}, "prompt"),
-        (Operation.COMPLETION, {"model": "chat", "prompt": 5}, "prompt"),
-        (Operation.COMPLETION, {"model": "chat", "prompt": []}, "prompt"),
-        (Operation.EMBEDDINGS, {"model": "chat"}, "input"),
-        (Operation.EMBEDDINGS, {"model": "chat", "input": ""}, "input"),
+        (Dialect.CHAT, {"messages": HELLO}, "model"),
+        (Dialect.CHAT, {"model": "chat"}, "messages"),
+        (Dialect.COMPLETIONS, {"model": "chat"}, "prompt"),
+        (Dialect.COMPLETIONS, {"model": "chat", "prompt": 5}, "prompt"),
+        (Dialect.COMPLETIONS, {"model": "chat", "prompt": []}, "prompt"),
+        (Dialect.EMBEDDINGS, {"model": "chat"}, "input"),
+        (Dialect.EMBEDDINGS, {"model": "chat", "input": ""}, "input"),
     ],
 )
-def test_what_is_missing_is_named(operation: Operation, document: dict[str, Any], param: str) -> None:
+def test_what_is_missing_is_named(dialect: Dialect, document: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        openai.parse(operation, json.dumps(document).encode())
+        openai.parse(dialect, json.dumps(document).encode())
     assert caught.value.param == param
 
 
 @pytest.mark.parametrize("value", [None, 1, 2**31 - 1])
 def test_nulls_and_the_largest_values_pass(value: int | None) -> None:
-    call = openai.parse(Operation.CHAT, body(max_tokens=value, stop=None, temperature=None, unknown={"x": [1]}))
+    call = openai.parse(Dialect.CHAT, body(max_tokens=value, stop=None, temperature=None, unknown={"x": [1]}))
     assert call.max_output == value
 
 
 def test_the_newer_name_of_the_cap_wins() -> None:
-    assert openai.parse(Operation.CHAT, body(max_tokens=5, max_completion_tokens=7)).max_output == 7
+    assert openai.parse(Dialect.CHAT, body(max_tokens=5, max_completion_tokens=7)).max_output == 7
 
 
 def test_a_plain_body_for_an_upstream_of_the_same_name_is_the_clients_own() -> None:
     sent = body()
-    assert openai.for_upstream(openai.parse(Operation.CHAT, sent), "chat", None) is sent
+    assert openai.for_upstream(openai.parse(Dialect.CHAT, sent), "chat", None) is sent
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None, "other": 1}])
 def test_usage_is_asked_for_in_every_stream(options: dict[str, Any] | None) -> None:
-    call = openai.parse(Operation.CHAT, body(stream=True, stream_options=options))
+    call = openai.parse(Dialect.CHAT, body(stream=True, stream_options=options))
     assert not call.usage_wanted
     patched = json.loads(openai.for_upstream(call, "mini", None))
     assert patched["model"] == "mini"
@@ -99,14 +99,14 @@ def test_usage_is_asked_for_in_every_stream(options: dict[str, Any] | None) -> N
 
 def test_a_client_that_asks_for_usage_itself_is_left_alone() -> None:
     sent = body(stream=True, stream_options={"include_usage": True})
-    call = openai.parse(Operation.CHAT, sent)
+    call = openai.parse(Dialect.CHAT, sent)
     assert call.usage_wanted
     assert openai.for_upstream(call, "chat", None) is sent
 
 
 def test_content_may_be_parts_or_null() -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}, {"role": "assistant", "content": None}]
-    assert openai.parse(Operation.CHAT, body(messages=messages)).model == "chat"
+    assert openai.parse(Dialect.CHAT, body(messages=messages)).model == "chat"
 
 
 @pytest.mark.parametrize(
@@ -120,33 +120,33 @@ def test_content_may_be_parts_or_null() -> None:
     ],
 )
 def test_how_many_answers_are_asked_for(fields: dict[str, Any], choices: int) -> None:
-    assert openai.parse(Operation.COMPLETION, json.dumps({"model": "m"} | fields).encode()).choices == choices
+    assert openai.parse(Dialect.COMPLETIONS, json.dumps({"model": "m"} | fields).encode()).choices == choices
 
 
 @pytest.mark.parametrize("name", ["n_predict", "n_cmpl"])
-@pytest.mark.parametrize("operation", [Operation.CHAT, Operation.COMPLETION])
-def test_other_names_for_what_is_counted_are_refused(name: str, operation: Operation) -> None:
+@pytest.mark.parametrize("dialect", [Dialect.CHAT, Dialect.COMPLETIONS])
+def test_other_names_for_what_is_counted_are_refused(name: str, dialect: Dialect) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        openai.parse(operation, body(prompt="x", **{name: 100}))
+        openai.parse(dialect, body(prompt="x", **{name: 100}))
     assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
 
 
 def test_of_two_caps_the_larger_is_what_may_be_used() -> None:
-    call = openai.parse(Operation.CHAT, body(max_tokens=100, max_completion_tokens=3))
+    call = openai.parse(Dialect.CHAT, body(max_tokens=100, max_completion_tokens=3))
     assert call.most_output == 100
 
 
 def test_all_that_is_tried_for_the_best_is_counted() -> None:
     sent = json.dumps({"model": "chat", "prompt": ["a", "b"], "best_of": 5, "n": 2, "max_tokens": 10}).encode()
-    assert openai.parse(Operation.COMPLETION, sent).most_output == 2 * 5 * 10
+    assert openai.parse(Dialect.COMPLETIONS, sent).most_output == 2 * 5 * 10
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_cap_that_is_due_is_put_in_where_there_is_none(stream: bool) -> None:
-    call = openai.parse(Operation.CHAT, body(stream=stream))
+    call = openai.parse(Dialect.CHAT, body(stream=stream))
     sent = json.loads(openai.for_upstream(call, "mini", "max_completion_tokens"))
     assert (sent["model"], sent["max_completion_tokens"], "max_tokens" in sent) == ("mini", 4096, False)
-    mine = openai.parse(Operation.CHAT, body(max_tokens=7))
+    mine = openai.parse(Dialect.CHAT, body(max_tokens=7))
     assert json.loads(openai.for_upstream(mine, "mini", "max_completion_tokens")) == {
         **json.loads(mine.document.body),
         "model": "mini",

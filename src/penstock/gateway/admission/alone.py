@@ -14,7 +14,7 @@ from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.known import Known
 from penstock.gateway.admission.purse import ADVICE, Purse, Reservation, Share, described
 from penstock.gateway.admission.rules import Rules, reached
-from penstock.gateway.dialects.operation import Call
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.price import usd
 from penstock.snapshot.config import Outage

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.counters.counter import Counter, Kind
 from penstock.counters.leases import Lease, Leases
-from penstock.gateway.dialects.operation import OUTPUT_BOUND
+from penstock.gateway.dialects.call import OUTPUT_BOUND
 from penstock.gateway.identity.caller import Caller
 from penstock.pricing.period import DAY_S, bounds
 from penstock.pricing.price import NANO_PER_USD, usd

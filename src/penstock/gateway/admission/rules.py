@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from penstock.counters.counter import Counter, Kind, Refusal
 from penstock.counters.leases import Lease
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import ratelimit_head
-from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.snapshot.config import Limit, Measure, Outage
 from penstock.types.errors import LimitReached, TokenLimitReached

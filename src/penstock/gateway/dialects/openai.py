@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import msgspec
 
 from penstock.gateway.dialects import document
-from penstock.gateway.dialects.operation import OUTPUT_BOUND, Call
+from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
+from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
-from penstock.types.operation import Operation
 
-OPERATIONS = {
-    "/v1/chat/completions": Operation.CHAT,
-    "/v1/completions": Operation.COMPLETION,
-    "/v1/embeddings": Operation.EMBEDDINGS,
+DIALECTS = {
+    "/v1/chat/completions": Dialect.CHAT,
+    "/v1/completions": Dialect.COMPLETIONS,
+    "/v1/embeddings": Dialect.EMBEDDINGS,
 }
 
 _MAX_MODEL = 256
@@ -84,7 +84,7 @@ _FAULT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
-def parse(operation: Operation, body: bytes) -> Call:
+def parse(dialect: Dialect, body: bytes) -> Call:
     """
     Check a request's body as far as Penstock and every upstream agree on it; what it does not know passes unread, but
     for other names that engines have for what limits and budgets count by.
@@ -97,17 +97,17 @@ def parse(operation: Operation, body: bytes) -> Call:
         name, instead = ("n_predict", "max_tokens") if "n_predict" in found.fields else ("n_cmpl", "n")
         raise InvalidRequest(f"'{name}' is not supported; use {instead}", param=name, code="unsupported_parameter")
     try:
-        if operation is Operation.CHAT:
+        if dialect is Dialect.CHAT:
             chat = _decode_chat(body)
             cap = chat.max_tokens
             if chat.max_completion_tokens is not None:  # upstreams differ in which of the two counts
                 cap = max(cap or 0, chat.max_completion_tokens)
-            return _sampled(operation, chat, cap, chat.n or 1, found)
-        if operation is Operation.COMPLETION:
+            return _sampled(dialect, chat, cap, chat.n or 1, found)
+        if dialect is Dialect.COMPLETIONS:
             completion = _decode_completion(body)
             choices = max(completion.n or 1, completion.best_of or 1) * _prompts(completion.prompt)
-            return _sampled(operation, completion, completion.max_tokens, choices, found)
-        return Call(operation, _decode_embeddings(body).model, False, False, None, 1, found)
+            return _sampled(dialect, completion, completion.max_tokens, choices, found)
+        return Call(dialect, _decode_embeddings(body).model, False, False, None, 1, found)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
     except msgspec.DecodeError as error:
@@ -126,8 +126,8 @@ def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
         options = found.fields.get("stream_options")
         given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
         extra["stream_options"] = {**(given or {}), "include_usage": True}
-    if cap_name is not None and call.max_output is None and call.operation is not Operation.EMBEDDINGS:
-        extra[cap_name if call.operation is Operation.CHAT else "max_tokens"] = OUTPUT_BOUND
+    if cap_name is not None and call.max_output is None and call.dialect is not Dialect.EMBEDDINGS:
+        extra[cap_name if call.dialect is Dialect.CHAT else "max_tokens"] = OUTPUT_BOUND
     if extra:
         return found.extended({"model": model, **extra})
     return found.body if model == call.model else found.patched("model", _encode(model))
@@ -138,12 +138,12 @@ def _prompts(prompt: str | list[Any]) -> int:
     return sum(isinstance(each, str | list) for each in prompt) or 1 if isinstance(prompt, list) else 1
 
 
-def _sampled(operation: Operation, given: _Sampling, cap: int | None, choices: int, found: document.Document) -> Call:
+def _sampled(dialect: Dialect, given: _Sampling, cap: int | None, choices: int, found: document.Document) -> Call:
     stream = bool(given.stream)
     wanted = stream and given.stream_options is not None and bool(given.stream_options.include_usage)
     if given.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
-    return Call(operation, given.model, stream, wanted, cap, choices, found)
+    return Call(dialect, given.model, stream, wanted, cap, choices, found)
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidRequest:

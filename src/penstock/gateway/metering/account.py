@@ -14,8 +14,8 @@ import msgspec
 
 from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.purse import Reservation
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import meaning
-from penstock.gateway.dialects.operation import Call
 from penstock.gateway.identity.caller import Caller
 from penstock.gateway.metering.metrics import Metrics
 from penstock.journal.records import Opened, Outcome, Settled
@@ -159,7 +159,7 @@ class Account(msgspec.Struct):
                 caller.key,
                 caller.tenant,
                 call.model,
-                call.operation,
+                call.dialect.operation,
                 self.reserved_nano,
                 caller.user,
                 self.tags,
@@ -203,7 +203,7 @@ class Account(msgspec.Struct):
                     caller.key,
                     caller.tenant,
                     call.model,
-                    call.operation,
+                    call.dialect.operation,
                     call.stream,
                     deployment,
                     status,
@@ -226,7 +226,7 @@ class Account(msgspec.Struct):
             outcome = Outcome.LOST  # as control will call it
             raise
         finally:
-            kind = (call.operation, self.provider, self.label, deployment, outcome)
+            kind = (call.dialect.operation, self.provider, self.label, deployment, outcome)
             books.metrics.settled(kind, usage, cost if self.cost_known else None, duration, first)
         self.status = status
         if books.log is not None:

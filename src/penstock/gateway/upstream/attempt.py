@@ -147,7 +147,7 @@ class Dispatcher:
         )
         headers = place.headers + exchange.id_line + exchange.trace
         return (
-            provider.target(call.operation),
+            provider.target(call.dialect),
             headers,
             provider.body(call, place.model, place.cap_name if exchange.capped else None),
             timeouts,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from penstock.gateway.dialects import openai as dialect
-from penstock.gateway.dialects.operation import Call
-from penstock.types.operation import Operation
+from penstock.gateway.dialects.call import Call
+from penstock.types.dialect import Dialect
 
 _TARGETS = {
-    Operation.CHAT: b"/chat/completions",
-    Operation.COMPLETION: b"/completions",
-    Operation.EMBEDDINGS: b"/embeddings",
+    Dialect.CHAT: b"/chat/completions",
+    Dialect.COMPLETIONS: b"/completions",
+    Dialect.EMBEDDINGS: b"/embeddings",
 }
 
 
@@ -18,9 +18,9 @@ class OpenAI:
 
     name = "openai"
 
-    def target(self, operation: Operation) -> bytes:
+    def target(self, dialect: Dialect) -> bytes:
         """Return the target; the base path (`/v1`) belongs to the address."""
-        return _TARGETS[operation]
+        return _TARGETS[dialect]
 
     def headers(self, secret: str | None) -> bytes:
         """Return content type and bearer token."""

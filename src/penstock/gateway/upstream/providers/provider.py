@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from penstock.gateway.dialects.operation import Call
-from penstock.types.operation import Operation
+from penstock.gateway.dialects.call import Call
+from penstock.types.dialect import Dialect
 
 
 class Provider(Protocol):
@@ -15,7 +15,7 @@ class Provider(Protocol):
     def name(self) -> str:
         """Value of `gen_ai.provider.name` in telemetry."""
 
-    def target(self, operation: Operation) -> bytes:
+    def target(self, dialect: Dialect) -> bytes:
         """Return the request target below the upstream's base path."""
 
     def headers(self, secret: str | None) -> bytes:

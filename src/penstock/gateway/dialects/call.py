@@ -5,13 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from penstock.gateway.dialects.document import Document
-from penstock.types.operation import Operation
+from penstock.types.dialect import Dialect
 
 OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
 
-
-_EMBEDDINGS = Operation.EMBEDDINGS
-_PROMPTS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDINGS: "input"}
+_EMBEDDINGS = Dialect.EMBEDDINGS
+_PROMPTS = {
+    Dialect.CHAT: ("messages",),
+    Dialect.COMPLETIONS: ("prompt",),
+    Dialect.EMBEDDINGS: ("input",),
+    Dialect.RESPONSES: ("input", "instructions", "tools"),
+    Dialect.MESSAGES: ("messages", "system", "tools"),
+}
+"""The fields that make up the prompt."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -19,6 +25,7 @@ class Call(msgspec.Struct, frozen=True):
     One call to a model, checked.
 
     Attributes:
+        dialect: what it is worded in.
         model: the name the client asked for.
         stream: the client wants events.
         usage_wanted: the client asked for usage in the stream itself.
@@ -27,7 +34,7 @@ class Call(msgspec.Struct, frozen=True):
         document: the request's body, as received.
     """
 
-    operation: Operation
+    dialect: Dialect
     model: str
     stream: bool
     usage_wanted: bool
@@ -38,7 +45,8 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def prompt_bytes(self) -> int:
         """Size of the part of the body that is the prompt, as JSON."""
-        return len(self.document.fields[_PROMPTS[self.operation]])
+        fields = self.document.fields
+        return sum(len(fields[name]) for name in _PROMPTS[self.dialect] if name in fields)
 
     @property
     def most_input(self) -> int:
@@ -48,4 +56,4 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def most_output(self) -> int:
         """Tokens that all answers are to have at the most."""
-        return 0 if self.operation is _EMBEDDINGS else (self.max_output or OUTPUT_BOUND) * self.choices
+        return 0 if self.dialect is _EMBEDDINGS else (self.max_output or OUTPUT_BOUND) * self.choices
