@@ -43,7 +43,6 @@ from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.serve import Gateway, serve
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
-from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import View, compile_view
 from penstock.http.connection import Connection
@@ -279,9 +278,8 @@ class Bench:
         await asyncio.gather(*(caller() for _ in range(CONNECTIONS)))
 
     async def decode(self, count: int) -> None:
-        provider = PROVIDERS["openai"]
         for number in range(count):
-            provider.body(openai.parse(Dialect.CHAT, self.bodies[number % VARIANTS]), "mock", "max_tokens")
+            openai.for_upstream(openai.parse(Dialect.CHAT, self.bodies[number % VARIANTS]), "mock", "max_tokens")
 
     async def identity(self, count: int) -> None:
         headers = {b"authorization": b"Bearer " + self.key.key.encode(), b"content-type": b"application/json"}

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from penstock.gateway.dialects.errors import _REJECTED, MEANINGS
-from penstock.gateway.dialects.openai import DIALECTS
+from penstock.gateway.dialects.spoken import BY_PATH
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
 ROWS = {
@@ -25,4 +25,4 @@ def test_every_row_is_a_code_that_exists() -> None:
 
 
 def test_every_path_is_listed() -> None:
-    assert all(f"`{path}`" in PAGE for path in DIALECTS)
+    assert all(f"`{path}`" in PAGE for path in BY_PATH)

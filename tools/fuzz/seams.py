@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from penstock.gateway.dialects import document, events, openai
+from penstock.gateway.dialects import document, events, openai, openai_answers
 from penstock.gateway.dialects.call import Call
 from penstock.http import upstream
 from penstock.http.chunked_body import ChunkedDecoder
@@ -33,6 +33,7 @@ __all__ = [
     "UpstreamError",
     "events",
     "openai",
+    "openai_answers",
     "upstream",
 ]
 

@@ -82,9 +82,9 @@ def _read(whole: bytes) -> None:
     """All that a relay asks of whole events."""
     events = seams.events
     for event in events.split(whole):
-        events.chunk_of(event)
-        events.is_done(event)
-        events.without_usage(event)
+        seams.openai_answers.note(event)
+        seams.openai_answers.is_end(event)
+        seams.openai_answers.without_usage(event)
 
 
 def check(data: bytes) -> None:
@@ -119,14 +119,14 @@ def _one(event: bytes) -> None:
     events = seams.events
     data = b"\n".join(value for name, value in map(field, lines(event)[0]) if name == b"data")
     demand(events.data_of(event) == data, "an event's data is the standard's", event, data)
-    demand(events.is_done(event) == (data.strip() == b"[DONE]"), "the end is told", event)
-    chunk = events.chunk_of(event)
+    demand(seams.openai_answers.is_end(event) == (data.strip() == b"[DONE]"), "the end is told", event)
+    chunk = seams.openai_answers.note(event)
     if chunk is not None:
         demand(chunk.content or not chunk.finished, "an end is content", event)
     if events.malformed(event) and events.is_utf8(event):
         demand(_object(data) is None, "what clients can read is not malformed", event)
     _ordinary(event, data)
-    left = events.without_usage(event)
+    left = seams.openai_answers.without_usage(event)
     if events.is_utf8(event):  # else a relay does not send it
         _usage(event, data, left)
 
@@ -153,15 +153,18 @@ def _usage(event: bytes, data: bytes, left: bytes) -> None:
 
 def _ordinary(event: bytes, data: bytes) -> None:
     """The short way through a relay gives what the long one would."""
-    events = seams.events
     for wanted in (True, False):
-        short = events.ordinary(event, wanted)
+        short = seams.openai_answers.ordinary(event, wanted)
         if not short:
             continue
-        chunk = events.chunk_of(event)
+        chunk = seams.openai_answers.note(event)
         if chunk is None:
             raise Finding(f"what goes the short way is a chunk: {event!r}")
-        demand(not chunk.finished and not chunk.failed and not events.is_done(event), "ends go the long way", event)
+        demand(
+            not chunk.finished and not chunk.failed and not seams.openai_answers.is_end(event),
+            "ends go the long way",
+            event,
+        )
         demand(_object(data) is not None, "what goes the short way is JSON", event)
         if wanted:
             demand(short == event, "what goes the short way is not changed", event, short)

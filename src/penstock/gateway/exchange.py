@@ -9,7 +9,9 @@ import msgspec
 
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import counters_line
+from penstock.gateway.dialects.spoken import Spoken
 from penstock.gateway.metering.account import Account
+from penstock.gateway.translation.translation import Translation
 from penstock.gateway.view import View
 from penstock.http.server import Responder
 from penstock.snapshot.config import Model, Outage
@@ -18,12 +20,16 @@ from penstock.types.priority import BY_WORD, Priority
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _MAX_TRACESTATE = 512
+_BETAS = b"anthropic-beta"
+_NAMES = re.compile(rb"[A-Za-z0-9._-]{1,64}(?:, ?[A-Za-z0-9._-]{1,64}){0,31}")
 
 
 class Exchange(msgspec.Struct):
     """
     Attributes:
-        id_line: ready-made header line with the request's id, for the client and for the upstream.
+        spoken: what the client speaks.
+        id_line: ready-made header line with the request's id, for the upstream.
+        heading: those with which each answer begins: the request's id, by the names that the client may look for.
         deadline: clock time by which the answer must be complete.
         first_token_deadline: clock time by which the deployment being tried must have sent its first content.
         counts_first_choice: the upstream reports the usage of the first of several choices only, as llama.cpp does.
@@ -31,11 +37,15 @@ class Exchange(msgspec.Struct):
         limit_lines: ready-made header lines about the caller's limits, for the answer.
         outage: what was done about them instead of asking how much is left, where nobody could be asked.
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
+        features: ready-made header lines about features of the client's dialect, for upstreams that speak it.
         answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
+        translation: of the attempt under way, where the upstream speaks another dialect.
         priority: with which it waits for a seat.
     """
 
+    spoken: Spoken
     id_line: bytes
+    heading: bytes
     view: View
     call: Call
     model: Model
@@ -48,12 +58,29 @@ class Exchange(msgspec.Struct):
     capped: bool = False
     limit_lines: bytes = b""
     outage: Outage | None = None
+    features: bytes = b""
     answer_lines: bytes = b""
+    translation: Translation | None = None
     priority: Priority = Priority.NORMAL
+
+    def heed(self, headers: Mapping[bytes, bytes]) -> None:
+        """
+        Take in what the client's headers ask for beyond the call itself: a lower priority, features in trial.
+
+        Raises:
+            InvalidRequest: a header is not as it should be.
+        """
+        self.priority = self.model.priority
+        if b"x-penstock-priority" in headers:
+            self.priority = lowered(self.priority, headers[b"x-penstock-priority"])
+        if self.spoken.like_anthropic and _BETAS in headers:
+            if not _NAMES.fullmatch(headers[_BETAS]):
+                raise InvalidRequest("anthropic-beta is a list of at most 32 names", code="invalid_value")
+            self.features = b"%b: %b\r\n" % (_BETAS, headers[_BETAS])
 
     def headers(self) -> bytes:
         """Return the header lines that every answer of an exchange carries."""
-        lines = self.id_line + self.limit_lines + self.answer_lines
+        lines = self.heading + self.limit_lines + self.answer_lines
         return lines if self.outage is None else lines + counters_line(self.outage)
 
 

@@ -15,8 +15,9 @@ import msgspec
 
 from penstock.auth import keys
 from penstock.gateway.admission.admission import Admission
-from penstock.gateway.dialects import errors, openai
-from penstock.gateway.exchange import Exchange, lowered, trace_context
+from penstock.gateway.dialects import errors
+from penstock.gateway.dialects.spoken import BY_PATH, Spoken
+from penstock.gateway.exchange import Exchange, trace_context
 from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import tags
@@ -27,6 +28,7 @@ from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.view import EMPTY, Route, View
 from penstock.http.server import Refusal, Request, Responder
 from penstock.snapshot.config import Model, Outage
+from penstock.types.dialect import Dialect
 from penstock.types.errors import (
     ExchangeError,
     InvalidRequest,
@@ -87,9 +89,11 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
     """Answer one request, whatever it is."""
     view, request_id = gateway.view, gateway.new_id()
     headers = id_line = b"x-request-id: %b\r\n" % request_id.encode()
+    spoken = BY_PATH.get(request.path)
+    if spoken is not None and spoken.like_anthropic:
+        headers += b"request-id: %b\r\n" % request_id.encode()
     try:
-        dialect = openai.DIALECTS.get(request.path)
-        if dialect is None:
+        if spoken is None:
             return await _serve_rest(gateway, view, request, responder, headers)
         if request.method != "POST":
             raise MethodNotAllowed(f"{request.path} is called with POST, not {request.method}", allow="POST")
@@ -98,12 +102,12 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
         headers_in = request.headers
         caller = LOCAL if request.local else authenticate(headers_in, view.callers, gateway.digest)
         if caller.bounds is not None:
-            caller.bounds.check(dialect.operation, request.peer)
+            caller.bounds.check(spoken.dialect.operation, request.peer)
 
         # dialect
         if b"content-encoding" in headers_in and headers_in[b"content-encoding"] != b"identity":
             raise InvalidRequest("the body is encoded; send it as it is", code="unsupported_encoding")
-        call = openai.parse(dialect, request.whole or await request.body())
+        call = spoken.parse(request.whole or await request.body())
         view = gateway.view  # a long upload may have outlived the one it began with
 
         # metering: from here on the exchange is settled exactly once, however it ends
@@ -116,10 +120,9 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             route = _route(view, caller, call.model)
             model = route.model
             account.label = model.name
-            exchange = Exchange(id_line, view, call, model, account, responder, trace, request.received + model.total_s)
-            exchange.priority = model.priority
-            if b"x-penstock-priority" in headers_in:
-                exchange.priority = lowered(model.priority, headers_in[b"x-penstock-priority"])
+            deadline = request.received + model.total_s
+            exchange = Exchange(spoken, id_line, headers, view, call, model, account, responder, trace, deadline)
+            exchange.heed(headers_in)
             if route.rules is not None:
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
                 account.explanation.append(hold.explained)
@@ -155,10 +158,11 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 headers = exchange.headers()
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
-        await _refuse(gateway, responder, error, headers)
+        await _refuse(gateway, responder, spoken, error, headers)
     except asyncio.CancelledError:
         if gateway.draining and not responder.gone:
-            await _refuse(gateway, responder, NoCapacity("the gateway is shutting down", retry_after=1), headers)
+            gone = NoCapacity("the gateway is shutting down", retry_after=1)
+            await _refuse(gateway, responder, spoken, gone, headers)
         raise
 
 
@@ -199,15 +203,18 @@ def _described(model: Model) -> Mapping[str, object]:
     return {"id": model.name, "object": "model", "created": model.created, "owned_by": "penstock"}
 
 
-async def _refuse(gateway: Gateway, responder: Responder, error: PenstockError, headers: bytes) -> None:
+async def _refuse(
+    gateway: Gateway, responder: Responder, spoken: Spoken | None, error: PenstockError, headers: bytes
+) -> None:
     """Answer with an error: with its status, or in-band where the stream's 200 is out already."""
+    dialect = Dialect.CHAT if spoken is None else spoken.dialect
     if responder.ended:  # what was sent as complete could not be settled, which is in the log
         return
     if responder.started:
         gateway.books.metrics.responded(_OK)
-        responder.put(errors.event(error))
+        responder.put(errors.event(error, dialect))
         await responder.end()
     else:
-        refusal = errors.refusal(error, headers)
+        refusal = errors.refusal(error, headers, dialect)
         gateway.books.metrics.responded(refusal.status)
         await responder.send(refusal.status, refusal.headers, refusal.body)

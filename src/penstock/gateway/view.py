@@ -16,7 +16,10 @@ from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
-from penstock.gateway.routing.balance import WAYS, Way
+from penstock.gateway.routing.balance import WAYS
+from penstock.gateway.routing.balance import Way as Balancing
+from penstock.gateway.translation import TRANSLATIONS
+from penstock.gateway.translation.translation import Translation
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
@@ -24,6 +27,7 @@ from penstock.pricing.price import Price, described
 from penstock.snapshot.config import Config, Deployment, GatewaySettings, Model
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.address import Address
+from penstock.types.dialect import Dialect
 from penstock.types.errors import PenstockError
 
 # A ready replica counts too: when an exchange finds it dead, its successor is on its way.
@@ -31,7 +35,20 @@ _COMING = frozenset({ReplicaState.STARTING, ReplicaState.WEDGED, ReplicaState.RE
 
 _WORKING = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
 
-_NEW_CAP = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_ANYWHERE = Address()
+
+
+class Way(msgspec.Struct, frozen=True):
+    """
+    How a deployment is asked what a client asks for.
+
+    Attributes:
+        dialect: that the deployment understands.
+        translation: from the client's, where that is another one.
+    """
+
+    dialect: Dialect
+    translation: type[Translation] | None
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -51,6 +68,7 @@ class Place(msgspec.Struct, frozen=True):
         answer_lines: ready-made header lines of what it answers.
         priced: what it charges, for the explanation of an exchange.
         cap_name: what it calls the cap of a chat's output.
+        ways: how it is asked, for each dialect that a client may speak; those that are missing it does not have.
         balance: chooses one of several endpoints.
     """
 
@@ -67,7 +85,8 @@ class Place(msgspec.Struct, frozen=True):
     answer_lines: bytes
     priced: tuple[str, str]
     cap_name: str
-    balance: Way[Endpoint]
+    ways: Mapping[Dialect, Way]
+    balance: Balancing[Endpoint]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -204,7 +223,8 @@ def _place(
         problem=problem,
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
         priced=("price", described(deployment.price)),
-        cap_name=_cap_name(deployment.address),
+        cap_name="max_tokens" if provider is None else provider.cap_name(deployment.address or _ANYWHERE),
+        ways={} if provider is None else _ways(provider, deployment),
         balance=WAYS[deployment.balance],
     )
 
@@ -225,7 +245,12 @@ def _size(deployment: Deployment, replicas: Sequence[Replica], answers: bool, co
     return Size(deployment.seats * working, (deployment.seats + deployment.queue) * running)
 
 
-def _cap_name(address: Address | None) -> str:
-    """OpenAI's newer models refuse the old name, and some of those that speak like it the new one."""
-    host = address.host if address is not None else ""
-    return "max_completion_tokens" if host.endswith(_NEW_CAP) else "max_tokens"
+def _ways(provider: Provider, deployment: Deployment) -> dict[Dialect, Way]:
+    """Say how a deployment is asked in each dialect: in the client's own where it can be, else in a translation."""
+    speaks = deployment.speaks or provider.speaks(deployment.address or _ANYWHERE)
+    ways = {
+        client: Way(upstream, translation)
+        for (client, upstream), translation in TRANSLATIONS.items()
+        if upstream in speaks
+    }
+    return ways | {dialect: Way(dialect, None) for dialect in speaks}

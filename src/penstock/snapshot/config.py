@@ -11,6 +11,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.types.address import Address
+from penstock.types.dialect import Dialect
 from penstock.types.priority import Priority
 
 
@@ -37,6 +38,7 @@ class Deployment(msgspec.Struct, frozen=True):
             all for a provider.
         queue: exchanges that may wait for one of them, likewise.
         balance: how one of several replicas is chosen.
+        speaks: the dialects that it understands; empty for those that its provider has.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Deployment(msgspec.Struct, frozen=True):
     address: Address | None = None
     api_key: SecretRef | None = None
     balance: Balance = Balance.LEAST_OUTSTANDING
+    speaks: tuple[Dialect, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True):

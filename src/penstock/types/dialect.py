@@ -23,6 +23,7 @@ class Dialect(StrEnum):
     EMBEDDINGS = "embeddings", Operation.EMBEDDINGS  # OpenAI's /v1/embeddings
     RESPONSES = "responses", Operation.CHAT  # OpenAI's /v1/responses
     MESSAGES = "messages", Operation.CHAT  # Anthropic's /v1/messages
+    COUNT = "count", Operation.CHAT  # Anthropic's /v1/messages/count_tokens: how long a prompt is, for nothing
 
     def __new__(cls, word: str, operation: Operation) -> Self:
         """Make a member out of its word, by which it is found again."""

@@ -6,6 +6,7 @@ import pytest
 from penstock.gateway.dialects import errors as dialect
 from penstock.snapshot.config import Outage
 from penstock.types import errors
+from penstock.types.dialect import Dialect
 
 
 def test_every_error_has_a_meaning_of_its_own_or_inherits_a_deliberate_one() -> None:
@@ -100,3 +101,47 @@ def test_what_was_done_without_the_counters_is_told_once_the_strictest(
     found = dialect.refusal(error, b"x-request-id: r\r\n" + (dialect.counters_line(before) if before else b""))
     lines = [line for line in found.headers.decode().split("\r\n") if line.startswith("x-penstock-counters")]
     assert lines == ([] if told is None else [f"x-penstock-counters: {told}"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (errors.Unauthenticated("m"), "authentication_error", "invalid_api_key"),
+        (errors.NotAllowed("m"), "permission_error", "permission_denied"),
+        (errors.ModelNotFound("m", param="model"), "not_found_error", "model_not_found"),
+        (errors.InvalidRequest("m", param="n", code="invalid_value"), "invalid_request_error", "invalid_value"),
+        (errors.BudgetSpent("m"), "rate_limit_error", "insufficient_quota"),
+        (errors.NoCapacity("m"), "overloaded_error", "overloaded"),
+        (errors.UpstreamTimeout("m"), "timeout_error", "upstream_timeout"),
+        (errors.UpstreamFailed("m"), "api_error", "upstream_failed"),
+    ],
+)
+def test_anthropics_shape(error: errors.PenstockError, kind: str, code: str) -> None:
+    told = json.loads(dialect.refusal(error, b"", Dialect.MESSAGES).body)
+    assert told["type"] == "error"
+    assert (told["error"]["type"], told["error"]["code"]) == (kind, code)
+    event = dialect.event(error, Dialect.MESSAGES)
+    assert event.startswith(b"event: error\ndata: ")
+    assert json.loads(event.split(b"data: ")[1]) == told
+
+
+OPENAIS = b'{"error":{"message":"too long","type":"invalid_request_error","param":"messages","code":"too_long"}}'
+ANTHROPICS = b'{"type":"error","error":{"type":"invalid_request_error","message":"too long"},"request_id":"x"}'
+
+
+@pytest.mark.parametrize("spoken", [Dialect.CHAT, Dialect.RESPONSES, Dialect.MESSAGES])
+@pytest.mark.parametrize("given", [OPENAIS, ANTHROPICS])
+def test_an_upstreams_words_reach_the_client_in_its_own_dialect(given: bytes, spoken: Dialect) -> None:
+    told = dialect.body(errors.UpstreamRejected("m", status=400, body=given), spoken)
+    assert (told == given) is ((given is ANTHROPICS) is (spoken is Dialect.MESSAGES))
+    found = json.loads(told)
+    assert found["error"]["message"] == "too long"
+    assert found["error"]["type"] == "invalid_request_error"
+    assert (found.get("type") == "error") is (spoken is Dialect.MESSAGES)
+
+
+def test_an_error_in_a_stream_of_responses() -> None:
+    event = dialect.event(errors.UpstreamFailed("m"), Dialect.RESPONSES)
+    told = json.loads(event.removeprefix(b"event: error\ndata: "))
+    assert (told["type"], told["code"]) == ("error", "upstream_failed")
+    assert told["message"]

@@ -9,13 +9,14 @@ from penstock.types.dialect import Dialect
 
 OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
 
-_EMBEDDINGS = Dialect.EMBEDDINGS
+_EMBEDDINGS, _COUNT = Dialect.EMBEDDINGS, Dialect.COUNT
 _PROMPTS = {
     Dialect.CHAT: ("messages",),
     Dialect.COMPLETIONS: ("prompt",),
     Dialect.EMBEDDINGS: ("input",),
     Dialect.RESPONSES: ("input", "instructions", "tools"),
     Dialect.MESSAGES: ("messages", "system", "tools"),
+    Dialect.COUNT: ("messages", "system", "tools"),
 }
 """The fields that make up the prompt."""
 
@@ -51,9 +52,11 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def most_input(self) -> int:
         """Tokens that the prompt can have: bytes bound them."""
-        return len(self.document.body)
+        return 0 if self.dialect is _COUNT else len(self.document.body)
 
     @property
     def most_output(self) -> int:
         """Tokens that all answers are to have at the most."""
-        return 0 if self.dialect is _EMBEDDINGS else (self.max_output or OUTPUT_BOUND) * self.choices
+        if self.dialect is _EMBEDDINGS or self.dialect is _COUNT:
+            return 0
+        return (self.max_output or OUTPUT_BOUND) * self.choices

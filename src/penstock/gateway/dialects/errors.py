@@ -1,16 +1,18 @@
-"""What each error means in HTTP, decided in one place, and its body in the OpenAI shape."""
+"""What each error means in HTTP, decided in one place, and its body in the shape of the client's dialect."""
 
 from __future__ import annotations
 
 import math
 import re
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
 from penstock.http.server import Refusal
 from penstock.snapshot.config import Outage
 from penstock.types import errors
+from penstock.types.dialect import Dialect
 
 _JSON = b"content-type: application/json\r\n"
 
@@ -76,17 +78,38 @@ _TOLD = (
 )
 
 
-class _Shape(msgspec.Struct):
-    error: dict[str, msgspec.Raw]
+# The type of an error in Anthropic's shape, by the status that goes with it.
+_ANTHROPIC = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    431: "request_too_large",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_ANTHROPIC_OTHERWISE = "api_error"
+_LIKE_ANTHROPIC = frozenset({Dialect.MESSAGES, Dialect.COUNT})
+_NAMED = frozenset({Dialect.MESSAGES, Dialect.RESPONSES})  # whose events have names
+_encode = msgspec.json.Encoder().encode
 
 
 class _Named(msgspec.Struct):
-    type: str | None = None
-    code: str | int | None = None
+    message: Any = None
+    type: Any = None
+    code: Any = None
+    param: Any = None
 
 
 class _Kind(msgspec.Struct):
     error: _Named
+    type: Any = None  # always `error` in Anthropic's shape
 
 
 _WORD = re.compile(r"(?!None$)[A-Za-z0-9_.-]{1,64}")
@@ -99,24 +122,40 @@ def meaning(error: BaseException) -> Meaning:
     return next((found for kind, found in MEANINGS if isinstance(error, kind)), MEANINGS[-1][1])
 
 
-def body(error: BaseException) -> bytes:
-    """Return the error as a JSON body; an upstream's own body where it is in the right shape and for the client."""
+def body(error: BaseException, dialect: Dialect = Dialect.CHAT) -> bytes:
+    """Return the error as a JSON body; an upstream's own words where they are for the client."""
     found = meaning(error)
-    if isinstance(error, errors.UpstreamRejected) and error.status in _PASSED_ON and _well_formed(error.body):
-        return error.body
     param = error.param if isinstance(error, errors.ExchangeError) else None
-    code = error.code if isinstance(error, errors.ExchangeError) else None
+    code = (error.code if isinstance(error, errors.ExchangeError) else None) or found.code
     text = str(error) if isinstance(error, errors.PenstockError) else "internal error"
     text = next((told for kind, told in _TOLD if isinstance(error, kind)), text)
     if found.code == "unsupported_operation":
         text = "The model does not support this operation."
-    return msgspec.json.encode(
-        {"error": {"message": text, "type": found.type, "param": param, "code": code or found.code}}
-    )
+    if isinstance(error, errors.UpstreamRejected) and error.status in _PASSED_ON:
+        told = _read(error.body)
+        if told is not None and told.error.message is not None:
+            if (told.type == "error") is (dialect in _LIKE_ANTHROPIC):
+                return error.body
+            text, param, code = str(told.error.message), _word(told.error.param), _word(told.error.code) or code
+    return _shaped(dialect, found, text, param, code)
 
 
-def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
-    """Return the whole answer for an error: status, headers (`extra` first) and body."""
+def _shaped(dialect: Dialect, found: Meaning, text: str, param: str | None, code: str | None) -> bytes:
+    if dialect not in _LIKE_ANTHROPIC:
+        return _encode({"error": {"message": text, "type": found.type, "param": param, "code": code}})
+    kind = _ANTHROPIC.get(found.status, _ANTHROPIC_OTHERWISE)
+    named = {"type": kind, "message": text} | ({"code": code} if code else {}) | ({"param": param} if param else {})
+    return _encode({"type": "error", "error": named})
+
+
+def refusal(error: BaseException, extra: bytes = b"", dialect: Dialect = Dialect.CHAT) -> Refusal:
+    """
+    Return the whole answer for an error: status, headers and body.
+
+    Args:
+        extra: header lines that come first.
+        dialect: that the client speaks, if that is known.
+    """
     found = meaning(error)
     headers = extra + _JSON + b"x-penstock-error-source: " + found.source.encode() + b"\r\n"
     if isinstance(error, errors.MethodNotAllowed):
@@ -133,7 +172,7 @@ def refusal(error: BaseException, extra: bytes = b"") -> Refusal:
     if isinstance(error, errors.LimitReached) and error.limit is not None:
         headers += ratelimit_head(found.type, error.limit) + b"%d" % error.remaining
         headers += ratelimit_tail(found.type, error.retry_after or 0.0)
-    return Refusal(found.status, headers, body(error))
+    return Refusal(found.status, headers, body(error, dialect))
 
 
 def ratelimit_head(kind: str, limit: int) -> bytes:
@@ -160,9 +199,21 @@ def _stricter(headers: bytes, action: Outage) -> bytes:
     return headers + counters_line(action)
 
 
-def event(error: BaseException) -> bytes:
-    """Return the error as the last event of a stream; no `[DONE]` follows it."""
-    return b"data: " + body(error).replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n"
+def event(error: BaseException, dialect: Dialect = Dialect.CHAT) -> bytes:
+    """Return the error as the last event of a stream, which does not end well then."""
+    if dialect is Dialect.RESPONSES:
+        found = meaning(error)
+        code = (error.code if isinstance(error, errors.ExchangeError) else None) or found.code
+        told = msgspec.json.decode(body(error, dialect), type=_Kind).error.message
+        data = _encode({"type": "error", "code": code, "message": told, "param": None})
+    else:
+        data = body(error, dialect).replace(b"\n", b" ").replace(b"\r", b" ")
+    name = b"event: error\n" if dialect in _NAMED else b""
+    return name + b"data: " + data + b"\n\n"
+
+
+def _word(given: object) -> str | None:
+    return str(given) if isinstance(given, str | int) else None
 
 
 def kind_of(given: bytes) -> str:
@@ -171,16 +222,16 @@ def kind_of(given: bytes) -> str:
 
     Never its message, which may repeat the prompt or a credential.
     """
-    try:
-        found = msgspec.json.decode(given, type=_Kind).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    found = _read(given)
+    if found is None:
         return ""
-    words = [str(word) for word in (found.type, found.code) if _WORD.fullmatch(str(word))]
+    words = [str(word) for word in (found.error.type, found.error.code) if _WORD.fullmatch(str(word))]
     return f" ({', '.join(words)})" if words else ""
 
 
-def _well_formed(given: bytes) -> bool:
+def _read(given: bytes) -> _Kind | None:
+    """Read an upstream's error body, of either shape."""
     try:
-        return "message" in msgspec.json.decode(given, type=_Shape).error
+        return msgspec.json.decode(given, type=_Kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
+        return None

@@ -12,15 +12,9 @@ from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 
-DIALECTS = {
-    "/v1/chat/completions": Dialect.CHAT,
-    "/v1/completions": Dialect.COMPLETIONS,
-    "/v1/embeddings": Dialect.EMBEDDINGS,
-}
+MAX_MODEL = 256
 
-_MAX_MODEL = 256
-
-_Model = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_MODEL)]
+_Model = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MODEL)]
 _Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
 _Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
@@ -108,10 +102,8 @@ def parse(dialect: Dialect, body: bytes) -> Call:
             choices = max(completion.n or 1, completion.best_of or 1) * _prompts(completion.prompt)
             return _sampled(dialect, completion, completion.max_tokens, choices, found)
         return Call(dialect, _decode_embeddings(body).model, False, False, None, 1, found)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from error
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise fault(error) from error
 
 
 def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
@@ -146,8 +138,10 @@ def _sampled(dialect: Dialect, given: _Sampling, cap: int | None, choices: int, 
     return Call(dialect, given.model, stream, wanted, cap, choices, found)
 
 
-def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
+def fault(error: msgspec.DecodeError) -> InvalidRequest:
     """Say what is wrong with which field, from msgspec's `Expected … - at `$.path``."""
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json")
     text = str(error)
     missing = _MISSING.match(text)
     match = _FAULT.fullmatch(text)

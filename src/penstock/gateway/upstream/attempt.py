@@ -19,6 +19,7 @@ from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import Place, Plan, View
 from penstock.http.pool import Reply, Timeouts
 from penstock.types.errors import (
+    InvalidRequest,
     NoCapacity,
     UpstreamError,
     UpstreamFailed,
@@ -64,9 +65,10 @@ class Dispatcher:
         Raises:
             NoCapacity: no deployment has room.
             UpstreamError: the failure of the last one tried.
+            InvalidRequest: the last one tried has no such operation, or its dialect no words for what is asked.
             JournalError: nothing was dispatched, or what was answered could not be settled.
         """
-        failure: NoCapacity | UpstreamError | None = None
+        failure: NoCapacity | UpstreamError | InvalidRequest | None = None
         names = plan.names
         for position, name in enumerate(names):
             last = position == len(names) - 1
@@ -76,7 +78,7 @@ class Dispatcher:
                 if error.status in _FINAL:
                     raise
                 failure = error
-            except (NoCapacity, UpstreamError) as error:
+            except (NoCapacity, UpstreamError, InvalidRequest) as error:  # what one cannot express another may
                 failure = error
             if not last:
                 exchange.account.explain("fallback", f"{name}: {failure}; next is {names[position + 1]}")
@@ -145,11 +147,23 @@ class Dispatcher:
             idle_s=exchange.model.first_token_s if call.stream else None,
             total_s=exchange.deadline - now,
         )
+        way = place.ways.get(call.dialect)
+        if way is None:
+            raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
         headers = place.headers + exchange.id_line + exchange.trace
+        if way.translation is None:
+            exchange.translation = None
+            headers += exchange.features
+            body = exchange.spoken.for_upstream(call, place.model, place.cap_name if exchange.capped else None)
+        else:
+            exchange.translation = translation = way.translation(call, place.model, place.cap_name, exchange.capped)
+            body = translation.request()
+            if translation.dropped:
+                exchange.account.explain("translation", f"left out for {place.name}: {', '.join(translation.dropped)}")
         return (
-            provider.target(call.dialect),
+            provider.target(way.dialect),
             headers,
-            provider.body(call, place.model, place.cap_name if exchange.capped else None),
+            body,
             timeouts,
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from penstock.gateway.upstream.providers.anthropic import Anthropic
 from penstock.gateway.upstream.providers.openai import OpenAI
 from penstock.gateway.upstream.providers.provider import Provider
 
 PROVIDERS: dict[str, Provider] = {
     "openai": OpenAI(),
+    "anthropic": Anthropic(),
 }

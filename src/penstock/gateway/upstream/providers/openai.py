@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from penstock.gateway.dialects import openai as dialect
-from penstock.gateway.dialects.call import Call
+from penstock.types.address import Address
 from penstock.types.dialect import Dialect
 
 _TARGETS = {
     Dialect.CHAT: b"/chat/completions",
     Dialect.COMPLETIONS: b"/completions",
     Dialect.EMBEDDINGS: b"/embeddings",
+    Dialect.RESPONSES: b"/responses",
+    Dialect.MESSAGES: b"/messages",  # some that speak like OpenAI speak like Anthropic too, at the same base path
+    Dialect.COUNT: b"/messages/count_tokens",
 }
+_COMMON = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS})
+
+_OWN = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 class OpenAI:
-    """Same dialect on both sides: bodies are patched, not translated."""
+    """Bearer token; what others than OpenAI itself do not have is left to translations."""
 
     name = "openai"
+
+    def speaks(self, address: Address) -> frozenset[Dialect]:
+        """Return what all have, and Responses where it is OpenAI's own service."""
+        return _COMMON | {Dialect.RESPONSES} if address.host.endswith(_OWN) else _COMMON
+
+    def cap_name(self, address: Address) -> str:
+        """OpenAI's newer models refuse the old name, and some of those that speak like it the new one."""
+        return "max_completion_tokens" if address.host.endswith(_OWN) else "max_tokens"
 
     def target(self, dialect: Dialect) -> bytes:
         """Return the target; the base path (`/v1`) belongs to the address."""
@@ -26,7 +39,3 @@ class OpenAI:
         """Return content type and bearer token."""
         lines = b"content-type: application/json\r\naccept-encoding: identity\r\n"
         return lines if secret is None else lines + b"authorization: Bearer " + secret.encode() + b"\r\n"
-
-    def body(self, call: Call, model: str, cap_name: str | None) -> bytes:
-        """Return the client's bytes with the model's name exchanged, usage asked for in streams, and a cap if due."""
-        return dialect.for_upstream(call, model, cap_name)

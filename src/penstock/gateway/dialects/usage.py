@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from penstock.gateway.metering import bodies
-from penstock.gateway.metering.bodies import LARGEST
+from penstock.gateway.dialects import bodies
+from penstock.gateway.dialects.bodies import LARGEST
 from penstock.types.usage import Usage, UsageSource
 
 _BYTES_PER_TOKEN = 4  # rough average for English text in byte-pair vocabularies; only for estimates marked as such
@@ -117,6 +117,11 @@ def counted(request_bytes: int, content_events: int) -> Usage:
 def estimated(request_bytes: int, reply_bytes: int) -> Usage:
     """Return the usage of a whole reply that does not report any, from sizes; `reply_bytes` 0 where output is free."""
     return Usage(_tokens(request_bytes), _tokens(reply_bytes), 0, UsageSource.ESTIMATED)
+
+
+def with_output(told: Usage, content_events: int) -> Usage:
+    """Return a usage with the output of a stream that broke off, as `counted`; the rest stays as it was told."""
+    return msgspec.structs.replace(told, output_tokens=content_events, source=UsageSource.COUNTED)
 
 
 def of_all(first: Usage, choices: int) -> Usage:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.metering import usage
+from penstock.gateway.dialects import usage
 from penstock.types.usage import Usage, UsageSource
 
 

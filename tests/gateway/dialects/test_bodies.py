@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.metering import usage
-from penstock.gateway.metering.bodies import LARGEST
+from penstock.gateway.dialects import usage
+from penstock.gateway.dialects.bodies import LARGEST
 from penstock.pricing.price import Price, cost_nano
 from penstock.types.usage import Usage, UsageSource
 

@@ -1,0 +1,86 @@
+"""Anthropic's dialect: requests to its Messages API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from penstock.gateway.dialects import document
+from penstock.gateway.dialects.call import Call
+from penstock.gateway.dialects.openai import MAX_MODEL, fault
+from penstock.types.dialect import Dialect
+from penstock.types.errors import InvalidRequest
+
+_Model = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MODEL)]
+_Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Object = dict[str, msgspec.Raw]
+
+
+class _Message(msgspec.Struct):
+    role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    content: str | list[msgspec.Raw]
+
+
+class _Counted(msgspec.Struct, kw_only=True):
+    model: _Model
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    system: str | list[msgspec.Raw] | None = None
+    tools: list[_Object] | None = None
+    tool_choice: _Object | None = None
+    thinking: _Object | None = None
+
+
+class _Request(_Counted, kw_only=True):
+    max_tokens: _Tokens
+    stream: bool | None = None
+    temperature: _Share | None = None
+    top_p: _Share | None = None
+    top_k: int | None = None
+    stop_sequences: Annotated[list[str], msgspec.Meta(max_length=64)] | None = None
+    metadata: _Object | None = None
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+
+
+def parse(body: bytes) -> Call:
+    """
+    Check the body of a request for a message, as far as Penstock and every upstream agree on it.
+
+    Raises:
+        InvalidRequest: with the field at fault in `param`.
+    """
+    found = document.read(body)
+    try:
+        asked = _decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise fault(error) from error
+    stream = bool(asked.stream)
+    return Call(Dialect.MESSAGES, asked.model, stream, stream, asked.max_tokens, 1, found)
+
+
+def parse_count(body: bytes) -> Call:
+    """
+    Check the body of a request for the number of a prompt's tokens.
+
+    Raises:
+        InvalidRequest: with the field at fault in `param`.
+    """
+    found = document.read(body)
+    try:
+        asked = _decode_counted(body)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise fault(error) from error
+    if "max_tokens" in found.fields or "stream" in found.fields:
+        name = "max_tokens" if "max_tokens" in found.fields else "stream"
+        raise InvalidRequest(f"'{name}' has no place where tokens are only counted", param=name, code="invalid_value")
+    return Call(Dialect.COUNT, asked.model, False, False, None, 1, found)
+
+
+def for_upstream(call: Call, model: str, _cap_name: str | None) -> bytes:
+    """Return the body for the upstream, with its own model name; every request says how much it wants at most."""
+    found = call.document
+    return found.body if model == call.model else found.patched("model", msgspec.json.encode(model))
