@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import unquote
 
@@ -182,7 +183,8 @@ async def _serve_rest(gateway: Gateway, view: View, request: Request, responder:
     caller = LOCAL if request.local else authenticate(request.headers, view.callers, gateway.digest)
     if path == _MODELS:
         listing = [_described(route.model) for name, route in view.routes.items() if caller.may_use(name)]
-        answer: object = {"object": "list", "data": listing}
+        ends = {"first_id": listing[0]["id"], "last_id": listing[-1]["id"]} if listing else {}
+        answer: object = {"object": "list", "data": listing, "has_more": False, **ends}
     else:
         answer = _described(_route(view, caller, unquote(path.removeprefix(_MODELS + "/"))).model)
     gateway.books.metrics.responded(_OK)
@@ -200,7 +202,16 @@ def _route(view: View, caller: Caller, name: str) -> Route:
 
 
 def _described(model: Model) -> Mapping[str, object]:
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "penstock"}
+    """Say what a model is, with the fields that clients of OpenAI look for and with those of Anthropic's."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "penstock",
+        "type": "model",
+        "display_name": model.name,
+        "created_at": datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 async def _refuse(
