@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from penstock.lab.asked import read
+from penstock.lab.dialects import chat as chats
 from penstock.lab.instant import Instant
 from penstock.lab.upstream import Upstream
 from tests.lab.conftest import Run
@@ -85,7 +85,7 @@ def test_messages_in_parts_and_of_other_roles(serve: Run) -> None:
         ]
         seen = await ask(upstream, "", json.dumps({"model": "m", "messages": messages}).encode())
         assert choice(seen)["message"]["content"] == "echo: a b"
-        assert seen.json["usage"]["prompt_tokens"] == 4
+        assert seen.json["usage"]["prompt_tokens"] == 5, "the image is one"
 
     serve(case)
 
@@ -384,11 +384,11 @@ def test_ready_made_answers_are_bounded() -> None:
     instant = Instant()
     for number in range(1025):
         body = chat(str(number), stream=False)
-        instant.make("/v1/chat/completions", body, read("chat", body))
+        instant.make("/v1/chat/completions", body, chats.DIALECT, chats.read(body))
     assert instant.get("/v1/chat/completions", chat("0", stream=False)) is None
     ready = instant.get("/v1/chat/completions", chat("1024", stream=False))
     assert ready is not None
     assert json.loads(ready.body("x"))["choices"][0]["message"]["content"] == "echo: 1024"
     large = chat("x" * 5000, stream=False)
-    instant.make("/v1/chat/completions", large, read("chat", large))
+    instant.make("/v1/chat/completions", large, chats.DIALECT, chats.read(large))
     assert instant.get("/v1/chat/completions", large) is None, "large bodies are not kept"

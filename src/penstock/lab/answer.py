@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from penstock.lab.asked import Asked, count_words
+from penstock.lab.blocks import SILENT, cut_up, say
+from penstock.lab.dialect import Dialect, Event, Stream, ordered_fault
 from penstock.lab.orders import Order
-from penstock.lab.payloads import Chunks, chat_body, embedding_body, ordered_error, usage_json
 
-_WORDS = re.compile(r"\s*\S+\s*\Z|\s*\S+")
-_FILLER = "lorem ipsum dolor sit amet "
-_PIECE = 4096  # characters in a content event when only a size was ordered
+_TEXT = re.compile(rb'"(?:content|text|thinking|reasoning_content|arguments|partial_json|delta)":"')
 _NEWLINE = {"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"}
 _HTML = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>\n"
 _GARBAGE = bytes(range(128, 256)) + b'{"choices": [nope'
@@ -48,15 +46,15 @@ class Answer(msgspec.Struct, frozen=True):
     stream: bool
 
 
-def build(order: Order, ordinary: Callable[[], Answer]) -> Answer:
-    """Return what an order wants to be answered; `ordinary` makes the answer if that is it."""
+def build(order: Order, dialect: Dialect, number: str, ordinary: Callable[[], Answer]) -> Answer:
+    """Return what an order wants to be answered; `ordinary` makes the answer if that is it, the dialect errors."""
     status = order.status
     good = "empty" if status == 204 else "answer"
     match "raw" if order.raw is not None else order.body or (good if 200 <= status < 300 else "error"):
         case "raw":
             answer = plain(status, (order.raw or "").encode("utf-8", "replace"), b"text/plain; charset=utf-8")
         case "error":
-            answer = plain(status, ordered_error(order, status))
+            answer = plain(status, dialect.error(ordered_fault(order, status), number))
         case "html":
             answer = plain(status, _HTML, b"text/html")
         case "garbage":
@@ -68,15 +66,15 @@ def build(order: Order, ordinary: Callable[[], Answer]) -> Answer:
     return gzipped(answer) if order.gzip else answer
 
 
-def answer_to(asked: Asked, order: Order, number: str) -> Answer:
+def answer_to(dialect: Dialect, asked: Asked, order: Order, number: str) -> Answer:
     """Answer a request; `number` makes its id."""
-    if asked.kind == "embedding":
-        return plain(order.status, _spoiled(embedding_body(asked, order), order))
-    if asked.stream:
-        parts = Events(asked, order, number).parts()
+    if dialect.says != "all" and (order.thinking or order.tool_calls):
+        order = msgspec.structs.replace(order, thinking=0, tool_calls=0)
+    if asked.stream and dialect.stream is not None:
+        parts = Events(asked, order, dialect.stream(asked, order, number)).parts()
         return Answer(order.status, b"text/event-stream; charset=utf-8", parts, stream=True)
-    text, finish = whole_text(asked, order)
-    return plain(order.status, _spoiled(chat_body(asked, order, number, text, finish), order))
+    said = SILENT if dialect.says == "nothing" else say(asked, order)
+    return plain(order.status, _spoiled(dialect.whole(asked, order, number, said), order))
 
 
 def plain(status: int, body: bytes, kind: bytes = b"application/json") -> Answer:
@@ -88,7 +86,7 @@ def _spoiled(json: bytes, order: Order) -> bytes:
     if order.broken == "event":
         return json[: len(json) // 2]
     if order.broken == "utf8":
-        return json.replace(b'"content":"', b'"content":"\xff\xfe').replace(b'"text":"', b'"text":"\xff\xfe')
+        return _TEXT.sub(b"\\g<0>\xff\xfe", json)
     return json
 
 
@@ -104,69 +102,13 @@ def gzipped(answer: Answer) -> Answer:
     return msgspec.structs.replace(answer, parts=parts())
 
 
-def whole_text(asked: Asked, order: Order) -> tuple[str, bytes]:
-    """Return the text of a plain answer, and the reason why it ends."""
-    pieces, finish = cut_text(asked, order)
-    return ("é" if order.cut == "in_character" else "") + "".join(pieces), finish
-
-
-def cut_text(asked: Asked, order: Order) -> tuple[Iterator[str], bytes]:
-    """
-    Return the text in the pieces that content events carry, and the reason why it ends.
-
-    `size` and `events` say how long the text is, whatever the request's cap; otherwise the cap holds.
-    """
-    text = asked.echo if order.content is None else order.content
-    if order.size is not None:
-        return _sized(text, order.size, order.events), b"stop"
-    step = order.tokens_per_event
-    words = _words(text)
-    if order.events is not None:
-        return _grouped(islice(_endless(words), order.events * step), step), b"stop"
-    if asked.max_tokens is not None:
-        total = count_words(text)
-        if total > asked.max_tokens:
-            return _grouped(islice(words, max(asked.max_tokens, 0)), step), b"length"
-    return _grouped(words, step), b"stop"
-
-
-def _words(text: str) -> Iterator[str]:
-    return (match[0] for match in _WORDS.finditer(text))
-
-
-def _endless(words: Iterator[str]) -> Iterator[str]:
-    for number in count():
-        word = next(words, None)
-        yield f" w{number}" if word is None else word.rstrip()  # what follows brings its own space
-
-
-def _grouped(words: Iterator[str], step: int) -> Iterator[str]:
-    while piece := "".join(islice(words, step)):
-        yield piece
-
-
-def _sized(text: str, size: int, events: int | None) -> Iterator[str]:
-    text = text[:size]
-    number = events if events is not None else -(-size // _PIECE)
-    for index in range(number):
-        start, end = size * index // number, size * (index + 1) // number
-        own = text[start:end]
-        yield own + _filler(start + len(own), end)
-
-
-def _filler(start: int, end: int) -> str:
-    offset = start % len(_FILLER)
-    return (_FILLER * (-(-(end - start + offset) // len(_FILLER))))[offset : offset + end - start]
-
-
 class Events:
-    """The events of one stream."""
+    """The events of one stream, as bytes."""
 
-    def __init__(self, asked: Asked, order: Order, number: str) -> None:
+    def __init__(self, asked: Asked, order: Order, stream: Stream) -> None:
         self._asked = asked
         self._order = order
-        self._chunks = Chunks(asked, order, number)
-        self._usage = asked.include_usage or order.usage_always
+        self._stream = stream
         self._newline = _NEWLINE[order.newline]
         self._simple = order.newline == "lf" and not (order.comments or order.multiline or order.spaceless)
 
@@ -184,50 +126,50 @@ class Events:
             yield Part(held.data[: -len(self._newline)], held.content)
 
     def _parts(self) -> Iterator[Part]:
-        order, chunks = self._order, self._chunks
-        if self._asked.kind == "chat":
-            for index in range(order.role_events):
-                yield Part(self._event(chunks.role(index == 0)), content=False)
-        pieces, finish = cut_text(self._asked, order)
-        tokens = 0
-        every = order.usage_on == "every"
-        for sent, piece in enumerate(pieces):
-            if sent == order.error_after:
-                break
-            tokens += count_words(piece)
-            yield self._content(piece, sent, self._counted(tokens) if every else None)
-        if order.error_after is not None:
-            yield Part(self._event(ordered_error(order, 500)), content=False)
-            return
-        usage = self._counted(tokens)
-        yield Part(self._event(chunks.finish(finish, usage if order.usage_on in {"finish", "every"} else None)), False)
-        if usage is not None and order.usage_on != "finish":
-            choices = b"null" if order.usage_on == "null_choices" else b"[]"
-            yield Part(self._event(chunks.usage(usage, choices)), content=False)
-        if order.done:
-            yield Part(self._event(b"[DONE]"), content=False)
+        order, stream = self._order, self._stream
+        yield from self._free(stream.open())
+        blocks, reason = cut_up(self._asked, order)
+        sent = tokens = 0
+        for block in blocks:
+            yield from self._free(stream.begin(block))
+            for piece in block.pieces:
+                if sent == order.error_after:
+                    break
+                tokens += count_words(piece)
+                yield self._content(stream.delta(piece, tokens), sent)
+                sent += 1
+            else:
+                yield from self._free(stream.end(block))
+                continue
+            break
+        if order.error_after is None:
+            yield from self._free(stream.close(reason, tokens))
+        else:
+            yield from self._free((stream.fail(ordered_fault(order, 500)),))
 
-    def _content(self, piece: str, sent: int, usage: bytes | None) -> Part:
+    def _free(self, events: Iterable[Event]) -> Iterator[Part]:
+        return (Part(self._worded(event), content=False) for event in events)
+
+    def _content(self, event: Event, sent: int) -> Part:
         order = self._order
-        if order.cut == "in_character":
-            piece = "é" + piece  # so that there is a character to cut
-        json = self._chunks.text(piece, usage)
-        data = self._event(_spoiled(json, order) if sent == order.broken_after else json)
+        if sent == order.broken_after:
+            event = Event(_spoiled(event.json, order), event.name)
+        data = self._worded(event)
         if order.unknown_events:
             line = self._newline
             data = b"event: lab.unknown" + line + b'data: {"lab":true}' + line + b"id: 7" + line * 2 + data
         return Part(data, content=True)
 
-    def _counted(self, tokens: int) -> bytes | None:
-        return usage_json(self._order, self._asked.prompt_tokens, tokens) if self._usage else None
-
-    def _event(self, json: bytes) -> bytes:
+    def _worded(self, event: Event) -> bytes:
+        json, name = event
         if self._simple:
-            return b"data: " + json + b"\n\n"
+            return b"data: %b\n\n" % json if name is None else b"event: %b\ndata: %b\n\n" % (name, json)
         order, line = self._order, self._newline
+        space = b"" if order.spaceless else b" "
         rows = [json]
         if order.multiline and json != b"[DONE]":
             rows = msgspec.json.format(json, indent=2).split(b"\n")
-        name = b"data:" if order.spaceless else b"data: "
-        data = b"".join(name + row + line for row in rows) + line
+        data = b"".join(b"data:" + space + row + line for row in rows) + line
+        if name is not None:
+            data = b"event:" + space + name + line + data
         return (b": lab comment" + line * 2) * order.comments + data

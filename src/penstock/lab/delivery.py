@@ -21,8 +21,6 @@ from penstock.lab.orders import Order
 from penstock.lab.plan import Cut, Data, End, Head, Rest, Silence, Step, Wait, steps
 from penstock.lab.stats import Call, Stats
 
-_PING = b": ping\n\n"
-
 
 class Outlet(Protocol):
     """Where the steps of one answer go."""
@@ -141,10 +139,14 @@ def needs_raw(order: Order, stream: bool) -> bool:
     return bool(late or order.delay_first or order.chunk_size or order.split_at)
 
 
-async def carry_out(outlet: Outlet, answer: Answer, order: Order, call: Call, stats: Stats, sleep: Sleep) -> None:
+async def carry_out(
+    outlet: Outlet, answer: Answer, order: Order, ping: bytes, call: Call, stats: Stats, sleep: Sleep
+) -> None:
     """
     Send an answer as ordered, up to its end or cut. The caller calls `finish` then.
 
+    Args:
+        ping: what is sent in the waits of a stream, where that is ordered.
     Raises:
         asyncio.CancelledError: the client left, or the lab stops.
     """
@@ -156,12 +158,12 @@ async def carry_out(outlet: Outlet, answer: Answer, order: Order, call: Call, st
         match step:
             case Wait(seconds, pings):
                 call.state = "waiting"
-                await _pause(seconds, order.ping_every if pings else 0.0, outlet, call, sleep)
+                await _pause(seconds, order.ping_every if pings else 0.0, ping, outlet, call, sleep)
                 call.state = "sending"
             case Silence(seconds, pings):
                 call.state = "stalled"
                 stats.changed()
-                await _pause(seconds, order.ping_every if pings else 0.0, outlet, call, sleep)
+                await _pause(seconds, order.ping_every if pings else 0.0, ping, outlet, call, sleep)
                 call.state = "sending"
             case _:
                 call.state = "sending"
@@ -170,7 +172,7 @@ async def carry_out(outlet: Outlet, answer: Answer, order: Order, call: Call, st
                     return
 
 
-async def _pause(seconds: float | None, every: float, outlet: Outlet, call: Call, sleep: Sleep) -> None:
+async def _pause(seconds: float | None, every: float, ping: bytes, outlet: Outlet, call: Call, sleep: Sleep) -> None:
     """Wait, forever if `seconds` is None, with a ping every so often if `every` is not 0."""
     if not every:
         await (sleep(seconds) if seconds is not None else asyncio.get_running_loop().create_future())
@@ -179,12 +181,18 @@ async def _pause(seconds: float | None, every: float, outlet: Outlet, call: Call
     while left > every:
         await sleep(every)
         left -= every
-        await outlet.take(Data(_PING, call.events))
+        await outlet.take(Data(ping, call.events))
     await sleep(left)
 
 
 def open_outlet(
-    responder: Responder, line: Line | None, answer: Answer, order: Order, call: Call, sleep: Sleep
+    responder: Responder,
+    line: Line | None,
+    answer: Answer,
+    order: Order,
+    number_header: bytes,
+    call: Call,
+    sleep: Sleep,
 ) -> tuple[Outlet, Answer]:
     """
     Choose where an answer leaves; returns it with the answer to take the steps of.
@@ -194,7 +202,7 @@ def open_outlet(
     Raises:
         ConnectionResetError: the client has left.
     """
-    lines = fields(order, answer.kind, call.id)
+    lines = fields(order, answer.kind, number_header, call.id)
     if line is None and not needs_raw(order, answer.stream):
         return Kept(responder, answer, lines, call), answer
     raw = Raw(line or Line(responder.take_over(), sleep), answer, order, lines, call, sleep)

@@ -9,11 +9,11 @@ from penstock.lab.orders import Framing, Order
 _PAD = 4096  # bytes of one padding header
 
 
-def fields(order: Order, kind: bytes, number: str) -> bytes:
+def fields(order: Order, kind: bytes, number_header: bytes, number: str) -> bytes:
     """Return the header lines that do not depend on how the body is framed."""
     if order.content_type is not None:
         kind = order.content_type.encode()
-    lines = [b"content-type: %b\r\nx-request-id: %b\r\n" % (kind, number.encode("latin-1", "replace"))]
+    lines = [b"content-type: %b\r\n%b: %b\r\n" % (kind, number_header, number.encode("latin-1", "replace"))]
     if order.retry_after is not None:
         lines.append(b"retry-after: %b\r\n" % order.retry_after.encode())
     if order.gzip:

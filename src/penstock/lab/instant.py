@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.lab.answer import whole_text
 from penstock.lab.asked import Asked
+from penstock.lab.blocks import say
+from penstock.lab.dialect import Dialect
 from penstock.lab.orders import DEFAULT
-from penstock.lab.payloads import chat_body, identity
 
 _MAX_ANSWERS = 1024
 _MAX_BODY = 4096
@@ -19,12 +19,15 @@ class Ready(msgspec.Struct, frozen=True):
 
     Attributes:
         model: what was asked for.
+        prefix: what the id begins with.
         rest: the body behind the id.
+        number_header: the answer's header with the number.
     """
 
     model: str
     prefix: str
     rest: bytes
+    number_header: bytes
 
     def body(self, number: str) -> bytes:
         """Return the body with an id made of `number`."""
@@ -41,12 +44,14 @@ class Instant:
         """Return the answer to a request that is the same byte for byte."""
         return self._answers.get((path, body))
 
-    def make(self, path: str, body: bytes, asked: Asked) -> Ready:
-        """Make the answer to a request that wants a chat or text completion in one piece and has no order."""
-        text, finish = whole_text(asked, DEFAULT)
-        prefix = identity(asked.kind, "")
+    def make(self, path: str, body: bytes, dialect: Dialect, asked: Asked) -> Ready | None:
+        """Make the answer to a request that has no order; None if it wants a stream, or the dialect has none ready."""
+        prefix = dialect.ready
+        if prefix is None or asked.stream:
+            return None
         start = len(b'{"id":%b' % msgspec.json.encode(prefix))
-        ready = Ready(asked.model, prefix, chat_body(asked, DEFAULT, "", text, finish)[start:])
+        rest = dialect.whole(asked, DEFAULT, "", say(asked, DEFAULT))[start:]
+        ready = Ready(asked.model, prefix, rest, dialect.number_header)
         if len(body) <= _MAX_BODY:
             if len(self._answers) >= _MAX_ANSWERS:
                 self._answers.clear()

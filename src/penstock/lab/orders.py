@@ -31,6 +31,8 @@ PieceSize = Annotated[int, Meta(ge=1, le=_MAX_SIZE, extra={"unit": SIZE})]
 Count = Annotated[int, Meta(ge=0, le=_MAX_EVENTS)]
 Positive = Annotated[int, Meta(ge=1, le=_MAX_EVENTS)]
 
+Calls = Annotated[int, Meta(ge=0, le=1000)]
+
 Stall = Literal["before_head", "in_head", "after_head", "after_events", "in_event"]
 Where = Literal["before_head", "in_head", "after_head", "after_events", "in_event", "in_character"]
 Body = Literal["answer", "error", "html", "garbage", "empty"]
@@ -67,7 +69,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
     What one answer does differently. The default order is a good answer at once. `docs/lab.md` has an example of each.
 
-    Durations are seconds, sizes bytes. "Content event" is a stream event that carries text.
+    Durations are seconds, sizes bytes. "Content event" is a stream event that carries text, thought
+    or arguments of a tool call.
     """
 
     # When
@@ -85,17 +88,20 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     size: Size | None = None  # bytes of text in the answer
     content: str | None = None  # the text, instead of an echo
     model: str | None = None  # the model name in the answer, instead of the one asked for
-    role_events: Count = 1  # content-free events at the start of a chat stream
+    thinking: Count = 0  # words of reasoning before the answer
+    tool_calls: Calls = 0  # parallel calls of the request's tools, instead of text unless `content` is given
+    role_events: Count = 1  # content-free events at the start of a stream
     usage: Usage = "normal"
     usage_on: UsageOn = "own"  # which events of a stream carry the usage
     usage_always: bool = False  # in streams also when `include_usage` was not asked for
     prompt_tokens: Annotated[int, Meta(ge=0)] | None = None
     completion_tokens: Annotated[int, Meta(ge=0)] | None = None
     cached_tokens: Annotated[int, Meta(ge=0)] = 0
+    cache_write_tokens: Annotated[int, Meta(ge=0)] = 0
     unknown_fields: bool = False  # fields that no client knows, at every level
     unknown_events: bool = False  # an `event: lab.unknown` before every content event
-    error_after: Count | None = None  # an error event after so many content events, and then the end without [DONE]
-    done: bool = True  # the final `data: [DONE]`
+    error_after: Count | None = None  # an error event after so many content events, and then the end
+    done: bool = True  # the last event, which only says that it is the last
 
     # Status and head
     status: Annotated[int, Meta(ge=200, le=599)] = 200

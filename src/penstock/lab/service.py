@@ -22,14 +22,15 @@ from penstock.http.limits import Limits
 from penstock.http.server import Handler, Refusal, Request, Responder, Server
 from penstock.http.tls import ServerTls
 from penstock.lab.answer import Answer, answer_to, build, plain
-from penstock.lab.asked import KINDS, Asked, AskedError, Kind, read
+from penstock.lab.asked import PROMPT, Asked, AskedError
 from penstock.lab.delivery import Outlet, carry_out, open_outlet
 from penstock.lab.desk import Desk
+from penstock.lab.dialect import Dialect, Fault
+from penstock.lab.dialects import DIALECTS, openai
 from penstock.lab.grammar import parse, parse_json
 from penstock.lab.instant import Instant, Ready
 from penstock.lab.line import Line, Sleep
 from penstock.lab.orders import DEFAULT, Order, OrderError
-from penstock.lab.payloads import error_body, model_body, models_body
 from penstock.lab.script import Script
 from penstock.lab.stats import Call, Received, Stats
 from penstock.types.errors import (
@@ -70,7 +71,7 @@ _STATUS: dict[type[ExchangeError], int] = {
     NoCapacity: 503,
 }
 _JSON = b"content-type: application/json\r\n"
-_PROMPT = "lab: {"
+_OTHER = Dialect(read=lambda _: Asked(), whole=lambda *_: b"", error=openai.error_body)
 _MAX_ID = 128
 
 
@@ -94,14 +95,14 @@ class Upstream:
     ) -> None:
         """
         Args:
-            api_key: what `/v1/` demands as a bearer token; None demands nothing.
+            api_key: what `/v1/` demands as a bearer token or as its dialect has it; None demands nothing.
             models: what `/v1/models` lists. Any model is answered.
             idle_s: how long a connection may be idle.
             sleep: what waits, in seconds; a test passes one that it moves.
         """
         self.script = script if script is not None else Script()
         self.stats = Stats(time.monotonic, lambda: self._server.connections)
-        self._token = b"Bearer " + api_key.encode() if api_key is not None else None
+        self._key = api_key.encode() if api_key is not None else None
         self._models = models
         self._sleep = sleep
         self._numbers = 0
@@ -160,7 +161,7 @@ class Upstream:
             status, outlet = await self._serve(request, responder, call)
         except ExchangeError as error:
             status = _status_of(error)
-            raise
+            raise _Objection(error, DIALECTS.get(path), call.id) from error
         finally:  # a cancelled task leaves the status at 0: its client has left, or the lab stops
             self.stats.end(call, status, left=not status and not self._stopping)
         if outlet is not None:
@@ -169,39 +170,42 @@ class Upstream:
     async def _serve(self, request: Request, responder: Responder, call: Call) -> tuple[int, Outlet | None]:
         """Answer; returns the status, and what is to be finished then."""
         path = request.path
-        kind = KINDS.get(path)
-        self._check(request, post=kind is not None)
+        dialect = DIALECTS.get(path)
+        self._check(request, dialect)
         order = _order_in_headers(request.headers) or self.script.before_body(path)
         body, line = await self._receive(request, responder, order, call)
         if order is None and body is not None and not len(self.script) and (ready := self._instant.get(path, body)):
             await _send_at_once(responder, ready, call)
             return 200, None
-        asked: Asked | None = None
-        if kind is not None:
-            asked = _asked(kind, body) if body is not None else Asked(kind=kind)
+        asked = Asked()
+        if dialect is not None:
+            if body is not None:
+                asked = _asked(dialect, body)
             call.model = asked.model
             if order is None:
                 order, asked = self._order_in_prompt(path, asked)
-                if order is DEFAULT and not asked.stream and kind != "embedding":
-                    await _send_at_once(responder, self._instant.make(path, body or b"", asked), call)
+                if order is DEFAULT and (made := self._instant.make(path, body or b"", dialect, asked)) is not None:
+                    await _send_at_once(responder, made, call)
                     return 200, None
         order = order or self.script.after_body(path, "", "") or DEFAULT
-        answer = build(order, lambda: self._ordinary(path, asked, order, call.id))
-        outlet, answer = open_outlet(responder, line, answer, order, call, self._sleep)
-        await carry_out(outlet, answer, order, call, self.stats, self._sleep)
+        shown = dialect or _OTHER
+        answer = build(order, shown, call.id, lambda: self._ordinary(path, dialect, asked, order, call.id))
+        outlet, answer = open_outlet(responder, line, answer, order, shown.number_header, call, self._sleep)
+        await carry_out(outlet, answer, order, shown.ping, call, self.stats, self._sleep)
         return order.status, outlet
 
-    def _check(self, request: Request, *, post: bool) -> None:
+    def _check(self, request: Request, dialect: Dialect | None) -> None:
         path, method = request.path, request.method
-        if self._token is not None and path.startswith("/v1/"):
-            given = request.headers.get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._token):
-                raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
+        if self._key is not None and path.startswith("/v1/") and not _holds(self._key, request.headers, dialect):
+            raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
+        post = dialect is not None
         if not post and path not in {"/v1/models", "/health"} and not path.startswith("/v1/models/"):
             raise UnknownPath(f"The lab has no {path}.")
         if method != ("POST" if post else "GET"):
             allow = "POST" if post else "GET"
             raise MethodNotAllowed(f"{path} is for {allow}.", allow=allow)
+        if dialect is not None and dialect.check is not None:
+            dialect.check(request.headers)
 
     async def _receive(
         self, request: Request, responder: Responder, order: Order | None, call: Call
@@ -227,9 +231,9 @@ class Upstream:
 
     def _order_in_prompt(self, path: str, asked: Asked) -> tuple[Order, Asked]:
         """Return the order in the prompt, which is taken out of it, or of the script."""
-        if not asked.text.startswith(_PROMPT):
+        if not asked.text.startswith(PROMPT):
             return self.script.after_body(path, asked.model, asked.text) or DEFAULT, asked
-        start = len(_PROMPT) - 1
+        start = len(PROMPT) - 1
         try:
             _, end = json.JSONDecoder().raw_decode(asked.text, start)
             order = parse_json(asked.text[start:end])
@@ -239,17 +243,17 @@ class Upstream:
             raise _refused(error) from error
         return order, asked.without_order(asked.text[end:].lstrip())
 
-    def _ordinary(self, path: str, asked: Asked | None, order: Order, number: str) -> Answer:
-        if asked is not None:
-            return answer_to(asked, order, number)
+    def _ordinary(self, path: str, dialect: Dialect | None, asked: Asked, order: Order, number: str) -> Answer:
+        if dialect is not None:
+            return answer_to(dialect, asked, order, number)
         if path == "/health":
             return plain(order.status, b'{"status":"ok"}')
         if path == "/v1/models":
-            return plain(order.status, models_body(self._models))
+            return plain(order.status, openai.models_body(self._models))
         name = path.removeprefix("/v1/models/")
         if name not in self._models:
             raise ModelNotFound(f"The model '{name}' does not exist.", param="model", code="model_not_found")
-        return plain(order.status, model_body(name))
+        return plain(order.status, openai.model_body(name))
 
     def _number(self, request: Request) -> str:
         given = request.headers.get(b"x-request-id")
@@ -282,13 +286,37 @@ class _Server(Server):
         self._changed()
 
 
+class _Objection(ExchangeError):
+    """What the lab itself objects to in a request, with what its wording depends on."""
+
+    def __init__(self, error: ExchangeError, dialect: Dialect | None, number: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.dialect = dialect or _OTHER
+        self.number = number
+
+
 def refuse(error: ExchangeError) -> Refusal:
-    """Say what the lab itself objects to as OpenAI would."""
+    """Word what the lab itself objects to as the dialect would; as OpenAI, where no request was understood."""
+    dialect, number = _OTHER, ""
+    if isinstance(error, _Objection):
+        dialect, number, error = error.dialect, error.number, error.error
     status = _status_of(error)
     headers = _JSON
     if isinstance(error, MethodNotAllowed):
         headers += b"allow: %b\r\n" % error.allow.encode()
-    return Refusal(status, headers, error_body(str(error), status, code=error.code))
+    if number:
+        headers += b"%b: %b\r\n" % (dialect.number_header, number.encode("latin-1"))
+    return Refusal(status, headers, dialect.error(Fault(str(error), status, code=error.code), number))
+
+
+def _holds(key: bytes, headers: dict[bytes, bytes], dialect: Dialect | None) -> bool:
+    """Tell whether a request holds the key, as a bearer token or as its dialect has it."""
+    given = headers.get(b"authorization", b"")
+    if hmac.compare_digest(given, b"Bearer " + key):
+        return True
+    name = dialect.key_header if dialect is not None else None
+    return name is not None and hmac.compare_digest(headers.get(name, b""), key)
 
 
 def _status_of(error: ExchangeError) -> int:
@@ -298,7 +326,7 @@ def _status_of(error: ExchangeError) -> int:
 async def _send_at_once(responder: Responder, ready: Ready, call: Call) -> None:
     body = ready.body(call.id)
     call.model, call.events, call.bytes = ready.model, 1, len(body)
-    lines = b"%bx-request-id: %b\r\n" % (_JSON, call.id.encode("latin-1"))
+    lines = b"%b%b: %b\r\n" % (_JSON, ready.number_header, call.id.encode("latin-1"))
     await responder.send(200, lines, body)
 
 
@@ -318,9 +346,9 @@ def _order_in_headers(headers: dict[bytes, bytes]) -> Order | None:
         raise InvalidRequest("The order in `x-lab` is not UTF-8.", code="invalid_order") from error
 
 
-def _asked(kind: Kind, body: bytes) -> Asked:
+def _asked(dialect: Dialect, body: bytes) -> Asked:
     try:
-        return read(kind, body)
+        return dialect.read(body)
     except AskedError as error:
         raise InvalidRequest(str(error)) from error
 
