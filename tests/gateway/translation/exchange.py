@@ -9,7 +9,7 @@ from anthropic.types import Message, RawMessageStreamEvent
 from openai.types.chat import ChatCompletionChunk
 from pydantic import TypeAdapter
 
-from penstock.gateway.dialects import document, events, openai
+from penstock.gateway.dialects import document, events, openai, openai_answers
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.translation import TRANSLATIONS
 from penstock.gateway.translation.translation import Translation
@@ -43,7 +43,7 @@ def to_chat(call: Call | None = None, model: str = "gpt-4o", cap_name: str = "ma
 def chunks(out: bytes) -> list[ChatCompletionChunk]:
     """Read a whole stream of chat as the official SDK does, which ends at `[DONE]`."""
     *before, last = events.split(out)
-    assert last == events.DONE
+    assert last == openai_answers.END
     return [ChatCompletionChunk.model_validate_json(events.data_of(event)) for event in before]
 
 
