@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.gateway.cache.recorder import Recorder
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import counters_line
 from penstock.gateway.dialects.spoken import Spoken
@@ -41,6 +42,7 @@ class Exchange(msgspec.Struct):
         answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
         translation: of the attempt under way, where the upstream speaks another dialect.
         priority: with which it waits for a seat.
+        cache_line: ready-made header line of what the cache had for it, where its model has one.
     """
 
     spoken: Spoken
@@ -50,7 +52,7 @@ class Exchange(msgspec.Struct):
     call: Call
     model: Model
     account: Account
-    responder: Responder
+    responder: Responder | Recorder
     trace: bytes
     deadline: float
     first_token_deadline: float = 0.0
@@ -62,6 +64,7 @@ class Exchange(msgspec.Struct):
     answer_lines: bytes = b""
     translation: Translation | None = None
     priority: Priority = Priority.NORMAL
+    cache_line: bytes = b""
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:
         """
@@ -80,7 +83,7 @@ class Exchange(msgspec.Struct):
 
     def headers(self) -> bytes:
         """Return the header lines that every answer of an exchange carries."""
-        lines = self.heading + self.limit_lines + self.answer_lines
+        lines = self.heading + self.limit_lines + self.answer_lines + self.cache_line
         return lines if self.outage is None else lines + counters_line(self.outage)
 
 
@@ -97,13 +100,15 @@ def trace_context(headers: Mapping[bytes, bytes]) -> tuple[str, bytes]:
     return match[1].decode(), lines
 
 
-def lowered(priority: Priority, wanted: bytes) -> Priority:
+def lowered(priority: Priority, wanted: bytes | None) -> Priority:
     """
-    Return the priority of an exchange whose client asks for one: that of its model, or a lower one.
+    Return the priority of an exchange: that of its model, or a lower one that its client asks for.
 
     Raises:
         InvalidRequest: there is no such priority.
     """
+    if wanted is None:
+        return priority
     found = BY_WORD.get(wanted.decode("latin-1").strip().lower())
     if found is None:
         raise InvalidRequest(f"x-penstock-priority is one of: {', '.join(BY_WORD)}", code="invalid_value")

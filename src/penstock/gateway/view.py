@@ -14,6 +14,7 @@ from penstock.auth.secrets import SecretMissing, resolve
 from penstock.counters.seats.seat import Size
 from penstock.gateway.admission.purse import Purse
 from penstock.gateway.admission.rules import Rules
+from penstock.gateway.cache.rule import Rule, rule_of
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
 from penstock.gateway.routing.balance import WAYS
@@ -113,6 +114,7 @@ class Route(msgspec.Struct, frozen=True):
         plans: one for each target.
         rules, purse: its limits and its budgets; None where it has none.
         capped: some of these count tokens or money, so that answers need a cap.
+        cache: what of its answers may be kept; None for nothing.
     """
 
     model: Model
@@ -121,6 +123,7 @@ class Route(msgspec.Struct, frozen=True):
     rules: Rules | None
     purse: Purse | None
     capped: bool
+    cache: Rule | None = None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -161,7 +164,7 @@ def compile_view(
     }
     longest_s = max((model.total_s for model in config.models.values()), default=0.0)
     endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
-    routes = {name: _route(model, places) for name, model in config.models.items()}
+    routes = {name: _with_cache(_route(model, places), config, replicas) for name, model in config.models.items()}
     return View(routes, places, callers, config.gateway)
 
 
@@ -175,6 +178,11 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
     purse = Purse(model.name, model.budgets) if model.budgets else None
     capped = purse is not None or (rules is not None and rules.tokens is not None)
     return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules, purse, capped)
+
+
+def _with_cache(route: Route, config: Config, replicas: Mapping[str, Sequence[Replica]]) -> Route:
+    rule = rule_of(route.model, route.capped, config.deployments, replicas)
+    return route if rule is None else msgspec.structs.replace(route, cache=rule)
 
 
 def _described(replica: Replica) -> str:

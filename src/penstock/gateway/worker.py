@@ -33,6 +33,9 @@ from penstock.counters.tally import Tally
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.counting import Counting, Elsewhere
 from penstock.gateway.admission.decisions import Decisions
+from penstock.gateway.cache.exact import ExactCache
+from penstock.gateway.cache.redis import Redis
+from penstock.gateway.cache.shelf import Shelf
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.metering.account import Books, TakesLines
 from penstock.gateway.metering.metrics import Metrics
@@ -161,7 +164,9 @@ class Worker:
         self._counting = Counting(here, self._connect, self._admission.use)
         self._seating = Seating(usher, Queues(self._metrics.registry, usher.waiting), time.monotonic)
         dispatcher = Dispatcher(self._seating, time.monotonic)
-        self._gateway = Gateway(books, self._admission, dispatcher, secret, time.monotonic)
+        self._shelf = Shelf(lambda reference: Redis.begin(partial(resolve, reference, os.environ)), time.time)
+        cache = ExactCache(self._shelf, self._metrics.registry, secret, time.monotonic, time.time)
+        self._gateway = Gateway(books, self._admission, cache, dispatcher, secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._server: Server | None = None
@@ -198,6 +203,7 @@ class Worker:
             ticker.cancel()
             self._admission.close()
             await self._counting.aclose()
+            await self._shelf.aclose()
             await self._endpoints.aclose()
             self._journal.close()
             self._send_metrics()

@@ -118,6 +118,19 @@ class Budget(msgspec.Struct, frozen=True):
     on_outage: Outage
 
 
+class Cache(msgspec.Struct, frozen=True):
+    """
+    Which answers of a model are kept and given again to the same tenant for the same request.
+
+    Attributes:
+        ttl_s: seconds that each of them is.
+        max_entry: bytes; what is larger is not kept.
+    """
+
+    ttl_s: float
+    max_entry: int
+
+
 class Model(msgspec.Struct, frozen=True):
     """
     A name that clients ask for.
@@ -129,6 +142,7 @@ class Model(msgspec.Struct, frozen=True):
         created: seconds since the epoch, for `/v1/models`.
         limits, budgets: of all its policies.
         priority: of its exchanges, unless their clients want a lower one.
+        cache: None where nothing is kept.
     """
 
     name: str
@@ -140,6 +154,7 @@ class Model(msgspec.Struct, frozen=True):
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Budget, ...] = ()
     priority: Priority = Priority.NORMAL
+    cache: Cache | None = None
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -157,6 +172,8 @@ class GatewaySettings(msgspec.Struct, frozen=True):
         commit_after_s: seconds of upstream silence after which a stream's 200 goes out.
         workers: that share the limits.
         counters: where the address of the Redis is that counts for all hosts; None where the node counts.
+        cache: bytes of answers that each worker keeps in memory.
+        shared_cache: where the address of the Redis is in which all hosts keep answers; None for nowhere.
     """
 
     max_body: int = 32 * 1024 * 1024
@@ -166,6 +183,8 @@ class GatewaySettings(msgspec.Struct, frozen=True):
     workers: int = 1
     counters: SecretRef | None = None
     notice_s: float = 0.0
+    cache: int = 64 * 1024 * 1024
+    shared_cache: SecretRef | None = None
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from penstock.pricing.price import NANO_PER_USD, Price
 from penstock.snapshot.config import (
     Balance,
     Budget,
+    Cache,
     Config,
     Deployment,
     GatewaySettings,
@@ -24,7 +25,7 @@ from penstock.snapshot.config import (
     Tls,
 )
 from penstock.snapshot.fleet import Desired, EngineSpec
-from penstock.stack import schema
+from penstock.stack import policies, schema
 from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
 from penstock.types.priority import BY_WORD, Priority
@@ -94,7 +95,15 @@ def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:
         limits=tuple(limit for name in model.policies for limit in _limits(name, stack.policies[name])),
         budgets=tuple(budget for name in model.policies for budget in _budgets(name, stack)),
         priority=_priority([stack.policies[name].priority for name in model.policies]),
+        cache=_cache([cache for name in model.policies if (cache := stack.policies[name].cache) is not None]),
     )
+
+
+def _cache(said: Sequence[policies.Cache]) -> Cache | None:
+    """Return the strictest of what the policies say; all of them hold."""
+    if not said:
+        return None
+    return Cache(min(each.ttl for each in said).seconds, int(min(each.max_entry for each in said)))
 
 
 def _priority(said: Sequence[str | None]) -> Priority:
@@ -131,7 +140,8 @@ def _budgets(name: str, stack: Stack) -> Iterator[Budget]:
 
 
 def _settings(stack: Stack, workers: int) -> GatewaySettings:
-    gateway, tls, counters = stack.gateway, stack.gateway.tls, stack.state.counters
+    gateway, tls = stack.gateway, stack.gateway.tls
+    counters, shared_cache = stack.state.counters, stack.state.cache
     return GatewaySettings(
         max_body=int(gateway.max_body),
         drain_s=gateway.drain.seconds,
@@ -140,6 +150,8 @@ def _settings(stack: Stack, workers: int) -> GatewaySettings:
         tls=None if tls is None else Tls(certificate=tls.certificate, key=tls.key),
         workers=max(1, workers),
         counters=counters if isinstance(counters, SecretRef) else None,
+        cache=int(gateway.cache),
+        shared_cache=shared_cache if isinstance(shared_cache, SecretRef) else None,
     )
 
 

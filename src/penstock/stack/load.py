@@ -156,6 +156,7 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
     for name, where, schemes in (
         ("database", root.state.database, ("postgresql://", "postgres://")),
         ("counters", root.state.counters, ("redis://", "rediss://", "unix://")),
+        ("cache", root.state.cache, ("redis://", "rediss://", "unix://")),
     ):
         if isinstance(where, SecretRef) and where.env is not None:
             key, value = ("state", name), environ.get(where.env)

@@ -11,6 +11,7 @@ from penstock.pricing.period import Period
 from penstock.stack import quantity, word
 from penstock.stack.reader import Unfit
 from penstock.stack.section import Section, at_most, default, distinct, one_as_list
+from penstock.stack.units import Duration, Size
 from penstock.types.priority import BY_WORD
 
 _MOST = 1_000_000_000_000
@@ -77,10 +78,19 @@ class Budget(Section):
         return self
 
 
+class Cache(Section):
+    """Answers are kept, and given again to the same tenant for the same request."""
+
+    ttl: Annotated[Duration, quantity.duration("1s", "30d")] = default("1h", "How long an answer is given again.")
+    max_entry: Annotated[Size, quantity.size("1KiB", "16MiB")] = default(
+        "256KiB", "Largest answer that is kept, a size."
+    )
+
+
 class Policy(Section):
     """What an exchange must pass."""
 
-    planned = frozenset({"guards", "cache"})
+    planned = frozenset({"guards"})
 
     limits: Annotated[tuple[Limit, ...], at_most(16)] = Field(
         default=(), description="How much may be asked; all of them hold."
@@ -91,6 +101,10 @@ class Policy(Section):
     priority: Annotated[str | None, word.choice(*BY_WORD)] = Field(
         default=None,
         description="Who goes first where exchanges wait: high, normal or low. Of several policies the lowest holds.",
+    )
+
+    cache: Cache | None = Field(
+        default=None, description="Keep answers: of several policies the shortest time and the smallest size hold."
     )
 
     @model_validator(mode="after")

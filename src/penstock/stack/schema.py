@@ -70,6 +70,9 @@ class Gateway(Section):
     commit_after: Annotated[Duration, quantity.duration("100ms", "10m")] = default(
         "15s", "Silence of an upstream after which a stream's status line is sent, a duration."
     )
+    cache: Annotated[Size, quantity.size("0B", "64GiB")] = default(
+        "64MiB", "Memory of each worker for answers that are kept, where a policy says so; a size."
+    )
     tls: Tls | None = Field(default=None, description="Serve the data port over TLS 1.2 and 1.3.")
 
 
@@ -90,6 +93,11 @@ class State(Section):
     )
     counters: Annotated[SecretRef | str, place.server("local", "redis://host:6379/0")] = default(
         "local", "Where limits are counted: local for one host, or the address of a Redis: ${NAME} or file:/path."
+    )
+    cache: Annotated[SecretRef | str, place.server("local", "redis://host:6379/0")] = default(
+        "local",
+        "Where kept answers are beside the workers' memory: local for nowhere, or the address of a Redis: "
+        "${NAME} or file:/path.",
     )
 
 
@@ -328,7 +336,7 @@ class Root(Section):
 def keeps_reference(path: KeyPath) -> bool:
     """Tell for which values `${NAME}` stays a reference, because they are secrets or hold some."""
     match path:
-        case ("deployments", _, "api_key") | ("state", "database" | "counters"):
+        case ("deployments", _, "api_key") | ("state", "database" | "counters" | "cache"):
             return True
     return False
 

@@ -127,6 +127,10 @@ class CountersUnavailable(ExchangeError):
     counters = "deny"
 
 
+class NotCached(ExchangeError):
+    """The client wants a kept answer or none, and none is kept: 504, as RFC 9111 has it."""
+
+
 class UpstreamError(ExchangeError):
     """An engine or provider failed, and nothing of an answer has reached the client."""
 

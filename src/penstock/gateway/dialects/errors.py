@@ -44,6 +44,7 @@ MEANINGS: tuple[tuple[type[errors.PenstockError], Meaning], ...] = (
     (errors.BudgetSpent, Meaning(429, "insufficient_quota", "insufficient_quota", "client")),
     (errors.BudgetHeld, Meaning(429, "requests", "budget_held", "client")),
     (errors.LimitReached, Meaning(429, "requests", "rate_limit_exceeded", "client")),
+    (errors.NotCached, Meaning(504, "invalid_request_error", "not_cached", "client")),
     (errors.NoCapacity, Meaning(503, "server_error", "overloaded", "penstock")),
     (errors.CountersUnavailable, Meaning(503, "server_error", "counters_unavailable", "penstock")),
     (errors.JournalError, Meaning(503, "server_error", "journal_unavailable", "penstock")),
@@ -165,7 +166,7 @@ def refusal(error: BaseException, extra: bytes = b"", dialect: Dialect = Dialect
     if found.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         after = error.retry_after if isinstance(error, errors.ExchangeError) else None
         headers += b"retry-after: %d\r\n" % min(3600, max(1, math.ceil(after or 1)))
-    if isinstance(error, errors.BudgetSpent):
+    if isinstance(error, errors.BudgetSpent | errors.NotCached):
         headers += b"x-should-retry: false\r\n"
     if isinstance(error, errors.ExchangeError) and error.counters:
         headers = _stricter(headers, Outage(error.counters))

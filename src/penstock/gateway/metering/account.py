@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.purse import Reservation
+from penstock.gateway.cache.flight import Lead
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import meaning
 from penstock.gateway.identity.caller import Caller
@@ -98,6 +99,8 @@ class Account(msgspec.Struct):
         hold: what it holds of limits, given back when it is settled.
         reservation: what it holds of budgets.
         reserved_nano: the most that it can cost.
+        outcome: how it ended, once that is written to the journal.
+        lead: of the equal requests that wait for its answer, if it leads; given up at its end.
     """
 
     books: Books
@@ -124,6 +127,8 @@ class Account(msgspec.Struct):
     hold: Hold | None = None
     reservation: Reservation | None = None
     reserved_nano: int = 0
+    outcome: Outcome | None = None
+    lead: Lead | None = None
 
     def explain(self, step: str, decision: str) -> None:
         """Add one decision to the exchange's explanation."""
@@ -228,7 +233,7 @@ class Account(msgspec.Struct):
         finally:
             kind = (call.dialect.operation, self.provider, self.label, deployment, outcome)
             books.metrics.settled(kind, usage, cost if self.cost_known else None, duration, first)
-        self.status = status
+        self.status, self.outcome = status, outcome
         if books.log is not None:
             books.log(
                 ExchangeLine(
@@ -253,6 +258,8 @@ class Account(msgspec.Struct):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.lead is not None:
+            self.lead.release()
         if self.settled:
             return
         if isinstance(error, asyncio.CancelledError):

@@ -1,0 +1,46 @@
+"""Under which key an answer is kept: whose it is, and everything that it depends on."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+from penstock.gateway.dialects.call import Call
+
+_WITHOUT = frozenset({"model", "stream", "user", "metadata", "safety_identifier", "prompt_cache_key"})
+"""
+Fields that an answer does not depend on, or that are in the key in another form: the model with its configuration, and
+`stream` as what it means. Everything else counts, whoever may have invented it.
+"""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Keys:
+    """
+    Makes keys. One per worker.
+
+    A key is the tenant's name, a slash, which no such name has, and a keyed hash of constant length. So keys of two
+    tenants differ whatever they ask, and nobody without the installation's secret can tell the key of a request.
+
+    Args:
+        pepper: that secret; all workers of an installation have the same.
+    """
+
+    def __init__(self, pepper: bytes) -> None:
+        self._keyed = blake2b(key=pepper, digest_size=32, person=b"penstock-cache")
+
+    def of(self, tenant: str, fingerprint: str, call: Call) -> bytes:
+        """
+        Return the key of a call.
+
+        Fields count as the bytes they came in, in whichever order, with whatever blanks between them.
+
+        Args:
+            fingerprint: of the model's configuration, see `rule.Rule`.
+        """
+        fields = sorted(item for item in call.document.fields.items() if item[0] not in _WITHOUT)
+        hashed = self._keyed.copy()
+        hashed.update(_encode((fingerprint, call.dialect.value, call.stream, fields)))
+        return b"%b/%b" % (tenant.encode(), hashed.digest())
