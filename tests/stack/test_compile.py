@@ -9,6 +9,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.snapshot.config import (
+    Cache,
     Config,
     GatewaySettings,
     Limit,
@@ -194,3 +195,31 @@ def test_a_model_has_the_budgets_of_its_policies_which_are_for_all_models_that_h
         .budgets
     )
     assert other.id != budget.id, "another set of models is another budget"
+
+
+@pytest.mark.parametrize(
+    ("policies", "kept"),
+    [
+        ([], None),
+        (["none"], None),
+        (["plain"], Cache(3600.0, 256 * 1024)),
+        (["none", "brief"], Cache(90.0, 1024 * 1024)),
+        (["brief", "plain", "small"], Cache(90.0, 2048)),
+    ],
+)
+def test_a_model_keeps_what_all_its_policies_allow(policies: list[str], kept: Cache | None) -> None:
+    text = "version: 1\ndeployments: {a: {engine: llama.cpp, weights: a}}\n"
+    text += "policies: {none: {}, plain: {cache: {}}, brief: {cache: {ttl: 90s, max_entry: 1MiB}}, "
+    text += (
+        f"small: {{cache: {{max_entry: 2KiB}}}}}}\nmodels: {{m: {{targets: a, policies: {json.dumps(policies)}}}}}\n"
+    )
+    assert config_of(read(text), 1, 0, workers=1).models["m"].cache == kept
+
+
+def test_gateways_know_where_answers_are_kept() -> None:
+    plain = config_of(read("version: 1"), 1, 0, workers=1).gateway
+    assert (plain.cache, plain.shared_cache) == (64 * 1024 * 1024, None)
+    text = "version: 1\ngateway: {cache: 1MiB}\nstate: {cache: 'file:/run/redis'}\n"
+    settings = config_of(read(text), 1, 0, workers=1).gateway
+    assert (settings.cache, settings.shared_cache) == (1024 * 1024, SecretRef(file="/run/redis"))
+    assert settings.counters is None

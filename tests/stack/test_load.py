@@ -211,8 +211,8 @@ def test_what_is_doubtful_is_a_warning() -> None:
         "version: 1\ndeployments: {a: {provider: openai, model: m, apikey: hunter2}}",
         "version: 1\ndeployments: {a: {provider: openai, model: m, base_url: 'https://me:hunter2@host/v1'}}",
         "version: 1\ndeployments: {a: {provider: openai, model: m, base_url: 'hunter2'}}",
-        "version: 1\nstate: {database: 'postgresql://me:hunter2@host/db', counters: 'redis://:hunter2@host'}",
-        "version: 1\nstate: {database: 'postgresql://${SECRET}@host/db', counters: '${SECRET}x'}",
+        "version: 1\nstate: {database: 'postgresql://me:hunter2@host/db', counters: 'redis://:hunter2@host', cache: 'redis://:hunter2@host'}",
+        "version: 1\nstate: {database: 'postgresql://${SECRET}@host/db', counters: '${SECRET}x', cache: '${SECRET}x'}",
         "version: 1\ngateway: {listen: '${SECRET}', workers: '${SECRET}', drain: '${SECRET}', max_body: '${SECRET}'}",
         "version: ${SECRET}",
         "version: 1\nmodels: {chat: '${SECRET}', m: {targets: ['${SECRET}'], route: '${SECRET}'}}",
@@ -234,14 +234,17 @@ def test_no_secret_is_repeated_in_an_error(text: str) -> None:
 
 def test_addresses_that_cannot_be_meant_are_warned_of_and_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "penstock.yaml"
-    path.write_text('version: 1\nstate: {database: "${DATABASE_URL}", counters: "${REDIS_URL}"}\nmodels: {}\n')
+    path.write_text(
+        'version: 1\nstate: {database: "${DATABASE_URL}", counters: "${REDIS_URL}", cache: "${CACHE}"}\nmodels: {}\n'
+    )
 
     def told(**environ: str) -> list[str]:
         return [found.sentence for found in load(path, environ, tmp_path).warnings if "state" in found.path]
 
-    assert told() == [f"the environment variable {name} is not set" for name in ("DATABASE_URL", "REDIS_URL")]
-    assert told(DATABASE_URL="postgresql://h/x", REDIS_URL="rediss://h") == []
-    assert told(DATABASE_URL="mysql://hunter2@h", REDIS_URL="localhost:6379") == [
+    assert told() == [f"the environment variable {name} is not set" for name in ("DATABASE_URL", "REDIS_URL", "CACHE")]
+    assert told(DATABASE_URL="postgresql://h/x", REDIS_URL="rediss://h", CACHE="redis://h") == []
+    assert told(DATABASE_URL="mysql://hunter2@h", REDIS_URL="localhost:6379", CACHE="h") == [
         "the address in the environment variable DATABASE_URL must begin with postgresql:// or postgres://",
         "the address in the environment variable REDIS_URL must begin with redis:// or rediss:// or unix://",
+        "the address in the environment variable CACHE must begin with redis:// or rediss:// or unix://",
     ]

@@ -132,6 +132,11 @@ def test_every_problem_of_a_file_is_told_in_the_order_of_its_lines() -> None:
              ("2: state.counters: an address may hold a password and does not belong in this file: put it "
              "(redis://host:6379/0) in an environment variable and write ${NAME}, or in a file and write file:/path")),
             ("state: {counters: redis}", "2: state.counters: must be local, ${NAME} or file:/path"),
+        ("state: {cache: redis}", "2: state.cache: must be local, ${NAME} or file:/path"),
+        ("policies: {p: {cache: true}}", "2: policies.p.cache: must be a mapping of keys, not true"),
+        ("policies: {p: {cache: {ttl: 0s}}}", "2: policies.p.cache.ttl: must be from 1s to 30d, not '0s'"),
+        ("policies: {p: {cache: {max_entry: 1GiB}}}",
+         "2: policies.p.cache.max_entry: must be from 1KiB to 16MiB, not '1GiB'"),
         ("state: {database: '${NAME:-x}'}", "2: state.database: a secret has no default; write ${NAME}"),
         ("state: {fsync: 1s}", f"2: state.fsync: {NOT_YET}"),
         ("modles: {}", "2: modles: unknown key, did you mean 'models'?"),

@@ -1,0 +1,279 @@
+"""The cache as exchanges meet it, in process: tenants, in any order of events, and what is kept of what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from penstock.auth.secrets import SecretRef
+from penstock.gateway.cache.exact import ExactCache
+from penstock.gateway.cache.redis import Redis
+from penstock.gateway.cache.rule import Rule
+from penstock.gateway.cache.shelf import Shelf
+from penstock.gateway.dialects import openai
+from penstock.gateway.dialects.call import Call
+from penstock.gateway.exchange import Exchange
+from penstock.gateway.identity.caller import Caller, Callers
+from penstock.gateway.metering.account import Account, Books
+from penstock.gateway.metering.metrics import Metrics
+from penstock.gateway.view import View
+from penstock.http.responder import Responder
+from penstock.journal.records import Outcome, Settled
+from penstock.journal.segment import Writer
+from penstock.snapshot.config import GatewaySettings
+from penstock.types.dialect import Dialect
+from tests.counters.test_tally import Clock
+from tests.gateway.cache.test_store import until
+from tests.processes import PATIENCE_S, model
+from tests.servers import RedisServer
+
+RULE = Rule(60.0, 1024, "f", frozenset({"lab"}))
+VIEW = View({}, {}, Callers({}), GatewaySettings(commit_after_s=1000.0))
+
+
+class Wire:
+    """A client's connection that takes everything."""
+
+    paused = gone = False
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    async def writable(self) -> None:
+        return
+
+    def closing_lines(self) -> bytes:
+        return b""
+
+    def cut(self, reset: bool) -> None:
+        raise AssertionError("nothing is cut here")
+
+    def take_over(self) -> asyncio.Transport:
+        raise AssertionError("nothing is taken over here")
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    def append(self, record: object) -> None:
+        self.records.append(record)
+
+
+class Asked:
+    """One request on its way through the cache: what it is answered, from there or by an upstream of its own."""
+
+    def __init__(self, cache: ExactCache, tenant: str, body: bytes, control: bytes | None = None) -> None:
+        self.wire = Wire()
+        self.tenant = tenant
+        self.go = asyncio.Event()
+        self.fails = False
+        self.called = False
+        self.journal = Journal()
+        self.control = {} if control is None else {b"cache-control": control}
+        self.task = asyncio.create_task(self._serve(cache, openai.parse(Dialect.CHAT, body)))
+
+    async def _serve(self, cache: ExactCache, call: Call) -> None:
+        books = Books(cast("Writer", self.journal), Metrics(), time.monotonic)
+        with Account(books, "r", Caller("k", self.tenant), call, time.monotonic(), []) as account:
+            exchange = Exchange(
+                b"", VIEW, call, model("chat", "lab"), account, Responder(self.wire, False, True), b"", 1e12
+            )
+            if await cache.answer(exchange, RULE, self.control):
+                return
+            self.called = True
+            await self.go.wait()
+            if self.fails:
+                raise ConnectionError
+            account.deployment = "lab"
+            answer, responder = self.answer, exchange.responder
+            if call.stream:
+                responder.start(200, b"")
+                await responder.write(answer)
+                account.settle(Outcome.ANSWERED, 200)
+                await responder.end()
+            else:
+                account.settle(Outcome.ANSWERED, 200)
+                await responder.send(200, exchange.headers(), answer)
+
+    @property
+    def answer(self) -> bytes:
+        """What an upstream would tell this tenant, and nobody else."""
+        return b"for <%b>" % self.tenant.encode()
+
+
+def cache(clock: Clock, shelf: Shelf | None = None) -> ExactCache:
+    shelf = shelf or Shelf(no_redis, clock)
+    found = ExactCache(shelf, CollectorRegistry(), b"p" * 32, time.monotonic, clock)
+    shelf.follow(GatewaySettings())
+    return found
+
+
+def no_redis(_: SecretRef) -> Redis:
+    raise AssertionError("no Redis is configured")
+
+
+async def settled() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+def chat(**fields: object) -> bytes:
+    return json.dumps({"model": "chat", "messages": [{"role": "user", "content": "hi"}], **fields}).encode()
+
+
+NAMES = st.sampled_from(["a", "b", "a/b", "a/", "", "tenant", "ä"])
+BODIES = st.sampled_from([chat(), chat(stream=True), chat(user="a"), chat(user="b"), chat(seed=1)]) | st.builds(
+    lambda fields: chat(**{f"x{name}": value for name, value in fields.items()}),
+    st.dictionaries(st.text('a/b\\"', max_size=3), st.text(max_size=3) | st.integers(), max_size=2),
+)
+CONTROLS = st.sampled_from([None, None, None, b"no-cache", b"no-store", b"max-age=1", b"only-if-cached"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), NAMES, BODIES, CONTROLS),
+        st.tuples(st.sampled_from(["answer", "fail", "leave"]), st.integers(0, 20)),
+        st.tuples(st.just("wait"), st.integers(0, 70)),
+    ),
+    max_size=30,
+)
+
+
+async def follow(steps: list[Any], workers: list[ExactCache], clock: Clock) -> list[Asked]:
+    """Do what the steps say, and let everything end; return all that was asked."""
+    asked: list[Asked] = []
+    for number, (what, *rest) in enumerate(steps):
+        under_way = [each for each in asked if not each.task.done()]
+        match what:
+            case "ask":
+                tenant, body, control = rest
+                asked.append(Asked(workers[number % len(workers)], tenant, body, control))
+            case "wait":
+                clock.now += rest[0]
+            case _ if under_way:
+                one = under_way[rest[0] % len(under_way)]
+                one.fails = what == "fail"
+                if what == "leave":
+                    one.task.cancel()
+                else:
+                    one.go.set()
+        await settled()
+    for each in asked:
+        each.go.set()
+    for each in asked:
+        with suppress(Exception, asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(each.task), PATIENCE_S)
+    return asked
+
+
+def check(asked: list[Asked]) -> None:
+    for each in asked:
+        assert each.task.done()
+        told = {other.answer for other in asked if other.answer in each.wire.data}
+        assert told <= {each.answer}, f"{each.tenant} was told {told}"
+        settled_ones = [record for record in each.journal.records if isinstance(record, Settled)]
+        assert len(settled_ones) == 1
+        if settled_ones[0].outcome is Outcome.ANSWERED:
+            assert told == {each.answer}
+
+
+@given(STEPS)
+def test_whatever_happens_no_tenant_gets_the_answer_of_another(steps: list[Any]) -> None:
+    async def test() -> None:
+        clock = Clock()
+        check(await follow(steps, [cache(clock)], clock))
+
+    asyncio.run(test())
+
+
+@given(STEPS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nor_does_one_over_redis(redis: RedisServer, steps: list[Any]) -> None:
+    """Two workers, each with a memory so small that nearly all comes from Redis."""
+
+    async def test() -> None:
+        with redis.client() as client:
+            client.flushall()
+        clock = Clock()
+        shelves = [Shelf(lambda _: Redis.begin(lambda: redis.url, PATIENCE_S), clock) for _ in range(2)]
+        workers = [cache(clock, shelf) for shelf in shelves]
+        for shelf in shelves:
+            shelf.follow(GatewaySettings(cache=400, shared_cache=SecretRef(env="CACHE")))
+            await until(lambda shelf=shelf: cast("Redis", shelf._redis).connected)  # type: ignore[misc]  # bound at once
+        check(await follow(steps, workers, clock))
+        for shelf in shelves:
+            await shelf.aclose()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thousand_equal_requests_are_one_call_even_if_the_first_ones_fail(stream: bool) -> None:
+    async def test() -> None:
+        worker = cache(Clock())
+        asked = [Asked(worker, "t", chat(stream=stream)) for _ in range(1000)]
+        await settled()
+        for number in range(3):
+            assert [each.called for each in asked] == [True] * (number + 1) + [False] * (999 - number)
+            asked[number].fails = True
+            asked[number].go.set()
+            await settled()
+        asked[3].go.set()
+        await asyncio.gather(*(each.task for each in asked), return_exceptions=True)
+        assert sum(each.called for each in asked) == 4
+        found = Counter(each.journal.records[-1].outcome for each in asked)
+        assert found == {Outcome.ANSWERED: 997, Outcome.REFUSED: 3}
+
+    asyncio.run(test())
+
+
+def test_what_a_client_left_in_the_middle_of_is_not_kept() -> None:
+    async def test() -> None:
+        worker = cache(Clock())
+        one, other = Asked(worker, "t", chat()), Asked(worker, "t", chat())
+        await settled()
+        one.task.cancel()
+        await settled()
+        assert other.called
+        other.go.set()
+        await other.task
+        third = Asked(worker, "t", chat())
+        await third.task
+        assert not third.called
+
+    asyncio.run(test())
+
+
+def test_an_answer_grows_old_and_is_too_old_for_some_before_others() -> None:
+    async def test() -> None:
+        clock = Clock()
+        worker = cache(clock)
+
+        async def ask(control: bytes | None = None) -> Asked:
+            asked = Asked(worker, "t", chat(), control)
+            asked.go.set()
+            await asyncio.gather(asked.task, return_exceptions=True)
+            return asked
+
+        assert (await ask()).called
+        clock.now += 30
+        assert b"x-penstock-cache: exact\r\nage: 30\r\n" in (await ask()).wire.data
+        assert not (await ask(b"max-age=30")).called
+        assert (await ask(b"no-store, max-age=29")).called
+        clock.now += 29
+        assert not (await ask(b"only-if-cached")).called
+        clock.now += 1
+        assert (await ask()).called
+
+    asyncio.run(test())
