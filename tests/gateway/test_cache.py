@@ -130,6 +130,16 @@ def test_a_client_says_what_it_takes(cached: tuple[Front, Lab]) -> None:
     assert said(asked(front, "renewed")) == "exact", "it was kept all the same"
 
 
+@pytest.mark.parametrize("field", [{"background": True}, {"conversation": "conv_1"}, {"conversation": {"id": "c"}}])
+def test_what_does_more_than_to_be_answered_is_never_kept(cached: tuple[Front, Lab], field: dict[str, Any]) -> None:
+    front, _ = cached
+    for _ in range(2):
+        response = asked(front, "stateful", **field)
+        assert said(response) == "bypass"
+    assert ("cache", f"bypass: {next(iter(field))}") in front.settled(response.headers["x-request-id"]).explanation
+    assert said(asked(front, f"not {field}", background=False, conversation=None)) == "miss"
+
+
 @pytest.mark.parametrize(
     ("stream", "fault"),
     [

@@ -83,6 +83,7 @@ def test_what_is_not_ours_is_no_answer(redis: RedisServer, value: bytes) -> None
         with redis.client() as client:
             client.set(b"penstock:cache:k", value)
         assert await store.get(b"k") is None
+        assert (store.connected, store.failures) == (True, 1)
         await store.aclose()
 
     asyncio.run(test())

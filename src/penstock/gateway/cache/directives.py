@@ -29,6 +29,11 @@ class Directives(msgspec.Struct, frozen=True):
 ANY = Directives()
 
 
+def neither(word: str) -> Directives:
+    """Neither read nor keep, because of this."""
+    return Directives(reads=False, keeps=False, words=word)
+
+
 def read(header: bytes | None) -> Directives:
     """Return what a header asks for. What is not known asks for nothing; an age that is none allows no kept answer."""
     if header is None:

@@ -17,7 +17,7 @@ from penstock.gateway.cache import directives
 from penstock.gateway.cache.counts import Counts, Result
 from penstock.gateway.cache.directives import Directives
 from penstock.gateway.cache.flight import Flights, Lead
-from penstock.gateway.cache.key import Keys
+from penstock.gateway.cache.key import Keys, stateful
 from penstock.gateway.cache.recorder import Recorder
 from penstock.gateway.cache.rule import Rule
 from penstock.gateway.cache.shelf import Shelf
@@ -72,7 +72,8 @@ class ExactCache:
             UpstreamTimeout: an equal request was waited for until the deadline.
             JournalError: the exchange could not be settled; nothing was sent.
         """
-        asked = directives.read(headers.get(b"cache-control"))
+        state = stateful(exchange.call)
+        asked = directives.neither(state) if state else directives.read(headers.get(b"cache-control"))
         account, model = exchange.account, exchange.model.name
         key = self._keys.of(account.caller.tenant, rule.fingerprint, exchange.call)
         found: Entry | None = None

@@ -14,7 +14,15 @@ Fields that an answer does not depend on, or that are in the key in another form
 `stream` as what it means. Everything else counts, whoever may have invented it.
 """
 
+_STATEFUL = ("background", "conversation")  # of Responses: work to be asked after, and something that the call adds to
+_NOTHING = (b"null", b"false")
 _encode = msgspec.json.Encoder().encode
+
+
+def stateful(call: Call) -> str:
+    """Return the field by which a call does more than to be answered, so that no kept answer will do; or nothing."""
+    fields = call.document.fields
+    return next((name for name in _STATEFUL if name in fields and bytes(fields[name]) not in _NOTHING), "")
 
 
 class Keys:

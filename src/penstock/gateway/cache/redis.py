@@ -73,7 +73,10 @@ class Redis:
         try:
             (found,) = await connection.ask(("GET", _PREFIX + key))
             return _decode(found) if isinstance(found, bytes) and len(found) <= _MAX_ENTRY else None
-        except GONE as error:  # what cannot be decoded is one of them, too
+        except msgspec.DecodeError:  # of another version, perhaps; others can be read all the same
+            self.failures += 1
+            return None
+        except GONE as error:
             self._note(error)
             connection.close()
             if connection is self._connection:  # nobody asks until there is a new one
