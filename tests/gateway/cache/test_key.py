@@ -27,8 +27,15 @@ EXTRAS = st.dictionaries(NAMES, VALUES, max_size=4)
 UNSEEN = {"user", "metadata", "safety_identifier", "prompt_cache_key"}
 
 
-def key(fields: dict[str, Any], tenant: str = "t", fingerprint: str = "f", dialect: Dialect = Dialect.CHAT) -> bytes:
-    return KEYS.of(tenant, fingerprint, openai.parse(dialect, json.dumps(fields).encode()))
+def key(
+    fields: dict[str, Any],
+    tenant: str = "t",
+    fingerprint: str = "f",
+    dialect: Dialect = Dialect.CHAT,
+    features: bytes = b"",
+    keys: Keys = KEYS,
+) -> bytes:
+    return keys.of(tenant, fingerprint, openai.parse(dialect, json.dumps(fields).encode()), features)
 
 
 @given(EXTRAS, st.randoms(use_true_random=False), st.sampled_from(["", " ", "\n\t "]))
@@ -37,7 +44,7 @@ def test_order_and_blanks_of_the_top_level_make_no_difference(extras: dict[str, 
     random.shuffle(fields)
     written = f",{blank}".join(f"{blank}{json.dumps(name)}{blank}:{blank}{json.dumps(value)}" for name, value in fields)
     body = f"{blank}{{{written}{blank}}}{blank}".encode()
-    assert KEYS.of("t", "f", openai.parse(Dialect.CHAT, body)) == key({**BASE, **extras})
+    assert KEYS.of("t", "f", openai.parse(Dialect.CHAT, body), b"") == key({**BASE, **extras})
 
 
 @given(EXTRAS, EXTRAS)
@@ -88,7 +95,8 @@ def test_tenant_configuration_operation_and_installation_make_other_keys() -> No
         key(body, fingerprint="g"),
         key(body, dialect=Dialect.COMPLETIONS),
         key(body, dialect=Dialect.EMBEDDINGS),
-        Keys(b"q" * 32).of("t", "f", openai.parse(Dialect.CHAT, json.dumps(body).encode())),
+        key(body, features=b"x-beta: y\r\n"),
+        key(body, keys=Keys(b"q" * 32)),
     ]
     assert len(set(found)) == len(found)
 

@@ -39,7 +39,7 @@ class Keys:
     def __init__(self, pepper: bytes) -> None:
         self._keyed = blake2b(key=pepper, digest_size=32, person=b"penstock-cache")
 
-    def of(self, tenant: str, fingerprint: str, call: Call) -> bytes:
+    def of(self, tenant: str, fingerprint: str, call: Call, features: bytes) -> bytes:
         """
         Return the key of a call.
 
@@ -47,8 +47,9 @@ class Keys:
 
         Args:
             fingerprint: of the model's configuration, see `rule.Rule`.
+            features: header lines of the client's that go to the upstream, but for those of its trace.
         """
         fields = sorted(item for item in call.document.fields.items() if item[0] not in _WITHOUT)
         hashed = self._keyed.copy()
-        hashed.update(_encode((fingerprint, call.dialect.value, call.stream, fields)))
+        hashed.update(_encode((fingerprint, call.dialect.value, call.stream, features, fields)))
         return b"%b/%b" % (tenant.encode(), hashed.digest())
