@@ -98,10 +98,9 @@ class Gateway:
 async def serve(gateway: Gateway, request: Request, responder: Responder) -> None:
     """Answer one request, whatever it is."""
     view, request_id = gateway.view, gateway.new_id()
-    headers = id_line = b"x-request-id: %b\r\n" % request_id.encode()
+    id_line = b"x-request-id: %b\r\n" % request_id.encode()
     spoken = BY_PATH.get(request.path)
-    if spoken is not None and spoken.like_anthropic:
-        headers += b"request-id: %b\r\n" % request_id.encode()
+    headers = id_line + (b"request-id: %b\r\n" % request_id.encode() if spoken and spoken.like_anthropic else b"")
     try:
         if spoken is None:
             return await _serve_rest(gateway, view, request, responder, headers)

@@ -16,11 +16,13 @@ from prometheus_client import CollectorRegistry
 
 from penstock.auth.secrets import SecretRef
 from penstock.gateway.cache.exact import ExactCache
+from penstock.gateway.cache.recorder import Recorder
 from penstock.gateway.cache.redis import Redis
 from penstock.gateway.cache.rule import Rule
 from penstock.gateway.cache.shelf import Shelf
 from penstock.gateway.dialects import openai
 from penstock.gateway.dialects.call import Call
+from penstock.gateway.dialects.spoken import BY_PATH
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.identity.caller import Caller, Callers
 from penstock.gateway.metering.account import Account, Books
@@ -88,8 +90,10 @@ class Asked:
     async def _serve(self, cache: ExactCache, call: Call) -> None:
         books = Books(cast("Writer", self.journal), Metrics(), time.monotonic)
         with Account(books, "r", Caller("k", self.tenant), call, time.monotonic(), []) as account:
+            responder: Responder | Recorder = Responder(self.wire, False, True)
+            chat = model("chat", "lab")
             exchange = Exchange(
-                b"", VIEW, call, model("chat", "lab"), account, Responder(self.wire, False, True), b"", 1e12
+                BY_PATH["/v1/chat/completions"], b"", b"", VIEW, call, chat, account, responder, b"", 1e12
             )
             if await cache.answer(exchange, RULE, self.control):
                 return

@@ -29,7 +29,6 @@ from penstock.types.errors import NotCached
 
 _OK = 200
 _MISS, _BYPASS = b"x-penstock-cache: miss\r\n", b"x-penstock-cache: bypass\r\n"
-_FEATURES = b""  # of the client's headers, none but those of its trace goes to an upstream
 _PIECE = 64 * 1024  # bytes of a stream that are written at once, so that a slow client is waited for
 
 
@@ -76,7 +75,7 @@ class ExactCache:
         state = stateful(exchange.call)
         asked = directives.neither(state) if state else directives.read(headers.get(b"cache-control"))
         account, model = exchange.account, exchange.model.name
-        key = self._keys.of(account.caller.tenant, rule.fingerprint, exchange.call, _FEATURES)
+        key = self._keys.of(account.caller.tenant, rule.fingerprint, exchange.call, exchange.features)
         found: Entry | None = None
         result = Result.EXACT
         if asked.reads:
