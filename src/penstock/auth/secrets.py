@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 _MAX_BYTES = 8192
+_MAX_DOCUMENT = 65_536
 
 
 class SecretRef(msgspec.Struct, frozen=True):
@@ -40,3 +41,25 @@ def resolve(reference: SecretRef, environ: Mapping[str, str]) -> str:
     if not value or not value.isascii() or not value.isprintable():
         raise SecretMissing(f"{where} is empty or unusable")
     return value
+
+
+def document(reference: SecretRef, environ: Mapping[str, str]) -> bytes:
+    """
+    Return a secret that is a text of several lines, such as a key file; at most 64 KiB.
+
+    Raises:
+        SecretMissing: see there.
+    """
+    if reference.env is not None:
+        content, where = environ.get(reference.env, "").encode(errors="replace"), f"the variable {reference.env}"
+    else:
+        path = Path(reference.file or "")
+        where = f"the file {path}"
+        try:
+            with path.open("rb") as opened:
+                content = opened.read(_MAX_DOCUMENT + 1)
+        except OSError as error:
+            raise SecretMissing(f"{where} cannot be read") from error
+    if not content.strip() or len(content) > _MAX_DOCUMENT:
+        raise SecretMissing(f"{where} is empty or too long")
+    return content

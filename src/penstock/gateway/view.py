@@ -21,6 +21,7 @@ from penstock.gateway.routing.balance import WAYS
 from penstock.gateway.routing.balance import Way as Balancing
 from penstock.gateway.translation import TRANSLATIONS
 from penstock.gateway.translation.translation import Translation
+from penstock.gateway.upstream.credentials.credential import Credential
 from penstock.gateway.upstream.endpoint import Endpoint, Endpoints
 from penstock.gateway.upstream.providers import PROVIDERS
 from penstock.gateway.upstream.providers.provider import Provider
@@ -61,6 +62,7 @@ class Place(msgspec.Struct, frozen=True):
         model: the name to ask the upstream for.
         price: None when it is not known.
         headers: ready-made header lines, the credential among them; never logged.
+        credential: what adds lines of its own to each request, or None.
         endpoints: where it answers now; empty when no replica is ready.
         size: exchanges that all endpoints together work on at once, and how many may wait, of all workers of the host.
         engine: its replicas are ours.
@@ -88,6 +90,7 @@ class Place(msgspec.Struct, frozen=True):
     cap_name: str
     ways: Mapping[Dialect, Way]
     balance: Balancing[Endpoint]
+    credential: Credential | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -164,6 +167,7 @@ def compile_view(
     }
     longest_s = max((model.total_s for model in config.models.values()), default=0.0)
     endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
+    endpoints.keyring.keep((item.credential for item in config.deployments.values() if item.credential), longest_s)
     routes = {name: _with_cache(_route(model, places), config, replicas) for name, model in config.models.items()}
     return View(routes, places, callers, config.gateway)
 
@@ -196,6 +200,7 @@ def _place(
     """Compile one deployment; `replicas` is None where no node runs engines, so that none is coming either."""
     found: list[Endpoint] = []
     headers, problem = b"", ""
+    credential: Credential | None = None
     provider = PROVIDERS.get(deployment.provider)
     if provider is None:
         problem = f"this gateway knows no provider {deployment.provider!r}"
@@ -211,6 +216,7 @@ def _place(
         try:
             secret = resolve(deployment.api_key, environ) if deployment.api_key else None
             headers = provider.headers(secret)
+            credential = endpoints.keyring.get(deployment.credential) if deployment.credential else None
             found.append(endpoints.get(deployment.name, deployment.address, deployment.seats))
         except SecretMissing as error:
             problem = f"the deployment's credential is missing: {error}"
@@ -234,6 +240,7 @@ def _place(
         cap_name="max_tokens" if provider is None else provider.cap_name(deployment.address or _ANYWHERE),
         ways={} if provider is None else _ways(provider, deployment),
         balance=WAYS[deployment.balance],
+        credential=credential,
     )
 
 

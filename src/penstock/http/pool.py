@@ -129,7 +129,12 @@ class Reply:
 
 
 class Pool:
-    """Belongs to one event loop. Must be closed."""
+    """
+    Belongs to one event loop. Must be closed.
+
+    Attributes:
+        host: what the `host` line says.
+    """
 
     def __init__(
         self,
@@ -162,6 +167,7 @@ class Pool:
         self._dialer = Dialer(address, by, self._clock, self._retire, resolve)
         authority = authority_of(address)
         host = authority.rpartition(b":")[0] if address.port in (0, 443 if address.tls else 80) else authority
+        self.host = host
         self._prefix = address.path.encode()
         self._lines = b"host: %b\r\n" % host
         if by is not None and not address.tls:  # a plain upstream: the proxy forwards what is asked in absolute form

@@ -10,6 +10,7 @@ import msgspec
 from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
+from penstock.snapshot.credential import Credential
 from penstock.types.address import Address
 from penstock.types.dialect import Dialect
 from penstock.types.priority import Priority
@@ -33,7 +34,8 @@ class Deployment(msgspec.Struct, frozen=True):
         price: None when it is not known; what it answers then has no cost that could be told.
         engine: True when replicas come from the fleet; then `address` is None.
         address: where a hosted provider is.
-        api_key: the upstream's credential, if it needs one.
+        api_key: the upstream's credential, if it is one that goes into a header line as it is.
+        credential: if it is another one: what signs requests, or is exchanged for a token.
         seats: exchanges that it works on at once, of all workers of a host together: for each replica of an engine, in
             all for a provider.
         queue: exchanges that may wait for one of them, likewise.
@@ -52,6 +54,7 @@ class Deployment(msgspec.Struct, frozen=True):
     api_key: SecretRef | None = None
     balance: Balance = Balance.LEAST_OUTSTANDING
     speaks: tuple[Dialect, ...] = ()
+    credential: Credential | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

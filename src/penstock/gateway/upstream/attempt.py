@@ -102,11 +102,16 @@ class Dispatcher:
             account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.answer_lines = place.answer_lines
             account.open()
-            answers = False
+            answers, began = False, self._clock()
             try:
                 with endpoint:
+                    target, headers, body = self._asked(exchange, place)
+                    if place.credential is not None:
+                        signed, left_s = endpoint.address.path.encode() + target, self._first_s(exchange, self._clock())
+                        headers += await place.credential.lines(b"POST", endpoint.pool.host, signed, body, left_s)
                     began = self._clock()
-                    with await endpoint.pool.request(b"POST", *self._asked(exchange, place, began)) as reply:
+                    timeouts = self._timeouts(exchange, began)
+                    with await endpoint.pool.request(b"POST", target, headers, body, timeouts) as reply:
                         if reply.status != _OK:
                             raise await _rejection(account, endpoint.name, reply)
                         answers, now = True, self._clock()
@@ -131,22 +136,12 @@ class Dispatcher:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    def _asked(self, exchange: Exchange, place: Place, now: float) -> tuple[bytes, bytes, bytes, Timeouts]:
-        """Return what the upstream is asked: target, header lines, body, and how long it may take."""
+    def _asked(self, exchange: Exchange, place: Place) -> tuple[bytes, bytes, bytes]:
+        """Return what the upstream is asked: target, header lines and body."""
         call, provider = exchange.call, place.provider
         assert provider is not None, "a place without a provider has no endpoint"
         exchange.account.provider = provider.name
         exchange.counts_first_choice = place.engine and call.choices > 1
-        first_s = (exchange.first_token_deadline if call.stream else exchange.deadline) - now
-        if first_s <= 0:
-            raise UpstreamTimeout("the deadline passed before the upstream could be asked")
-        timeouts = Timeouts(
-            connect_s=min(_CONNECT_S, first_s),
-            first_byte_s=None,
-            head_s=first_s,
-            idle_s=exchange.model.first_token_s if call.stream else None,
-            total_s=exchange.deadline - now,
-        )
         way = place.ways.get(call.dialect)
         if way is None:
             raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
@@ -160,11 +155,23 @@ class Dispatcher:
             body = translation.request()
             if translation.dropped:
                 exchange.account.explain("translation", f"left out for {place.name}: {', '.join(translation.dropped)}")
-        return (
-            provider.target(way.dialect),
-            headers,
-            body,
-            timeouts,
+        return provider.target(way.dialect), headers, body
+
+    def _first_s(self, exchange: Exchange, now: float) -> float:
+        """Return how long the beginning of an answer may still take."""
+        first_s = (exchange.first_token_deadline if exchange.call.stream else exchange.deadline) - now
+        if first_s <= 0:
+            raise UpstreamTimeout("the deadline passed before the upstream could be asked")
+        return first_s
+
+    def _timeouts(self, exchange: Exchange, now: float) -> Timeouts:
+        first_s = self._first_s(exchange, now)
+        return Timeouts(
+            connect_s=min(_CONNECT_S, first_s),
+            first_byte_s=None,
+            head_s=first_s,
+            idle_s=exchange.model.first_token_s if exchange.call.stream else None,
+            total_s=exchange.deadline - now,
         )
 
     def _place(self, exchange: Exchange, name: str) -> Place:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
 from penstock.gateway.routing.balance import Latency
+from penstock.gateway.upstream.credentials.keyring import Keyring
 from penstock.http.pool import Pool
 from penstock.http.proxy import proxy_for
 from penstock.types.address import Address
@@ -57,9 +58,15 @@ class Endpoint:
 
 
 class Endpoints:
-    """All endpoints of a gateway worker. Each belongs to one deployment, also where two share an address."""
+    """
+    All endpoints of a gateway worker. Each belongs to one deployment, also where two share an address.
+
+    Attributes:
+        keyring: credentials of these endpoints; swept and closed with them.
+    """
 
     def __init__(self, environ: Mapping[str, str], clock: Callable[[], float]) -> None:
+        self.keyring = Keyring(environ, clock)
         self._environ = environ
         self._clock = clock
         self._known: dict[_Identity, Endpoint] = {}
@@ -120,10 +127,12 @@ class Endpoints:
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
         self._retired = staying
+        self.keyring.sweep()
 
     async def aclose(self) -> None:
         """Close all pools."""
         everything = [*self._known.values(), *(endpoint for _, endpoint in self._retired)]
         self._known.clear()
         self._retired.clear()
-        await asyncio.gather(*self._closing, *(endpoint.pool.aclose() for endpoint in everything))
+        closing = (endpoint.pool.aclose() for endpoint in everything)
+        await asyncio.gather(*self._closing, self.keyring.aclose(), *closing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.gateway.upstream.providers.openai import JSON_LINES
 from penstock.types.address import Address
 from penstock.types.dialect import Dialect
 
@@ -28,5 +29,5 @@ class Anthropic:
 
     def headers(self, secret: str | None) -> bytes:
         """Return content type, version and key."""
-        lines = b"content-type: application/json\r\naccept-encoding: identity\r\nanthropic-version: %b\r\n" % _VERSION
+        lines = JSON_LINES + b"anthropic-version: %b\r\n" % _VERSION
         return lines if secret is None else lines + b"x-api-key: " + secret.encode() + b"\r\n"

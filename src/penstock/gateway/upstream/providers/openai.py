@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.types.address import Address
 from penstock.types.dialect import Dialect
 
+JSON_LINES = b"content-type: application/json\r\naccept-encoding: identity\r\n"
 _TARGETS = {
     Dialect.CHAT: b"/chat/completions",
     Dialect.COMPLETIONS: b"/completions",
@@ -37,5 +38,4 @@ class OpenAI:
 
     def headers(self, secret: str | None) -> bytes:
         """Return content type and bearer token."""
-        lines = b"content-type: application/json\r\naccept-encoding: identity\r\n"
-        return lines if secret is None else lines + b"authorization: Bearer " + secret.encode() + b"\r\n"
+        return JSON_LINES if secret is None else JSON_LINES + b"authorization: Bearer " + secret.encode() + b"\r\n"
