@@ -8,6 +8,7 @@ from tests.stack.reading import read, refused
 
 MINI = "{engine: llama.cpp, weights: bundled:mini}"
 NOT_YET = "not supported yet by this version of Penstock"
+PROVIDERS = "openai, azure, bedrock, sagemaker, vertex"
 LITERAL_SECRET = (
     "a secret does not belong in this file: put it in an environment variable and write ${NAME}, "
     "or in a file and write file:/path"
@@ -202,9 +203,9 @@ def test_sections(section: str, message: str) -> None:
          [".price.batch: must be a mapping of keys, not 1"]),
         ("{provider: openai}", [".model: is required"]),
         ("{provider: opnai, model: m}",
-         [(".provider: must be one of: openai; not 'opnai', did you mean 'openai'?; any OpenAI-compatible server is "
-          "reached with provider: openai and its base_url")]),
-        ("{provider: anthropic, model: m}", [f".provider: 'anthropic' is {NOT_YET}; it has: openai"]),
+         [(f".provider: must be one of: {PROVIDERS}; not 'opnai', did you mean 'openai'?; any OpenAI-compatible "
+          "server is reached with provider: openai and its base_url")]),
+        ("{provider: anthropic, model: m}", [f".provider: 'anthropic' is {NOT_YET}; it has: {PROVIDERS}"]),
         ("{provider: openai, model: 4}", [".model: must be text; put 4 in quotes"]),
         ("{provider: openai, model: ''}", [".model: must be text, and not empty"]),
         ('{provider: openai, model: "a\\nb"}', [".model: must be one line of at most 256 characters"]),

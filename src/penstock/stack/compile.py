@@ -25,7 +25,7 @@ from penstock.snapshot.config import (
     Tls,
 )
 from penstock.snapshot.fleet import Desired, EngineSpec
-from penstock.stack import policies, schema
+from penstock.stack import cloud, policies, schema
 from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
 from penstock.types.priority import BY_WORD, Priority
@@ -80,6 +80,7 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price |
         queue=item.queue,
         address=msgspec.structs.replace(item.base_url, ca=item.ca),
         api_key=item.api_key,
+        credential=cloud.credential_of(item.provider, item),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from penstock.auth.secrets import SecretRef
 from penstock.stack import url
+from penstock.stack.cloud import Cloud
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.prices import Priced
 from penstock.stack.resolve import Origin, OriginKind
@@ -53,6 +54,8 @@ def effective(
 def _leaves(value: object, path: KeyPath, *, given: bool) -> Iterator[tuple[KeyPath, object, bool]]:
     if isinstance(value, BaseModel):
         for key in type(value).model_fields:
+            if isinstance(value, Cloud) and key in Cloud.model_fields and getattr(value, key) is None:
+                continue  # it is another provider's
             set_here = given and key in value.model_fields_set
             yield from _leaves(getattr(value, key), (*path, key), given=set_here)
     elif isinstance(value, Mapping):

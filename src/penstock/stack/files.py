@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from penstock.stack import cloud
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.problem import Problem
 from penstock.stack.schema import Engine, Provider
@@ -33,12 +34,17 @@ def doubts(stack: Stack) -> Iterator[Problem]:
 
 
 def _provider(stack: Stack, key: KeyPath, provider: Provider) -> Iterator[Problem]:
-    if provider.api_key is not None and provider.api_key.file is not None:
-        content = _beginning(provider.api_key.file, _MOST_READ)
+    secrets = dict(cloud.secrets_of(provider))
+    if provider.api_key is not None:
+        secrets["api_key",] = provider.api_key
+    for below, reference in secrets.items():
+        if reference.file is None:
+            continue
+        content = _beginning(reference.file, _MOST_READ)
         if isinstance(content, str):
-            yield _warning(stack, (*key, "api_key"), content)
+            yield _warning(stack, (*key, *below), content)
         elif not content.strip():
-            yield _warning(stack, (*key, "api_key"), f"{provider.api_key.file} is empty")
+            yield _warning(stack, (*key, *below), f"{reference.file} is empty")
     if provider.ca is not None:
         yield from _pem(stack, (*key, "ca"), provider.ca, _CERTIFICATE)
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from penstock import bundled
 from penstock.auth.secrets import SecretRef
-from penstock.stack import files, prices, schema, source, url
+from penstock.stack import cloud, files, prices, schema, source, url
 from penstock.stack.effective import effective
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.problem import InvalidStack, Problem
@@ -172,12 +172,27 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
         line = resolved.key_lines.get(key)
         if name not in used:
             yield Problem(key, line, "no model uses this deployment")
-        if not isinstance(deployment, schema.Provider) or deployment.api_key is None:
-            continue
-        variable = deployment.api_key.env
-        if variable is not None and not environ.get(variable):
-            at = (*key, "api_key")
-            yield Problem(at, resolved.key_lines.get(at), f"the environment variable {variable} is not set")
-        if not deployment.base_url.tls and not url.local(deployment.base_url):
-            at = (*key, "base_url")
-            yield Problem(at, resolved.key_lines.get(at), "the api_key travels unencrypted over http://")
+        if isinstance(deployment, schema.Provider):
+            yield from _secrets(key, deployment, resolved, environ)
+
+
+def _secrets(
+    key: KeyPath, provider: schema.Provider, resolved: Resolved, environ: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Find secrets that are not there, and those that others could read on their way."""
+    secrets = dict(cloud.secrets_of(provider))
+    if provider.api_key is not None:
+        secrets["api_key",] = provider.api_key
+    for below, reference in secrets.items():
+        at = (*key, *below)
+        if reference.env is not None and not environ.get(reference.env):
+            yield Problem(at, resolved.key_lines.get(at), f"the environment variable {reference.env} is not set")
+    plain: list[KeyPath] = (
+        [("base_url",)] if secrets and not provider.base_url.tls and not url.local(provider.base_url) else []
+    )
+    if provider.entra is not None and not provider.entra.authority.tls and not url.local(provider.entra.authority):
+        plain.append(("entra", "authority"))
+    what = "api_key" if provider.api_key is not None else "credential"
+    for below in plain:
+        at = (*key, *below)
+        yield Problem(at, resolved.key_lines.get(at), f"the {what} travels unencrypted over http://")

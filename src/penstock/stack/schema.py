@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from penstock import bundled
 from penstock.auth.secrets import SecretRef
 from penstock.snapshot.config import Balance
-from penstock.stack import place, quantity, word
+from penstock.stack import cloud, place, quantity, word
 from penstock.stack.keypath import KeyPath
 from penstock.stack.listen import Listen
 from penstock.stack.place import Weights
@@ -179,19 +179,21 @@ class Engine(Section):
     )
 
 
-class Provider(Section):
+class Provider(cloud.Cloud):
     """A hosted model."""
 
     provider: Annotated[
         str,
         word.choice(
             "openai",
+            *cloud.PARTS,
             planned=["anthropic"],
             otherwise="; any OpenAI-compatible server is reached with provider: openai and its base_url",
         ),
     ] = default("openai", "The protocol that the other side speaks.")
     base_url: Annotated[Address, place.base_url()] = default(
-        "https://api.openai.com/v1", "Where it is: https://, http:// or unix:/path.sock."
+        "https://api.openai.com/v1",
+        "Where it is: https://, http:// or unix:/path.sock. That of a cloud follows from the keys that are its own.",
     )
     model: Annotated[str, word.text(256)] = Field(description="The model's name over there.")
     api_key: Annotated[SecretRef | None, place.secret()] = Field(
@@ -209,7 +211,8 @@ class Provider(Section):
     price: Price = default({}, "What the deployment charges.")
 
     @model_validator(mode="after")
-    def _ca_needs_tls(self) -> Provider:
+    def _consistent(self) -> Provider:
+        cloud.check(self.provider, self.model_fields_set)
         if self.ca is not None and not self.base_url.tls:
             raise Unfit("ca goes with an https:// base_url")
         return self
@@ -336,7 +339,9 @@ class Root(Section):
 def keeps_reference(path: KeyPath) -> bool:
     """Tell for which values `${NAME}` stays a reference, because they are secrets or hold some."""
     match path:
-        case ("deployments", _, "api_key") | ("state", "database" | "counters" | "cache"):
+        case ("deployments", _, "api_key" | "service_account") | ("state", "database" | "counters" | "cache"):
+            return True
+        case ("deployments", _, "aws", _) | ("deployments", _, "entra", "client_secret"):
             return True
     return False
 
