@@ -48,6 +48,14 @@ def deployment(body: str) -> Deployment:
         ),
         (f"provider: bedrock, region: us-west-2, {AWS}", "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1"),
         (
+            "provider: vertex, project: 'acme.com:p', location: l, service_account: '${K}'",
+            "https://l-aiplatform.googleapis.com/v1/projects/acme.com:p/locations/l/endpoints/openapi",
+        ),
+        (
+            f"provider: bedrock, region: cn-north-1, {AWS}",
+            "https://bedrock-runtime.cn-north-1.amazonaws.com.cn/openai/v1",
+        ),
+        (
             "provider: bedrock, base_url: 'https://bedrock-mantle.us-west-2.api.aws/v1', api_key: '${K}'",
             "https://bedrock-mantle.us-west-2.api.aws/v1",
         ),
@@ -93,6 +101,8 @@ def test_credentials_are_compiled_as_references() -> None:
     assert vertex.credential == Google(SecretRef(file="/srv/stack/k"))
     bedrock = deployment(f"provider: bedrock, region: r, {AWS}")
     assert bedrock.credential == Aws(SecretRef(env="ID"), SecretRef(env="SECRET"), "r", "bedrock")
+    mantle = deployment(f"provider: bedrock, base_url: 'https://bedrock-mantle.r.api.aws/v1', region: r, {AWS}")
+    assert mantle.credential == Aws(SecretRef(env="ID"), SecretRef(env="SECRET"), "r", "bedrock-mantle")
     session = AWS.replace("}'}", "}', session_token: '${T}'}")
     sagemaker = deployment(f"provider: sagemaker, region: r, endpoint: e, {session}")
     assert sagemaker.credential == Aws(

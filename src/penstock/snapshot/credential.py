@@ -13,7 +13,7 @@ class Aws(msgspec.Struct, frozen=True, tag="aws"):
     Keys of AWS that do not change by themselves, or that somebody renews in the files that they are in.
 
     Attributes:
-        service: whose signatures are made: `bedrock`, `sagemaker`.
+        service: whose signatures are made: `bedrock`, `bedrock-mantle`, `sagemaker`.
         bearer: a token signed ahead goes with each request, in place of a signature of its own.
         session_token: None for the keys of a user.
     """

@@ -32,7 +32,10 @@ _CREDENTIALS: Mapping[str, tuple[str, ...]] = {
 }
 _KEYS = frozenset({"entra", "aws", "service_account", *(part for parts in PARTS.values() for part in parts)})
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # what may stand between the dots of a host name
+_PROJECT = r"[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,62}"  # old ones have a domain in front: `example.com:name`
+_FORMS = {"project": re.compile(_PROJECT)}
 _WHOLE_LABEL = re.compile(_LABEL)
+_MANTLE = "bedrock-mantle"
 _RULE = "has 1 to 63 letters, digits and '-', and begins and ends with a letter or digit"
 
 _Part = Annotated[str | None, word.name(_LABEL, f"here {_RULE}")]
@@ -73,7 +76,9 @@ class Cloud(Section):
         default=None, description="SageMaker: the endpoint's name. Vertex: of a model that was deployed, its endpoint."
     )
     inference_component: _Part = Field(default=None, description="SageMaker: one of several models of the endpoint.")
-    project: _Part = Field(default=None, description="Vertex: the project's id.")
+    project: Annotated[str | None, word.name(_PROJECT, "of a project is its id")] = Field(
+        default=None, description="Vertex: the project's id."
+    )
     location: _Part = Field(default=None, description="Vertex: the region, or global.")
     entra: Entra | None = Field(default=None, description="Azure: the application whose tokens are used.")
     aws: Aws | None = Field(default=None, description="Bedrock and SageMaker: the keys that requests are signed with.")
@@ -114,7 +119,7 @@ def check(provider: str, given: set[str]) -> None:
         raise Unfit("aws needs region, for which signatures are made")
 
 
-def credential_of(provider: str, item: Cloud) -> credential.Credential | None:
+def credential_of(provider: str, address: Address, item: Cloud) -> credential.Credential | None:
     """Compile what is more than a header line."""
     if item.aws is not None:
         assert item.region is not None, "check() has seen it"
@@ -123,7 +128,7 @@ def credential_of(provider: str, item: Cloud) -> credential.Credential | None:
             secret_access_key=item.aws.secret_access_key,
             session_token=item.aws.session_token,
             region=item.region,
-            service=provider,
+            service=_MANTLE if address.host.startswith(f"{_MANTLE}.") else provider,
             bearer=provider == "sagemaker",  # the only thing that its OpenAI-compatible path takes
         )
     if item.service_account is not None:
@@ -162,7 +167,9 @@ def _with_address(data: dict[str, Any]) -> dict[str, Any]:
         if beside:
             raise Unfit(f"{beside[0]} says where it is, and so does base_url; leave out one of them")
         return data
-    well = all(isinstance(value, str) and _WHOLE_LABEL.fullmatch(value) for value in parts.values())
+    well = all(
+        isinstance(value, str) and _FORMS.get(name, _WHOLE_LABEL).fullmatch(value) for name, value in parts.items()
+    )
     complete = all(name in parts or (provider, name) in _OPTIONAL for name in names)
     if not (names and well and complete):
         return data
@@ -174,13 +181,20 @@ def _base_url(provider: str, parts: Mapping[str, str]) -> str:
         case "azure":
             return f"https://{parts['resource']}.openai.azure.com/openai/v1"
         case "bedrock":
-            return f"https://bedrock-runtime.{parts['region']}.amazonaws.com/openai/v1"
+            return f"https://bedrock-runtime.{parts['region']}.{_aws_domain(parts['region'])}/openai/v1"
         case "sagemaker":
             component = parts.get("inference_component")
             below = f"/inference-components/{component}" if component else ""
-            where = f"https://runtime.sagemaker.{parts['region']}.amazonaws.com"
+            where = f"https://runtime.sagemaker.{parts['region']}.{_aws_domain(parts['region'])}"
             return f"{where}/endpoints/{parts['endpoint']}{below}/openai/v1"
     location = parts["location"]
     host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
     path = f"/v1/projects/{parts['project']}/locations/{location}/endpoints/{parts.get('endpoint', 'openapi')}"
     return f"https://{host}{path}"
+
+
+def _aws_domain(region: str) -> str:
+    """Of the partitions that anybody can have an account in; others are reached by a base_url."""
+    if region.startswith("cn-"):
+        return "amazonaws.com.cn"
+    return "amazonaws.eu" if region.startswith("eusc-") else "amazonaws.com"

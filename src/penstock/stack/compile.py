@@ -80,7 +80,7 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price |
         queue=item.queue,
         address=msgspec.structs.replace(item.base_url, ca=item.ca),
         api_key=item.api_key,
-        credential=cloud.credential_of(item.provider, item),
+        credential=cloud.credential_of(item.provider, item.base_url, item),
     )
 
 

@@ -67,8 +67,11 @@ class Signatures:
             return resolve(reference, self._environ)
 
         given = self._given
-        session = None if given.session_token is None else value(given.session_token)
-        return Keys(value(given.access_key_id), value(given.secret_access_key), session)
+        return Keys(
+            value(given.access_key_id),
+            value(given.secret_access_key),
+            None if given.session_token is None else value(given.session_token),
+        )
 
 
 class BearerToken(Signatures):
