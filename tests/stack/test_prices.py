@@ -21,6 +21,13 @@ def rates(price: Price | None) -> tuple[int, int, int | None]:
     return price.input // 10**6, price.output // 10**6, price.cache_read and price.cache_read // 10**6
 
 
+def test_the_book_knows_googles_models_without_their_publisher() -> None:
+    where = "provider: vertex, project: p, location: europe-west4, service_account: 'file:k'"
+    price = price_of(f"{{{where}, model: google/gemini-2.5-flash}}")
+    assert price is not None
+    assert price.output == 2_500_000_000
+
+
 def test_a_listed_model_costs_what_the_book_says_and_names_its_edition() -> None:
     price = price_of("{provider: openai, model: gpt-4o-mini}")
     assert rates(price) == (150, 600, 75)

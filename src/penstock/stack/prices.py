@@ -98,7 +98,8 @@ def _provider(item: schema.Provider, on: date) -> Priced:
     address = item.base_url
     entry = None
     if address.tls and address.port == _TLS_PORT and not url.local(address):  # no listed provider is anywhere else
-        entry = book.look_up(url.written(address), item.model, on)
+        model = item.model.removeprefix("google/") if item.provider == "vertex" else item.model
+        entry = book.look_up(url.written(address), model, on)
     listed = entry.price if entry is not None else None
     if not _given(item.price) and item.price.batch is None:
         return Priced(None if listed is None else listed.versioned(book.edition()), entry)

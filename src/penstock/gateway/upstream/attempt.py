@@ -30,6 +30,7 @@ from penstock.types.errors import (
 )
 
 _OK = 200
+_UNAUTHORIZED = 401
 _TRIES = 3  # per deployment: an engine that dies under every exchange is not to be fed one exchange for ever
 _CONNECT_S = 5.0
 _MAX_ERROR_BODY = 64 * 1024
@@ -113,6 +114,8 @@ class Dispatcher:
                     timeouts = self._timeouts(exchange, began)
                     with await endpoint.pool.request(b"POST", target, headers, body, timeouts) as reply:
                         if reply.status != _OK:
+                            if reply.status == _UNAUTHORIZED and place.credential is not None:
+                                place.credential.refused()
                             raise await _rejection(account, endpoint.name, reply)
                         answers, now = True, self._clock()
                         if len(place.endpoints) > 1:

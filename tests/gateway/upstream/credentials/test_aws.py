@@ -62,6 +62,16 @@ def test_keys_that_were_renewed_in_their_files_count_after_a_minute(tmp_path: Pa
     assert lines(credential) == expected(Keys("AKIDEXAMPLE", "second"), 1000.0)
 
 
+def test_keys_are_looked_at_when_they_were_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("first")
+    given = msgspec.structs.replace(GIVEN, secret_access_key=SecretRef(file=str(path)))
+    credential = Signatures(given, ENVIRON, Clock(), Clock())
+    path.write_text("second")
+    credential.refused()
+    assert lines(credential) == expected(Keys("AKIDEXAMPLE", "second"), 1000.0)
+
+
 def test_keys_that_are_missing_are_found_before_they_are_needed() -> None:
     with pytest.raises(SecretMissing, match="the environment variable SECRET is empty or unusable"):
         Signatures(GIVEN, {"ID": "x"}, Clock(), Clock())

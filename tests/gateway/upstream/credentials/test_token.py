@@ -205,5 +205,24 @@ def test_closing_ends_the_fetch_and_tells_who_waits() -> None:
     case(body)
 
 
+def test_a_token_that_was_refused_is_fetched_again_but_not_a_fresh_one() -> None:
+    async def body(token: Token, fetcher: Fetcher, clock: Clock) -> None:
+        token.refused()
+        await token.lines(10)
+        clock.now += 59
+        token.refused()
+        await token.lines(10)
+        await turns()
+        assert fetcher.count == 1
+        clock.now += 1
+        token.refused()
+        assert await token.lines(10) == LINE % b"one"
+        await turns()
+        assert await token.lines(10) == LINE % b"two"
+        assert fetcher.count == 2
+
+    case(body, Issued("one", 3600), Issued("two", 3600))
+
+
 def test_a_token_tells_nothing_of_itself() -> None:
     assert "hunter2" not in repr(Issued("hunter2", 1))

@@ -39,12 +39,14 @@ class Capture:
         requests: chats, in order.
         exchanges: requests for tokens.
         refuse_tokens: answer these with an error.
+        refuse: answer chats with this status, unless it is 0.
     """
 
     def __init__(self) -> None:
         self.requests: list[Captured] = []
         self.exchanges: list[Captured] = []
         self.refuse_tokens = False
+        self.refuse = 0
         capture = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -62,7 +64,9 @@ class Capture:
                         self._send(200, "application/json", json.dumps(_TOKEN).encode())
                     return
                 capture.requests.append(request)
-                if json.loads(body).get("stream"):
+                if capture.refuse:
+                    self._send(capture.refuse, "application/json", b'{"error":{"message":"no","type":"t"}}')
+                elif json.loads(body).get("stream"):
                     events = f"data: {json.dumps(_CHUNK)}\n\ndata: [DONE]\n\n"
                     self._send(200, "text/event-stream", events.encode())
                 else:

@@ -255,6 +255,16 @@ def test_without_a_token_the_fallback_answers_and_nothing_tells_the_secret(tmp_p
         eventually(lambda: front.chat(model="alone").status_code == 200, "the next fetch")
 
 
+def test_an_answer_401_is_not_the_clients_fault(tmp_path: Path) -> None:
+    with Capture() as capture, Front(tmp_path / "home", environ=ENVIRON) as front:
+        capture.refuse = 401
+        front.publish([moved(deployment("entra", tmp_path), capture)], [model("chat", "entra")])
+        assert [front.chat().status_code for _ in range(3)] == [502, 502, 502]
+        assert len(capture.exchanges) == 1, "a fresh token is not fetched again for every refusal"
+        capture.refuse = 0
+        assert front.chat().status_code == 200
+
+
 def test_a_missing_secret_stops_its_deployment_alone(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path / "home") as front:
         broken = [deployment(name, tmp_path) for name in ("entra", "vertex", "bedrock")]

@@ -43,6 +43,10 @@ class Signatures:
         headers = ((b"host", host), _CONTENT_TYPE)
         return self._current().header(method, target, headers, body, self._wall())
 
+    def refused(self) -> None:
+        """Look at once whether there are new keys; a signature is made anew anyway."""
+        self._read_at = min(self._read_at, self._clock())
+
     def sweep(self) -> None:
         """Do nothing: there is no deadline."""
 

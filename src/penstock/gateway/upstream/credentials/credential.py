@@ -25,6 +25,9 @@ class Credential(Protocol):
             UpstreamTimeout: `within_s` has passed.
         """
 
+    def refused(self) -> None:
+        """Hear that the upstream answered what these lines went with with 401."""
+
     def sweep(self) -> None:
         """Enforce deadlines; called every 0.1 s."""
 

@@ -30,6 +30,10 @@ class Exchanged:
         """Return the line with the token; see `Credential`."""
         return await self._token.lines(within_s)
 
+    def refused(self) -> None:
+        """Have the token fetched again, see `Token.refused`."""
+        self._token.refused()
+
     def sweep(self) -> None:
         """Enforce the deadlines of a fetch."""
         self._issuer.sweep()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -42,7 +43,7 @@ class Signer:
         self._region = region
         self._service = service
         self._day = ""
-        self._day_key = b""
+        self._mac = hmac.new(b"", digestmod=sha256)  # keyed for the day; a copy costs less than a new one
 
     def header(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, now: float, *, normalize: bool = True
@@ -56,7 +57,7 @@ class Signer:
             now: seconds since the epoch.
             normalize: of the path, `.`, `..` and empty segments are taken out first, as every service but S3 does.
         """
-        moment = _moment(now)
+        moment = _moment(int(now))
         token = self._keys.session_token
         added = [(b"x-amz-date", moment.encode())]
         if token is not None:
@@ -92,7 +93,7 @@ class Signer:
         Args:
             target: path, and a query that is encoded already.
         """
-        moment = _moment(now)
+        moment = _moment(int(now))
         scope = self._scope(moment)
         path, _, query = target.partition(b"?")
         parts = [
@@ -121,12 +122,15 @@ class Signer:
             key = b"AWS4" + self._keys.secret_access_key.encode()
             for part in scope.split("/"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._day, self._day_key = day, key
+            self._day, self._mac = day, hmac.new(key, digestmod=sha256)
         text = f"{_ALGORITHM}\n{moment}\n{scope}\n{sha256(canonical).hexdigest()}"
-        return hmac.digest(self._day_key, text.encode(), "sha256").hex()
+        mac = self._mac.copy()
+        mac.update(text.encode())
+        return mac.hexdigest()
 
 
-def _moment(now: float) -> str:
+@lru_cache(maxsize=4)
+def _moment(now: int) -> str:
     return datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
@@ -134,6 +138,7 @@ def _encoded(data: bytes) -> str:
     return quote_from_bytes(data, safe="-_.~")
 
 
+@lru_cache(maxsize=64)  # an upstream has few paths, and encoding one takes longer than all the rest
 def _path(path: bytes, normalize: bool) -> bytes:
     """The path as sent is encoded already, and once more here."""
     if normalize:
@@ -149,6 +154,8 @@ def _path(path: bytes, normalize: bool) -> bytes:
 
 
 def _query(query: bytes) -> bytes:
+    if not query:
+        return b""
     pairs = (part.partition(b"=") for part in query.split(b"&") if part)
     encoded = sorted((_encoded(unquote_to_bytes(name)), _encoded(unquote_to_bytes(value))) for name, _, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded).encode()

@@ -21,6 +21,7 @@ from penstock.types.errors import UpstreamError, UpstreamTimeout, UpstreamUnreac
 _log = logging.getLogger("penstock.gateway")
 _AHEAD_S = 300.0  # before its end a token is fetched again; of a short one, in its last fifth
 _SPARE_S = 30.0  # before its end it is not used any more, as it must last until the upstream has read it
+_TRUSTED_S = 60.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 
@@ -44,6 +45,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 class _Held(msgspec.Struct, frozen=True):
     lines: bytes
+    since: float
     renew_at: float
     until: float
 
@@ -98,6 +100,12 @@ class Token:
         because = self._failure or "it is no longer used"
         raise UpstreamUnreachable(f"there is no {self._name}: {because}", retry_after=self._pause())
 
+    def refused(self) -> None:
+        """Fetch another at the next use, since this one may have been revoked; a fresh one is given a minute."""
+        held, now = self._held, self._clock()
+        if held is not None and now - held.since >= _TRUSTED_S:
+            self._held = msgspec.structs.replace(held, renew_at=now)
+
     async def aclose(self) -> None:
         """Stop a fetch; who waits for it is told that there is no token."""
         self._closed = True
@@ -128,6 +136,7 @@ class Token:
             life_s = issued.lifetime_s
             self._held = _Held(
                 b"authorization: Bearer %b\r\n" % issued.value.encode("ascii"),
+                since=began,
                 renew_at=began + life_s - min(_AHEAD_S, life_s / 5),
                 until=began + life_s - min(_SPARE_S, life_s / 20),
             )
