@@ -9,7 +9,10 @@ from pathlib import Path
 from penstock.telemetry.link import CANNOT_START, Alive, Metrics, Ready
 from tests.processes import Child, Front, Lab, eventually, model, provider
 
-HEAVY = ["sqlalchemy", "alembic", "aiosqlite", "fastapi", "uvicorn", "starlette", "pydantic", "typer", "rich", "yaml"]
+HEAVY = [
+    "sqlalchemy", "alembic", "aiosqlite", "fastapi", "uvicorn", "starlette", "pydantic", "typer", "rich", "yaml",
+    "cryptography",
+]  # fmt: skip
 
 
 def test_a_worker_loads_no_database_no_web_framework_and_no_pydantic() -> None:

@@ -109,7 +109,7 @@ def test_the_end_of_a_token_counts_from_when_it_was_asked_for() -> None:
         await until(lambda: fetcher.pending)
         clock.now += 95
         fetcher.end(Issued("slow", 100))
-        with pytest.raises(UpstreamUnreachable):
+        with pytest.raises(UpstreamUnreachable, match="it came when it was over"):
             await first
 
     case(body)

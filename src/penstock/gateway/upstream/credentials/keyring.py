@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from penstock.gateway.upstream.credentials import aws, entra, google
+from penstock.gateway.upstream.credentials import aws, entra
 from penstock.gateway.upstream.credentials.credential import Credential
 from penstock.snapshot import credential as given
 
@@ -80,6 +80,8 @@ class Keyring:
                 kind = aws.BearerToken if wanted.bearer else aws.Signatures
                 return kind(wanted, self._environ, self._clock, self._wall)
             case given.Google():
+                from penstock.gateway.upstream.credentials import google  # brings cryptography, which few need
+
                 return google.build(wanted, self._environ, self._clock, self._wall)
             case given.Entra():
                 return entra.build(wanted, self._environ, self._clock)

@@ -97,7 +97,7 @@ class Token:
         held = self._held
         if held is not None and self._clock() < held.until:
             return held.lines
-        because = self._failure or "it is no longer used"
+        because = "it is no longer used" if self._closed else self._failure or "it came when it was over"
         raise UpstreamUnreachable(f"there is no {self._name}: {because}", retry_after=self._pause())
 
     def refused(self) -> None:
