@@ -54,23 +54,19 @@ def malformed(param: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid value for '{param}': {why}.", param=param, code="invalid_value")
 
 
-def reply(decode: Callable[[bytes], _T], body: bytes) -> _T:
+def reply(decode: Callable[[bytes], _T], body: bytes) -> tuple[_T, bytes]:
     """
-    Decode a whole reply.
+    Decode a whole reply, and return it also as the bytes that could be read.
 
     Raises:
         UpstreamUnusable: it is not of the form.
     """
     try:
-        _check_characters(body)
-        return decode(body)
+        return _decoded(decode, body)
     except msgspec.ValidationError as error:
         raise UpstreamUnusable("the upstream's reply is not of the form that its API has") from error
     except _UNREADABLE as error:
-        try:
-            return decode(_mended(body))
-        except (ValueError, RecursionError):
-            raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
+        raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
 
 
 def event(decode: Callable[[bytes], _T], data: bytes) -> _T:
@@ -81,14 +77,8 @@ def event(decode: Callable[[bytes], _T], data: bytes) -> _T:
         UpstreamFailed: it is not JSON, or not of the form.
     """
     try:
-        _check_characters(data)
-        return decode(data)
+        return _decoded(decode, data)[0]
     except _UNREADABLE as error:
-        if not isinstance(error, msgspec.ValidationError):
-            try:
-                return decode(_mended(data))
-            except (ValueError, RecursionError):
-                pass
         raise UpstreamFailed("the upstream sent a malformed event") from error
 
 
@@ -114,13 +104,31 @@ def data_of(event: bytes) -> bytes:
     return events.data_of(event)
 
 
-def _check_characters(text: bytes) -> None:
-    """Raise when it is not UTF-8, which msgspec does not notice in what it leaves undecoded."""
+def _decoded(decode: Callable[[bytes], _T], text: bytes) -> tuple[_T, bytes]:
     if not text.isascii():
-        text.decode()
+        text.decode()  # msgspec does not notice what is no UTF-8 in what it leaves undecoded
+    try:
+        return decode(text), text
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        mended = _mended(text)
+        if not mended:
+            raise
+        try:
+            return decode(mended), mended
+        except msgspec.DecodeError:
+            raise error from None
 
 
 def _mended(text: bytes) -> bytes:
-    """Return JSON in which half characters (`"\\ud83d"`), which clients can read and msgspec refuses, are U+FFFD."""
-    whole = json.dumps(json.loads(text), ensure_ascii=False)
+    """
+    Return JSON in which half characters are U+FFFD; nothing where it is no JSON.
+
+    Clients can read `"\\ud83d"`, which msgspec refuses.
+    """
+    try:
+        whole = json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return b""
     return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()

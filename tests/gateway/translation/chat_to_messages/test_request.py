@@ -140,6 +140,12 @@ def test_what_says_nothing_is_left_out() -> None:
     ) == [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
 
 
+def test_a_system_prompt_alone_is_what_the_user_says() -> None:
+    made = sent(messages=[{"role": "system", "content": "Write a poem."}, {"role": "user", "content": ""}])
+    assert made["messages"] == [{"role": "user", "content": "Write a poem."}]
+    assert "system" not in made
+
+
 def test_images_and_files() -> None:
     made = turns(
         {
@@ -367,6 +373,7 @@ def test_what_cannot_be_expressed_is_refused(fields: dict[str, Any], param: str)
             "messages[0].tool_calls[0].function.arguments",
         ),
         ({"tools": [TOOL], "tool_choice": "sometimes"}, "tool_choice"),
+        ({"messages": [{"role": "user", "content": " "}]}, "messages"),
         ({"reasoning_effort": "enormous"}, "reasoning_effort"),
         (
             {"messages": [{"role": "assistant", "thinking_blocks": [{"type": "thinking", "thinking": 1}]}]},

@@ -77,7 +77,7 @@ def translated(body: bytes, created: int) -> tuple[bytes, Usage | None]:
     Raises:
         UpstreamUnusable: it is not a reply.
     """
-    found = reading.reply(_decode, body)
+    found, body = reading.reply(_decode, body)
     if found.type != "message":
         raise UpstreamUnusable("the upstream's reply is not a message")
     usage = bodies.reported(body)

@@ -17,6 +17,14 @@ _decode_thought = msgspec.json.Decoder(_Thought).decode
 _NOTHING = msgspec.Raw(b"{}")
 
 
+class _Turn(msgspec.Struct):
+    """One turn. The results of tools are the first of its blocks."""
+
+    of_user: bool
+    blocks: list[_Block]
+    results: int = 0
+
+
 class Turns:
     """
     The turns of a conversation, built message by message.
@@ -28,7 +36,7 @@ class Turns:
         calls_unthought: the last turn of the assistant's calls tools and has nothing of what was thought before.
     """
 
-    __slots__ = ("_results", "_system", "_turns", "calls_unthought")
+    __slots__ = ("_system", "_turns", "calls_unthought")
 
     def __init__(self, given: list[chat.Message]) -> None:
         """
@@ -36,11 +44,17 @@ class Turns:
             InvalidRequest: a part has no counterpart.
         """
         self._system: list[messages.Text] = []
-        self._turns: list[tuple[bool, list[_Block]]] = []  # whether it is the user's, and its blocks
-        self._results = 0  # how many tool results stand at the beginning of the turn that is being built
+        self._turns: list[_Turn] = []
         self.calls_unthought = False
         for position, message in enumerate(given):
             self._add(message, f"messages[{position}]")
+        if self._turns and not self._turns[-1].blocks:
+            self._turns.pop()
+        if not self._turns:  # Anthropic wants a turn, and what is said first is the user's
+            if not self._system:
+                raise reading.malformed("messages", "nothing is said in them")
+            self._turns.append(_Turn(True, [*self._system]))
+            self._system = []
 
     def system(self) -> str | list[messages.Text] | None:
         """Return the system prompt: a string where there is one text and nothing to note about it."""
@@ -51,17 +65,17 @@ class Turns:
     def turns(self) -> list[messages.Message]:
         """Return the turns."""
         made: list[messages.Message] = []
-        for of_user, blocks in self._turns:
-            first = blocks[0]
+        for turn in self._turns:
+            first, blocks = turn.blocks[0], turn.blocks
             content = first.text if isinstance(first, messages.Text) and _plain(blocks) else blocks
-            made.append(messages.User(content) if of_user else messages.Assistant(content))
+            made.append(messages.User(content) if turn.of_user else messages.Assistant(content))
         return made
 
     def _add(self, message: chat.Message, where: str) -> None:
         if isinstance(message, chat.User):
             blocks = _blocks(message.content, where)
             _note(blocks, message.cache_control)
-            self._turn(True).extend(blocks)
+            self._turn(True).blocks.extend(blocks)
         elif isinstance(message, chat.Assistant):
             self._add_answer(message, where)
         elif isinstance(message, chat.ToolResult):
@@ -82,7 +96,7 @@ class Turns:
         ]
         blocks = [*thought, *said, *calls]
         _note(blocks, message.cache_control)
-        self._turn(False).extend(blocks)
+        self._turn(False).blocks.extend(blocks)
         self.calls_unthought = bool(calls) and not thought
 
     def _add_result(self, message: chat.ToolResult, where: str) -> None:
@@ -92,23 +106,22 @@ class Turns:
             said = content or None
         elif content is not None:
             found = _blocks(content, where)
-            said = [each for each in found if isinstance(each, messages.Text | messages.Image | messages.Document)]
+            said = [
+                each for each in found if isinstance(each, messages.Text | messages.Image | messages.Document)
+            ] or None
         turn = self._turn(True)
         result = messages.ToolResult(_ID.sub("_", message.tool_call_id), said, cache_control=message.cache_control)
-        turn.insert(self._results, result)
-        self._results += 1
+        turn.blocks.insert(turn.results, result)
+        turn.results += 1
 
-    def _turn(self, of_user: bool) -> list[_Block]:
-        """Return the blocks of the turn that a message of this role belongs to."""
+    def _turn(self, of_user: bool) -> _Turn:
+        """Return the turn that a message of this role belongs to."""
         turns = self._turns
-        if turns and (turns[-1][0] is of_user or not turns[-1][1]):
-            if turns[-1][0] is of_user:
-                return turns[-1][1]
+        if turns and turns[-1].of_user is not of_user and not turns[-1].blocks:
             turns.pop()  # nothing was said in it
-            return self._turn(of_user)
-        self._results = 0
-        turns.append((of_user, []))
-        return turns[-1][1]
+        if not turns or turns[-1].of_user is not of_user:
+            turns.append(_Turn(of_user, []))
+        return turns[-1]
 
 
 def _plain(blocks: list[messages.Text] | list[_Block]) -> bool:

@@ -14,16 +14,42 @@ from penstock.gateway.translation import messages
 from penstock.types.errors import UpstreamFailed
 
 _MAX_HELD = MAX_EVENT
+_EACH_HELD = 256  # bytes that holding a text costs besides its own, about
 _MAX_CALLS = 1024
 _encode = msgspec.json.Encoder().encode
 
 
+class _Held:
+    """Pieces of text, each a JSON string, as one."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self) -> None:
+        self._text = bytearray(b'""')
+
+    def add(self, piece: bytes) -> None:
+        del self._text[-1:]
+        self._text += piece[1:]
+
+    def take(self) -> bytes:
+        """Return what is held, which may be nothing, and hold nothing more."""
+        text, self._text = bytes(self._text), bytearray(b'""')
+        return text if len(text) > len(b'""') else b""
+
+
+class _Text(msgspec.Struct):
+    """What is said, or thought, behind the first call."""
+
+    kind: bytes
+    held: _Held
+
+
 class _Call(msgspec.Struct):
-    """A call of a tool. Its pieces of arguments are JSON strings, held until their turn."""
+    """A call of a tool, with the arguments that wait for their turn."""
 
     id: str | None
     name: str
-    held: list[bytes]
+    held: _Held
 
 
 class Blocks:
@@ -36,7 +62,7 @@ class Blocks:
         called: a tool is called in the answer.
     """
 
-    __slots__ = ("_calls", "_first", "_held", "_index", "_kind", "_last", "_later", "called")
+    __slots__ = ("_calls", "_count", "_first", "_held", "_index", "_kind", "_last", "_later", "called")
 
     def __init__(self) -> None:
         self.called = False
@@ -45,8 +71,9 @@ class Blocks:
         self._calls: dict[int, _Call] = {}
         self._last = -1  # the index that the upstream gave last
         self._first: _Call | None = None  # the call that is passed on as it arrives
+        self._count = 0  # calls
         self._held = 0  # bytes
-        self._later: list[_Call | tuple[bytes, bytes]] = []  # what is to follow it: calls, and texts by their kind
+        self._later: list[_Call | _Text] = []  # what is to follow it
 
     def say(self, text: bytes) -> bytes:
         """Tell a piece of the answer."""
@@ -92,29 +119,28 @@ class Blocks:
         if found is self._first:
             return self._passed(found, arguments)
         if arguments:
-            self._hold(arguments)
-            found.held.append(arguments)
+            self._hold(found.held, arguments)
         return b""
 
     def end(self) -> bytes:
         """Tell what is held, and close the last block."""
-        out = b""
+        out = []
         if self._first is not None and self._kind != b"tool_use":
-            out += self._begin(self._first)
-        out += self._close()
+            out.append(self._begin(self._first))
         self._first = None
-        for each in self._later:
-            if isinstance(each, _Call):
-                out += self._begin(each) + self._close()
-            else:
-                out += self._tell(*each)
+        out += [
+            self._begin(each) if isinstance(each, _Call) else self._tell(each.kind, each.held.take())
+            for each in self._later
+        ]
         self._later = []
-        return out + self._close()
+        out.append(self._close())
+        return b"".join(out)
 
     def _new(self, index: int, name: str | None) -> _Call:
-        if len(self._later) >= _MAX_CALLS:
+        self._count += 1
+        if self._count > _MAX_CALLS:
             raise UpstreamFailed("the upstream called more than 1,024 tools in one answer")
-        made = self._calls[index] = _Call(name, "", [])
+        made = self._calls[index] = _Call(name, "", _Held())
         self.called = True
         if self._first is None:
             self._first = made
@@ -127,21 +153,23 @@ class Blocks:
         if self._kind == b"tool_use":
             return self._arguments(arguments) if arguments else b""
         if arguments:
-            self._hold(arguments)
-            call.held.append(arguments)
+            self._hold(call.held, arguments)
         return self._begin(call) if call.name else b""
 
     def _begin(self, call: _Call) -> bytes:
         block = messages.ToolUse(call.id or f"call_{self._index + 1}", call.name, msgspec.Raw(b"{}"))
         out = self._close() + self._open(b"tool_use", _encode(block))
-        out += b"".join(map(self._arguments, call.held))
-        call.held = []
-        return out
+        held = call.held.take()
+        return out + self._arguments(held) if held else out
 
     def _tell(self, kind: bytes, text: bytes) -> bytes:
         if self._first is not None:
-            self._hold(text)
-            self._later.append((kind, text))
+            last = self._later[-1] if self._later else None
+            if not isinstance(last, _Text) or last.kind != kind:
+                last = _Text(kind, _Held())
+                self._later.append(last)
+                self._held += _EACH_HELD
+            self._hold(last.held, text)
             return b""
         out = b""
         if self._kind != kind:
@@ -154,7 +182,8 @@ class Blocks:
     def _arguments(self, piece: bytes) -> bytes:
         return self._delta(b'"input_json_delta","partial_json":%b' % piece)
 
-    def _hold(self, piece: bytes) -> None:
+    def _hold(self, held: _Held, piece: bytes) -> None:
+        held.add(piece)
         self._held += len(piece)
         if self._held > _MAX_HELD:
             raise UpstreamFailed("the upstream told more than 8 MiB of several calls at once")

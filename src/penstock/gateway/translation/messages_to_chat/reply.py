@@ -76,7 +76,7 @@ def translated(body: bytes, model: str, stops_wanted: list[str]) -> tuple[bytes,
     Raises:
         UpstreamUnusable: it is not a reply.
     """
-    found = reading.reply(_decode, body)
+    found, body = reading.reply(_decode, body)
     if not found.choices:
         raise UpstreamUnusable("the upstream's reply has no answer in it")
     choice, counted = found.choices[0], usage.reported(body)
