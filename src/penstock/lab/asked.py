@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,6 +52,30 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def without_order(self, text: str) -> Asked:
         """Return the same request with a prompt of which an order was the first part."""
         return msgspec.structs.replace(self, text=text)
+
+
+class Turn(NamedTuple):
+    """One message: the ids of the tool calls that it makes, and of those whose results it brings."""
+
+    calls: frozenset[str]
+    results: frozenset[str]
+
+
+def check_results(turns: Iterable[Turn]) -> None:
+    """
+    Refuse a conversation whose tool calls and results do not fit together, as the real APIs do.
+
+    Raises:
+        AskedError: a result of what was not called just before, or a call that was gone on from without its result.
+    """
+    awaited: frozenset[str] = frozenset()
+    for index, turn in enumerate(turns):
+        if strange := turn.results - awaited:
+            raise AskedError(f"messages.{index}: the result of a tool call that was not made before: {min(strange)!r}")
+        awaited -= turn.results
+        if awaited and not turn.results:
+            raise AskedError(f"messages.{index}: the result of a tool call is missing before it: {min(awaited)!r}")
+        awaited |= turn.calls
 
 
 def count_words(text: str) -> int:

@@ -29,6 +29,7 @@ class Block(msgspec.Struct, frozen=True):
         index: its place among the blocks of the answer, from 0.
         call: its place among the tool calls, from 0.
         name: of the tool that is called.
+        capped: the request's cap has cut its text off.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Block(msgspec.Struct, frozen=True):
     index: int
     call: int = 0
     name: str = ""
+    capped: bool = False
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -73,7 +75,7 @@ def cut_up(asked: Asked, order: Order) -> tuple[list[Block], Reason]:
         blocks.append(Block("thinking", _marked(_grouped(words, order.tokens_per_event), order), 0))
     if not order.tool_calls or order.content is not None:
         pieces, reason = _cut_text(asked, order)
-        blocks.append(Block("text", _marked(pieces, order), len(blocks)))
+        blocks.append(Block("text", _marked(pieces, order), len(blocks), capped=reason == "length"))
     tools = asked.tools or (_UNNAMED,)
     for call in range(order.tool_calls):
         tool = tools[call % len(tools)]

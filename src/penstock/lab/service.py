@@ -26,7 +26,7 @@ from penstock.lab.asked import PROMPT, Asked, AskedError
 from penstock.lab.delivery import Outlet, carry_out, open_outlet
 from penstock.lab.desk import Desk
 from penstock.lab.dialect import Dialect, Fault
-from penstock.lab.dialects import DIALECTS, openai
+from penstock.lab.dialects import DIALECTS, messages, models, spoken
 from penstock.lab.grammar import parse, parse_json
 from penstock.lab.instant import Instant, Ready
 from penstock.lab.line import Line, Sleep
@@ -71,7 +71,6 @@ _STATUS: dict[type[ExchangeError], int] = {
     NoCapacity: 503,
 }
 _JSON = b"content-type: application/json\r\n"
-_OTHER = Dialect(read=lambda _: Asked(), whole=lambda *_: b"", error=openai.error_body)
 _MAX_ID = 128
 
 
@@ -161,7 +160,7 @@ class Upstream:
             status, outlet = await self._serve(request, responder, call)
         except ExchangeError as error:
             status = _status_of(error)
-            raise _Objection(error, DIALECTS.get(path), call.id) from error
+            raise _Objection(error, spoken(path, request.headers), call.id) from error
         finally:  # a cancelled task leaves the status at 0: its client has left, or the lab stops
             self.stats.end(call, status, left=not status and not self._stopping)
         if outlet is not None:
@@ -171,7 +170,8 @@ class Upstream:
         """Answer; returns the status, and what is to be finished then."""
         path = request.path
         dialect = DIALECTS.get(path)
-        self._check(request, dialect)
+        shown = spoken(path, request.headers)
+        self._check(request, dialect, shown)
         order = _order_in_headers(request.headers) or self.script.before_body(path)
         body, line = await self._receive(request, responder, order, call)
         if order is None and body is not None and not len(self.script) and (ready := self._instant.get(path, body)):
@@ -188,15 +188,14 @@ class Upstream:
                     await _send_at_once(responder, made, call)
                     return 200, None
         order = order or self.script.after_body(path, "", "") or DEFAULT
-        shown = dialect or _OTHER
-        answer = build(order, shown, call.id, lambda: self._ordinary(path, dialect, asked, order, call.id))
+        answer = build(order, shown, call.id, lambda: self._ordinary(path, shown, asked, order, call.id))
         outlet, answer = open_outlet(responder, line, answer, order, shown.number_header, call, self._sleep)
         await carry_out(outlet, answer, order, shown.ping, call, self.stats, self._sleep)
         return order.status, outlet
 
-    def _check(self, request: Request, dialect: Dialect | None) -> None:
+    def _check(self, request: Request, dialect: Dialect | None, shown: Dialect) -> None:
         path, method = request.path, request.method
-        if self._key is not None and path.startswith("/v1/") and not _holds(self._key, request.headers, dialect):
+        if self._key is not None and path.startswith("/v1/") and not _holds(self._key, request.headers, shown):
             raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
         post = dialect is not None
         if not post and path not in {"/v1/models", "/health"} and not path.startswith("/v1/models/"):
@@ -243,17 +242,18 @@ class Upstream:
             raise _refused(error) from error
         return order, asked.without_order(asked.text[end:].lstrip())
 
-    def _ordinary(self, path: str, dialect: Dialect | None, asked: Asked, order: Order, number: str) -> Answer:
-        if dialect is not None:
+    def _ordinary(self, path: str, dialect: Dialect, asked: Asked, order: Order, number: str) -> Answer:
+        if path in DIALECTS:
             return answer_to(dialect, asked, order, number)
         if path == "/health":
             return plain(order.status, b'{"status":"ok"}')
+        anthropic = dialect is messages.DIALECT
         if path == "/v1/models":
-            return plain(order.status, openai.models_body(self._models))
+            return plain(order.status, models.models_body(self._models, anthropic=anthropic))
         name = path.removeprefix("/v1/models/")
         if name not in self._models:
             raise ModelNotFound(f"The model '{name}' does not exist.", param="model", code="model_not_found")
-        return plain(order.status, openai.model_body(name))
+        return plain(order.status, models.model_body(name, anthropic=anthropic))
 
     def _number(self, request: Request) -> str:
         given = request.headers.get(b"x-request-id")
@@ -289,16 +289,16 @@ class _Server(Server):
 class _Objection(ExchangeError):
     """What the lab itself objects to in a request, with what its wording depends on."""
 
-    def __init__(self, error: ExchangeError, dialect: Dialect | None, number: str) -> None:
+    def __init__(self, error: ExchangeError, dialect: Dialect, number: str) -> None:
         super().__init__(str(error))
         self.error = error
-        self.dialect = dialect or _OTHER
+        self.dialect = dialect
         self.number = number
 
 
 def refuse(error: ExchangeError) -> Refusal:
     """Word what the lab itself objects to as the dialect would; as OpenAI, where no request was understood."""
-    dialect, number = _OTHER, ""
+    dialect, number = spoken("", {}), ""
     if isinstance(error, _Objection):
         dialect, number, error = error.dialect, error.number, error.error
     status = _status_of(error)
@@ -310,12 +310,12 @@ def refuse(error: ExchangeError) -> Refusal:
     return Refusal(status, headers, dialect.error(Fault(str(error), status, code=error.code), number))
 
 
-def _holds(key: bytes, headers: dict[bytes, bytes], dialect: Dialect | None) -> bool:
+def _holds(key: bytes, headers: dict[bytes, bytes], dialect: Dialect) -> bool:
     """Tell whether a request holds the key, as a bearer token or as its dialect has it."""
     given = headers.get(b"authorization", b"")
     if hmac.compare_digest(given, b"Bearer " + key):
         return True
-    name = dialect.key_header if dialect is not None else None
+    name = dialect.key_header
     return name is not None and hmac.compare_digest(headers.get(name, b""), key)
 
 

@@ -1,5 +1,5 @@
 """
-The lab upstream: an OpenAI-compatible server that answers at once, and well, unless it is ordered otherwise.
+The lab upstream: a server with OpenAI's and Anthropic's APIs that answers at once, and well, unless ordered otherwise.
 
 In a test, use `Upstream`; as a process, `python -m penstock.lab.upstream --listen 127.0.0.1:0`, which prints one line
 when it listens and ends with SIGTERM or SIGINT.
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="penstock lab upstream", description="An upstream that can be ordered about.")
     parser.add_argument("--listen", default="127.0.0.1:0", help="host:port or unix:/path (default 127.0.0.1:0)")
     parser.add_argument("--script", type=Path, help="YAML or JSON file with rules")
-    parser.add_argument("--api-key", help="the bearer token to demand under /v1/")
+    parser.add_argument("--api-key", help="the key to demand under /v1/")
     parser.add_argument("--idle", help="close connections that are idle for so long, such as 5s")
     parser.add_argument("--json", action="store_true", help="print the address as JSON")
     given = parser.parse_args(arguments)

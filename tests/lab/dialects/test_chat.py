@@ -63,6 +63,9 @@ def test_tools_are_called_and_their_results_echoed(serve: Run, streamed: bool) -
             assert (second.message.content.strip(), second.finish_reason) == ("echo: sunny noon", "stop")
             third = await create([asking, called, *results, {"role": "user", "content": "thanks"}], "")
             assert third.message.content == "echo: thanks"
+            for bad in ([asking, *results], [asking, called, *results[:2], asking]):
+                with pytest.raises(openai.BadRequestError, match="the result of a tool call"):
+                    await create(bad, "")
 
     serve(case)
 

@@ -141,9 +141,13 @@ def test_tools_are_called_and_their_results_echoed(serve: Run, streamed: bool) -
             second = await create(model="m", max_tokens=100, messages=turns, tools=TOOLS)
             assert second.content[0].to_dict()["text"] == "echo: sunny noon so?"
             assert (second.stop_reason, second.usage.input_tokens) == ("end_turn", 7)
-            results[0]["tool_use_id"] = "toolu_other"
-            with pytest.raises(anthropic.BadRequestError, match="`tool_result` without its `tool_use`"):
+            apart = [*turns[:2], {"role": "user", "content": results[:1]}, {"role": "user", "content": results[1:]}]
+            assert (await create(model="m", max_tokens=100, messages=apart)).stop_reason == "end_turn"
+            turns.insert(2, {"role": "user", "content": "wait"})
+            with pytest.raises(anthropic.BadRequestError, match=r"messages\.2: the result of a tool call is missing"):
                 await create(model="m", max_tokens=100, messages=turns, tools=TOOLS)
+            with pytest.raises(anthropic.BadRequestError, match=r"messages\.0: the result of a tool call that was not"):
+                await create(model="m", max_tokens=100, messages=turns[-1:], tools=TOOLS)
 
     serve(case)
 
@@ -240,6 +244,19 @@ def test_an_error_in_a_stream(serve: Run) -> None:
                 [event async for event in stream]
 
     serve(case)
+
+
+def test_models_are_listed(serve: Run) -> None:
+    async def case(upstream: Upstream) -> None:
+        async with sdk(upstream) as client:
+            assert [model.id async for model in client.models.list()] == ["x/y", "z"]
+            assert (await client.models.retrieve("z")).display_name == "z"
+            with pytest.raises(anthropic.NotFoundError) as caught:
+                await client.models.retrieve("w")
+            error: Any = caught.value.body
+            assert error["error"]["type"] == "not_found_error"
+
+    serve(case, models=("x/y", "z"), api_key="k")
 
 
 def test_who_may_ask_and_how(serve: Run) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.lab.asked import Asked, Tool
+from penstock.lab.asked import Asked, Tool, Turn, check_results
 from penstock.lab.blocks import Block, Said
 from penstock.lab.dialect import Dialect, Event
 from penstock.lab.dialects.openai import (
@@ -31,9 +31,20 @@ _PREFIX = "chatcmpl-"
 _FINGERPRINT = b'"system_fingerprint":"fp_lab",'
 
 
+class _Call(msgspec.Struct):
+    id: str = ""
+
+
 class _Message(msgspec.Struct):
     role: str
     content: str | list[Part] | None = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str = ""
+
+    @property
+    def turn(self) -> Turn:
+        calls = frozenset(call.id for call in self.tool_calls or ())
+        return Turn(calls, frozenset({self.tool_call_id} if self.role == "tool" else ()))
 
 
 class _Function(msgspec.Struct):
@@ -66,6 +77,7 @@ def read(body: bytes) -> Asked:
 
 def _understand(chat: _Chat) -> Asked:
     one_choice(chat.n)
+    check_results(message.turn for message in chat.messages)
     cap = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
     return Asked(
         model=chat.model,

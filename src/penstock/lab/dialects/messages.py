@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from penstock.lab.asked import Asked, AskedError, Tool, count_words
+from penstock.lab.asked import Asked, AskedError, Tool, Turn, check_results, count_words
 from penstock.lab.blocks import Block, Reason, Said
 from penstock.lab.dialect import Dialect, Event, Fault
 from penstock.lab.dialects.openai import UNKNOWN
@@ -42,8 +42,8 @@ class _Part(msgspec.Struct):
 
     type: str
     text: str | None = None
-    id: str | None = None
-    tool_use_id: str | None = None
+    id: str = ""
+    tool_use_id: str = ""
     content: Any = None
 
 
@@ -104,7 +104,7 @@ def _decoded(decoder: msgspec.json.Decoder[_Request], body: bytes) -> _Request:
 
 
 def _understand(request: _Counting) -> Asked:
-    _check_results(request.messages)
+    check_results(_turn(message) for message in request.messages)
     system = request.system or ""
     said = [_Part("text", system)] if isinstance(system, str) else list(system)
     said += [part for message in request.messages for part in message.parts]
@@ -117,14 +117,9 @@ def _understand(request: _Counting) -> Asked:
     )
 
 
-def _check_results(messages: list[_Message]) -> None:
-    """Refuse the result of a tool that the message before did not call, as the real API does."""
-    called: set[str | None] = set()
-    for index, message in enumerate(messages):
-        if message.role == "assistant":
-            called = {part.id for part in message.parts if part.type == "tool_use"}
-        elif any(part.type == "tool_result" and part.tool_use_id not in called for part in message.parts):
-            raise AskedError(f"messages.{index}: `tool_result` without its `tool_use` in the message before")
+def _turn(message: _Message) -> Turn:
+    calls = frozenset(part.id for part in message.parts if part.type == "tool_use")
+    return Turn(calls, frozenset(part.tool_use_id for part in message.parts if part.type == "tool_result"))
 
 
 def _words(part: _Part) -> str:

@@ -1,4 +1,4 @@
-"""What OpenAI's APIs have in common: errors, lists of models, the parts of messages, usage, and chunks."""
+"""What OpenAI's APIs have in common: errors, the parts of messages, usage, and chunks."""
 
 from __future__ import annotations
 
@@ -78,20 +78,6 @@ def error_body(fault: Fault, _number: str = "") -> bytes:
     usual = _ERRORS.get(status, ("server_error", None) if status >= 500 or status < 400 else _ERRORS[400])
     error = {"message": fault.message, "type": fault.type or usual[0], "param": None, "code": fault.code or usual[1]}
     return _encode({"error": error})
-
-
-def models_body(names: tuple[str, ...]) -> bytes:
-    """Return the list of models."""
-    return _encode({"object": "list", "data": [_model(name) for name in names]})
-
-
-def model_body(name: str) -> bytes:
-    """Return one model."""
-    return _encode(_model(name))
-
-
-def _model(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": CREATED, "owned_by": "penstock-lab"}
 
 
 def usage_json(order: Order, prompt: int, completion: int) -> bytes | None:
