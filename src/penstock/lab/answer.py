@@ -134,21 +134,22 @@ class Events:
             yield from self._free(stream.begin(block))
             for piece in block.pieces:
                 if sent == order.error_after:
-                    break
+                    yield self._fault()
+                    return
                 tokens += count_words(piece)
                 yield self._content(stream.delta(piece, tokens), sent)
                 sent += 1
-            else:
-                yield from self._free(stream.end(block))
-                continue
-            break
-        if order.error_after is None:
-            yield from self._free(stream.close(reason, tokens))
-        else:
-            yield from self._free((stream.fail(ordered_fault(order, 500)),))
+            yield from self._free(stream.end(block))
+        if order.error_after is not None:
+            yield self._fault()
+            return
+        yield from self._free(stream.close(reason, tokens))
 
-    def _free(self, events: Iterable[Event]) -> Iterator[Part]:
-        return (Part(self._worded(event), content=False) for event in events)
+    def _free(self, events: Iterable[Event]) -> list[Part]:
+        return [Part(self._worded(event), content=False) for event in events]
+
+    def _fault(self) -> Part:
+        return Part(self._worded(self._stream.fail(ordered_fault(self._order, 500))), content=False)
 
     def _content(self, event: Event, sent: int) -> Part:
         order = self._order

@@ -61,6 +61,9 @@ class Turn(NamedTuple):
     results: frozenset[str]
 
 
+NO_TOOLS = Turn(frozenset(), frozenset())
+
+
 def check_results(turns: Iterable[Turn]) -> None:
     """
     Refuse a conversation whose tool calls and results do not fit together, as the real APIs do.

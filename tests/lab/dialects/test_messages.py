@@ -103,6 +103,8 @@ def test_the_events_of_a_stream(serve: Run) -> None:
         assert last == {"type": "message_stop"}
         named = [line.removeprefix("event: ") for line in seen.body.decode().split("\n") if line.startswith("event:")]
         assert named == [event["type"] for event in seen.events]
+        thoughtful = (await post(upstream, "thinking=1")).events
+        assert [event["type"] for event in thoughtful].count("ping") == 1
         assert (await post(upstream, "done=false")).events[-1]["type"] == "message_delta"
 
     serve(case)
@@ -250,7 +252,8 @@ def test_models_are_listed(serve: Run) -> None:
     async def case(upstream: Upstream) -> None:
         async with sdk(upstream) as client:
             assert [model.id async for model in client.models.list()] == ["x/y", "z"]
-            assert (await client.models.retrieve("z")).display_name == "z"
+            model = await client.models.retrieve("z")
+            assert (model.display_name, model.lifecycle) == ("z", "active")
             with pytest.raises(anthropic.NotFoundError) as caught:
                 await client.models.retrieve("w")
             error: Any = caught.value.body
@@ -329,6 +332,8 @@ def test_where_a_stream_tells_its_usage(serve: Run) -> None:
         every = (await post(upstream, "usage_on=every")).events
         told = [event["usage"]["output_tokens"] for event in every if event["type"] == "content_block_delta"]
         assert told == [1, 2, 3]
+        start, *_ = (await post(upstream, "completion_tokens=50; thinking=2")).events
+        assert start["message"]["usage"]["output_tokens"] == 1, "a stream begins with hardly any"
         counted = f"{PATH}/count_tokens"
         assert (await post(upstream, "prompt_tokens=9; unknown_fields", path=counted)).json["input_tokens"] == 9
         assert (await post(upstream, "usage=missing", path=counted)).json == {}

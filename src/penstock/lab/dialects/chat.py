@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.lab.asked import Asked, Tool, Turn, check_results
+from penstock.lab.asked import NO_TOOLS, Asked, Tool, Turn, check_results
 from penstock.lab.blocks import Block, Said
 from penstock.lab.dialect import Dialect, Event
 from penstock.lab.dialects.openai import (
@@ -43,8 +43,9 @@ class _Message(msgspec.Struct):
 
     @property
     def turn(self) -> Turn:
-        calls = frozenset(call.id for call in self.tool_calls or ())
-        return Turn(calls, frozenset({self.tool_call_id} if self.role == "tool" else ()))
+        if self.role == "tool":
+            return Turn(frozenset(), frozenset((self.tool_call_id,)))
+        return Turn(frozenset(call.id for call in self.tool_calls), frozenset()) if self.tool_calls else NO_TOOLS
 
 
 class _Function(msgspec.Struct):
@@ -92,8 +93,8 @@ def _understand(chat: _Chat) -> Asked:
 
 def _last_words(messages: list[_Message]) -> str:
     """Return the results of tools that the messages end with, or else the last user message."""
-    results = [words_of(message.content) for message in takewhile(lambda each: each.role == "tool", reversed(messages))]
-    if results:
+    if messages and messages[-1].role == "tool":
+        results = [words_of(each.content) for each in takewhile(lambda each: each.role == "tool", reversed(messages))]
         return " ".join(reversed(results))
     return next((words_of(message.content) for message in reversed(messages) if message.role == "user"), "")
 
