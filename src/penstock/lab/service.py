@@ -170,7 +170,7 @@ class Upstream:
         """Answer; returns the status, and what is to be finished then."""
         path = request.path
         dialect = DIALECTS.get(path)
-        shown = spoken(path, request.headers)
+        shown = dialect or spoken(path, request.headers)
         self._check(request, dialect, shown)
         order = _order_in_headers(request.headers) or self.script.before_body(path)
         body, line = await self._receive(request, responder, order, call)
