@@ -8,14 +8,9 @@ import msgspec
 
 from penstock.gateway.dialects import document
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.dialects.openai import MAX_MODEL, fault
+from penstock.gateway.dialects.fields import AnyObject, Model, Share, Tokens, invalid
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
-
-_Model = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MODEL)]
-_Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Object = dict[str, msgspec.Raw]
 
 
 class _Message(msgspec.Struct):
@@ -24,22 +19,22 @@ class _Message(msgspec.Struct):
 
 
 class _Counted(msgspec.Struct, kw_only=True):
-    model: _Model
+    model: Model
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
     system: str | list[msgspec.Raw] | None = None
-    tools: list[_Object] | None = None
-    tool_choice: _Object | None = None
-    thinking: _Object | None = None
+    tools: list[AnyObject] | None = None
+    tool_choice: AnyObject | None = None
+    thinking: AnyObject | None = None
 
 
 class _Request(_Counted, kw_only=True):
-    max_tokens: _Tokens
+    max_tokens: Tokens
     stream: bool | None = None
-    temperature: _Share | None = None
-    top_p: _Share | None = None
+    temperature: Share | None = None
+    top_p: Share | None = None
     top_k: int | None = None
     stop_sequences: Annotated[list[str], msgspec.Meta(max_length=64)] | None = None
-    metadata: _Object | None = None
+    metadata: AnyObject | None = None
 
 
 _decode = msgspec.json.Decoder(_Request).decode
@@ -56,8 +51,8 @@ def parse(body: bytes) -> Call:
     found = document.read(body)
     try:
         asked = _decode(body)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise fault(error) from error
+    except msgspec.DecodeError as error:
+        raise invalid(error) from error
     stream = bool(asked.stream)
     return Call(Dialect.MESSAGES, asked.model, stream, stream, asked.max_tokens, 1, found)
 
@@ -72,8 +67,8 @@ def parse_count(body: bytes) -> Call:
     found = document.read(body)
     try:
         asked = _decode_counted(body)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise fault(error) from error
+    except msgspec.DecodeError as error:
+        raise invalid(error) from error
     if "max_tokens" in found.fields or "stream" in found.fields:
         name = "max_tokens" if "max_tokens" in found.fields else "stream"
         raise InvalidRequest(f"'{name}' has no place where tokens are only counted", param=name, code="invalid_value")

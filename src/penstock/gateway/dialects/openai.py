@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import msgspec
 
 from penstock.gateway.dialects import document
 from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
+from penstock.gateway.dialects.fields import Alternatives, AnyObject, Model, Share, Temperature, Tokens, invalid
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 
-MAX_MODEL = 256
-
-_Model = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_MODEL)]
-_Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 _Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
-_Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Object = dict[str, msgspec.Raw]
 _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
 
@@ -33,13 +26,13 @@ class _Message(msgspec.Struct):
 
 
 class _Sampling(msgspec.Struct, kw_only=True):
-    model: _Model
+    model: Model
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    max_tokens: _Tokens | None = None
+    max_tokens: Tokens | None = None
     n: _Choices | None = None
-    temperature: _Temperature | None = None
-    top_p: _Share | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
     stop: str | Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
@@ -50,13 +43,13 @@ class _Sampling(msgspec.Struct, kw_only=True):
 
 class _Chat(_Sampling, kw_only=True):
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
-    max_completion_tokens: _Tokens | None = None
+    max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    tools: list[_Object] | None = None
-    tool_choice: str | _Object | None = None
+    top_logprobs: Alternatives | None = None
+    tools: list[AnyObject] | None = None
+    tool_choice: str | AnyObject | None = None
     parallel_tool_calls: bool | None = None
-    response_format: _Object | None = None
+    response_format: AnyObject | None = None
 
 
 class _Completion(_Sampling, kw_only=True):
@@ -65,17 +58,15 @@ class _Completion(_Sampling, kw_only=True):
 
 
 class _Embeddings(msgspec.Struct, kw_only=True):
-    model: _Model
+    model: Model
     input: Annotated[str, msgspec.Meta(min_length=1)] | Annotated[list[Any], msgspec.Meta(min_length=1)]
-    dimensions: _Tokens | None = None
+    dimensions: Tokens | None = None
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode
 _decode_completion = msgspec.json.Decoder(_Completion).decode
 _decode_embeddings = msgspec.json.Decoder(_Embeddings).decode
 _encode = msgspec.json.Encoder().encode
-_FAULT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 def parse(dialect: Dialect, body: bytes) -> Call:
@@ -102,8 +93,8 @@ def parse(dialect: Dialect, body: bytes) -> Call:
             choices = max(completion.n or 1, completion.best_of or 1) * _prompts(completion.prompt)
             return _sampled(dialect, completion, completion.max_tokens, choices, found)
         return Call(dialect, _decode_embeddings(body).model, False, False, None, 1, found)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise fault(error) from error
+    except msgspec.DecodeError as error:
+        raise invalid(error) from error
 
 
 def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
@@ -136,20 +127,3 @@ def _sampled(dialect: Dialect, given: _Sampling, cap: int | None, choices: int, 
     if given.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
     return Call(dialect, given.model, stream, wanted, cap, choices, found)
-
-
-def fault(error: msgspec.DecodeError) -> InvalidRequest:
-    """Say what is wrong with which field, from msgspec's `Expected … - at `$.path``."""
-    if not isinstance(error, msgspec.ValidationError):
-        return InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json")
-    text = str(error)
-    missing = _MISSING.match(text)
-    match = _FAULT.fullmatch(text)
-    path = (match["path"] or "") if match else ""
-    if missing:
-        param = f"{path}.{missing[1]}" if path else missing[1]
-        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
-    what = match["what"] if match else text
-    return InvalidRequest(
-        f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path, code="invalid_value"
-    )

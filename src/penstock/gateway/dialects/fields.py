@@ -1,0 +1,45 @@
+"""Fields that several dialects have in their requests: the values allowed, and what is said about others."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from penstock.types.errors import InvalidRequest
+
+_MAX_MODEL = 256
+
+Model = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_MODEL)]
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Alternatives = Annotated[int, msgspec.Meta(ge=0, le=20)]
+"""How many of the likeliest tokens are listed beside each that was chosen."""
+AnyObject = dict[str, msgspec.Raw]
+
+_FAULT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+
+
+def invalid(error: msgspec.DecodeError) -> InvalidRequest:
+    """Say what is wrong with which field, from msgspec's `Expected … - at `$.path``."""
+    if not isinstance(error, msgspec.ValidationError):
+        return InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json")
+    text = str(error)
+    missing = _MISSING.match(text)
+    match = _FAULT.fullmatch(text)
+    path = (match["path"] or "") if match else ""
+    if missing:
+        param = f"{path}.{missing[1]}" if path else missing[1]
+        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    what = match["what"] if match else text
+    return InvalidRequest(
+        f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path, code="invalid_value"
+    )
+
+
+def unsupported(param: str, why: str) -> InvalidRequest:
+    """Say that something cannot be asked for here; `why` is the sentence, without its full stop."""
+    return InvalidRequest(f"{why}.", param=param, code="unsupported_parameter")
