@@ -1,0 +1,1 @@
+"""OpenAI's Responses on the client's side, where the upstream speaks chat completions."""
