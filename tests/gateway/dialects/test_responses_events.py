@@ -2,9 +2,11 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.responses import ResponseErrorEvent
 
 from penstock.gateway.dialects import events, responses_events
 from penstock.gateway.metering import usage
+from penstock.types.errors import InvalidRequest, UpstreamFailed, UpstreamRejected
 
 DELTA = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "sequence_number": 4, "logprobs": []}
 
@@ -97,6 +99,7 @@ def test_what_brings_a_part_of_the_answer_is_counted() -> None:
         (event("error", message="x"), False),
         (event("response.output_text.delta", delta="x") * 2, False),
         (event("response.output_text.delta", delta="x")[:-1], False),
+        (event("response.output_text.delta", delta="x")[:-2] + b"xx", False),
         (event("response.output_text.delta", delta="x").replace(b"\ndata", b"\nid: 7\ndata"), False),
         (event("response.output_text.delta", delta="x").replace(b"\ndata", b"\rdata: 1\ndata"), False),
         (event("response.output_text.delta", delta="x").replace(b'{"', b'{\r"'), False),
@@ -134,3 +137,24 @@ def test_usage_is_in_the_last_event() -> None:
     found = usage.reported(events.data_of(event("response.completed", response={"usage": told})))
     assert found is not None
     assert (found.input_tokens, found.cache_read_tokens, found.output_tokens) == (9, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "param"),
+    [
+        (UpstreamFailed("at 10.0.0.1"), "upstream_failed", None),
+        (InvalidRequest("no", param="text", code="unsupported_parameter"), "unsupported_parameter", "text"),
+        (UpstreamRejected("no", status=400, body=b'{"error":{"message":"a\\nb","code":5}}'), 5, None),
+    ],
+)
+def test_a_failure_is_an_event_that_every_client_sees(error: Exception, code: str | int, param: str | None) -> None:
+    told = responses_events.failure(error, 7)
+    data = json.loads(events.data_of(told))
+    assert told.startswith(b"event: error\n")
+    assert (data["type"], data["sequence_number"], data["code"], data["param"]) == ("error", 7, code, param)
+    assert data["error"]["message"] == data["message"], "the SDK raises for what has an error"
+    if isinstance(code, str):
+        ResponseErrorEvent.model_validate(data)
+    seen = responses_events.event_of(told)
+    assert seen is not None
+    assert seen.failed

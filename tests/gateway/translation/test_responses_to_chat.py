@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.gateway.dialects import responses
@@ -385,6 +385,7 @@ ITEM = st.fixed_dictionaries({}, optional={
 })  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries({}, optional={
         "input": st.lists(ITEM, max_size=4) | JSON, "tools": st.lists(ITEM, max_size=2) | JSON,
@@ -412,6 +413,7 @@ ANSWER = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(ANSWER | JSON)
 def test_any_reply_is_translated_or_unusable(reply: Any) -> None:
     made = translation()
@@ -419,6 +421,7 @@ def test_any_reply_is_translated_or_unusable(reply: Any) -> None:
         response(made.reply(json.dumps(reply).encode()))
 
 
+@settings(deadline=None)
 @given(st.lists(ANSWER | JSON, max_size=4))
 def test_any_event_is_translated_or_a_failure(answers: list[Any]) -> None:
     made = translation(stream=True)

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -169,6 +169,12 @@ def test_an_end_without_done_is_one_where_the_answer_was_finished() -> None:
     assert made.events(chunk({"content": "y"})) == b"", "nothing follows the end"
 
 
+def test_other_answers_than_the_first_are_left_out() -> None:
+    other = chunk({"content": "y"}).replace(b'"index": 0', b'"index": 1')
+    assert other != chunk({"content": "y"})
+    assert streamed(chunk({"content": "x"}), other, chunk({}, "stop"))[-1].response.output_text == "x"
+
+
 def test_an_empty_answer() -> None:
     assert kinds(streamed(DONE)) == ["created", "in_progress", "completed"]
 
@@ -280,6 +286,7 @@ def deltas(data: st.DataObject, message: dict[str, Any]) -> list[dict[str, Any]]
     return parts
 
 
+@settings(deadline=None)
 @given(st.data(), answers(), st.sampled_from(["stop", "length", "tool_calls"]))
 def test_a_stream_is_the_whole_answer_however_it_is_cut(
     data: st.DataObject, message: dict[str, Any], finish_reason: str
@@ -310,6 +317,7 @@ def text_of(part: Any) -> str:
     return next(str(getattr(part, name)) for name in ("text", "refusal", "arguments") if hasattr(part, name))
 
 
+@settings(deadline=None)
 @given(st.data(), answers())
 def test_the_sdks_own_helper_follows(data: st.DataObject, message: dict[str, Any]) -> None:
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=[], text_format=omit)

@@ -7,9 +7,11 @@ stream into events is the business of `events`; the usage, in the last event, is
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from penstock.gateway.dialects import events
+from penstock.gateway.dialects import errors, events
 
 _LF, _CR = b"\n\r"  # as numbers, which are found in a fifth of the time
 _ABSENT = msgspec.Raw()
@@ -69,8 +71,21 @@ class Event(msgspec.Struct):
         return self.type in _FAILURES or bytes(self.error) not in _EMPTY
 
 
+class _Told(msgspec.Struct):
+    message: Any = None
+    type: Any = None
+    param: Any = None
+    code: Any = None
+
+
+class _Body(msgspec.Struct):
+    error: _Told
+
+
 _glance = msgspec.json.Decoder(_Glanced).decode
 _decode = msgspec.json.Decoder(Event).decode
+_decode_error = msgspec.json.Decoder(_Body).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def ordinary(whole: bytes) -> bool:
@@ -109,3 +124,18 @@ def malformed(event: bytes) -> bool:
     """Tell whether an event is not UTF-8, or begins a JSON object that is none; here named ones are JSON too."""
     # Line ends are white space between tokens, and inside of strings a fault either way.
     return events.malformed(b"data: " + events.data_of(event).replace(b"\n", b"\t") + b"\n\n")
+
+
+def failure(error: BaseException, number: int) -> bytes:
+    """
+    Return an error as the last event of a stream.
+
+    It has the members of this API's own error events, and `error` as in other streams of OpenAI's, which is what makes
+    the official SDK raise; events of the kind `error` it hands on like any other.
+
+    Args:
+        number: of the event in its stream.
+    """
+    told = _decode_error(errors.body(error)).error
+    members = {"type": "error", "sequence_number": number, "code": told.code, "message": told.message}
+    return b"event: error\ndata: " + _encode({**members, "param": told.param, "error": told}) + b"\n\n"

@@ -22,7 +22,6 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 _REPEATED: tuple[tuple[str, msgspec.Raw], ...] = (
     ("instructions", _NULL),
     ("max_output_tokens", _NULL),
-    ("max_tool_calls", _NULL),
     ("parallel_tool_calls", msgspec.Raw(b"true")),
     ("reasoning", msgspec.Raw(b'{"effort":null,"summary":null}')),
     ("temperature", _NULL),
