@@ -15,7 +15,21 @@ import typer
 from typer.core import TyperGroup
 
 from penstock import __version__
-from penstock.cli import backup, chat, evaluate, hosts, keys, lab, models, serve, stackfile, status, tenants, usage
+from penstock.cli import (
+    backup,
+    chat,
+    evaluate,
+    hosts,
+    imports,
+    keys,
+    lab,
+    models,
+    serve,
+    stackfile,
+    status,
+    tenants,
+    usage,
+)
 from penstock.cli.output import discard, text
 from penstock.types.errors import PenstockError
 
@@ -87,6 +101,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(hosts.app, name="hosts")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(lab.app, name="lab")
+app.add_typer(imports.app, name="import")
 
 
 def main() -> None:

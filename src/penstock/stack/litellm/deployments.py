@@ -1,0 +1,282 @@
+"""Entries of `model_list`, each turned into a deployment and what the routing of its model needs to know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Context, Decimal, localcontext
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from penstock.stack import url
+from penstock.stack.litellm.cursor import Cursor
+from penstock.stack.litellm.document import variable_of
+from penstock.stack.litellm.notes import Notes
+from penstock.stack.litellm.parameters import MODES_NOT_SERVED, tell_rest
+from penstock.stack.litellm.providers import NOT_CARRIED, PROVIDERS, Provider, split
+from penstock.stack.litellm.variables import Variables
+from penstock.stack.reader import PRINTABLE, shown
+
+MOST = 1000  # deployments that a stack may have
+
+_LONGEST_NAME = 63
+_LONGEST_MODEL = 256
+_MOST_IN_FLIGHT = 65_536
+_DEAREST_USD = 1_000_000  # per million tokens
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
+_CREDENTIALS = ("azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "azure_password")
+# What people write where a client wants a key and the server none.
+_NO_KEY = frozenset({"", "none", "null", "empty", "na", "n/a", "dummy", "fake", "fake-key", "not-needed", "anything"})
+_COSTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "input_cost_per_token": ("input",),
+    "output_cost_per_token": ("output",),
+    "cache_read_input_token_cost": ("cache_read",),
+    "cache_creation_input_token_cost": ("cache_write",),
+    "cache_creation_input_token_cost_above_1hr": ("cache_write_1h",),
+    "output_cost_per_reasoning_token": ("reasoning",),
+    "input_cost_per_audio_token": ("audio", "input"),
+    "output_cost_per_audio_token": ("audio", "output"),
+    "input_cost_per_token_batches": ("batch", "input"),
+    "output_cost_per_token_batches": ("batch", "output"),
+}
+
+
+class Member(msgspec.Struct, frozen=True):
+    """
+    One entry of `model_list`.
+
+    Attributes:
+        at: the entry.
+        model: the name that clients ask for.
+        id: of this entry, empty when it has none.
+        deployment: what answers, by its name.
+        params: `litellm_params`.
+    """
+
+    at: Cursor
+    model: str
+    id: str
+    deployment: str
+    params: Cursor
+
+    def setting(self, key: str) -> Cursor | None:
+        """Return a setting of the entry, which older files have beside `litellm_params`."""
+        return self.params.get(key) or self.at.get(key)
+
+    def info(self, key: str) -> Cursor | None:
+        """Return what `model_info` says."""
+        info = self.at.get("model_info")
+        return info.get(key) if info is not None else None
+
+
+class Deployments:
+    """
+    The deployments of one conversion.
+
+    Attributes:
+        values: of each, by its name, as the stack file has them.
+        lines: of the entries that it comes from.
+    """
+
+    def __init__(self, credentials: Mapping[str, Cursor], variables: Variables, in_flight: Cursor | None) -> None:
+        """Take `credential_list` by name, and the number of parallel requests that entries without their own have."""
+        self.values: dict[str, dict[str, Any]] = {}
+        self.lines: dict[str, list[int]] = {}
+        self._credentials = credentials
+        self._variables = variables
+        self._in_flight = in_flight
+
+    def add(self, entry: Cursor, notes: Notes) -> Member | None:
+        """Add the deployment of an entry, unless there is an equal one; None, with a note, when it cannot be."""
+        model, params = entry.get("model_name"), entry.get("litellm_params")
+        name = model.text if model is not None else None
+        if not name or params is None:
+            notes.left_out(entry, "is no deployment: it needs a model_name and litellm_params with a model")
+            return None
+        found = self._read(entry, name, params, notes)
+        if found is None:
+            return None
+        values, stem, identity = found
+        same = next((known for known, item in self.values.items() if item == values), None)
+        if same is None and len(self.values) >= MOST:
+            notes.left_out(entry, f"a stack has at most {MOST} deployments")
+            return None
+        deployment = same or self._free(stem)
+        self.values.setdefault(deployment, values)
+        self.lines.setdefault(deployment, []).append(entry.line)
+        tell_rest(entry, params, notes)
+        return Member(entry, name, identity, deployment, params)
+
+    def _read(self, entry: Cursor, name: str, params: Cursor, notes: Notes) -> tuple[dict[str, Any], str, str] | None:
+        """Return the values of the deployment, what it may be called, and the entry's id."""
+        info = entry.get("model_info")
+        model = params.get("model")
+        mode = info.get("mode") if info is not None else None
+        if mode is not None and mode.text in MODES_NOT_SERVED:
+            notes.left_out(mode, f"Penstock has no route for {mode.text}")
+            return None
+        if model is None or model.text is None:
+            notes.left_out(params, "is no deployment: litellm_params needs a model")
+            return None
+        if "*" in name or "*" in model.text:
+            sentence = "a stack has no wildcards: list the models that clients ask for, each with its deployment"
+            notes.left_out(model, sentence)
+            return None
+        if model.variable is not None:
+            notes.left_out(model, "write the provider and the model's name out")
+            return None
+        custom = params.get("custom_llm_provider")
+        kind, upstream = split(model.text, custom.text if custom is not None else None)
+        provider = PROVIDERS.get(kind or "")
+        if provider is None:
+            notes.left_out(model, _unknown(kind))
+            return None
+        if not _sayable(upstream):
+            notes.left_out(model, "the model's name has to be written out, in one line")
+            return None
+        given = info.get("id") if info is not None else None
+        identity = (given.text if given is not None else None) or ""
+        stem = _slug(identity) if identity else _slug(f"{kind}-{upstream}")
+        values: dict[str, Any] = {"provider": provider.protocol}
+        address = self._address(params, provider, notes)
+        if address is None:
+            return None
+        if address not in {"https://api.openai.com/v1", "https://api.anthropic.com/v1"}:
+            values["base_url"] = address
+        values["model"] = upstream.replace("$", "$$")
+        if key := self._key(params, provider, address, name, notes):
+            values["api_key"] = key
+        if in_flight := self._parallel(params, notes):
+            values["max_in_flight"] = in_flight
+        if price := _price(params, info, notes):
+            values["price"] = price
+        if provider.remark:
+            notes.remark(model, f"{kind} {provider.remark}")
+        return values, stem, identity
+
+    def _setting(self, params: Cursor, key: str) -> Cursor | None:
+        """Return a setting of the entry, or of the credential that it names."""
+        credential = params.get("litellm_credential_name")
+        shared = self._credentials.get(credential.text or "") if credential is not None else None
+        return params.get(key) or (shared.get(key) if shared is not None else None)
+
+    def _address(self, params: Cursor, provider: Provider, notes: Notes) -> str | None:
+        """Return the base_url of the stack; None, with a note, when there is none that could be used."""
+        base = self._setting(params, "api_base") or self._setting(params, "base_url")
+        if base is None:
+            if not provider.address:
+                notes.left_out(params, "it has no api_base, and its provider has no usual address")
+                return None
+            return provider.address
+        if base.variable is not None:
+            if provider.suffix:
+                told = f"the variable {base.variable} holds the address without {provider.suffix} and without a slash"
+                notes.remark(base, f"{told} at its end; the stack adds {provider.suffix}")
+            return f"${{{base.variable}}}{provider.suffix}"
+        address = provider.base_url(base.text or "")
+        if address is None:
+            notes.left_out(base, f"it is not https:// at a host of {' or '.join(provider.hosts)}")
+            return None
+        try:
+            url.parse(address, Path("/"))
+        except ValueError as error:
+            notes.left_out(base, str(error))
+            return None
+        if not PRINTABLE.fullmatch(address):
+            notes.left_out(base, "it has characters that no address has")
+            return None
+        return address.replace("$", "$$")
+
+    def _key(self, params: Cursor, provider: Provider, address: str, name: str, notes: Notes) -> str | None:
+        key = self._setting(params, "api_key")
+        if key is not None and key.variable is not None:
+            return f"${{{key.variable}}}"
+        if key is None:
+            others = [found for name in _CREDENTIALS if (found := self._setting(params, name)) is not None]
+            for other in others:
+                notes.left_out(other, "this needs a credential that is fetched; give the deployment an api_key")
+            if others or not provider.key:
+                return None
+            if provider.hosts or address == provider.address:
+                return f"${{{provider.key}}}"
+            told = f"there is no api_key; LiteLLM would send what {provider.key} holds, Penstock sends none"
+            notes.remark(params, f"{told}: add api_key: ${{{provider.key}}} if this server is to get it")
+            return None
+        if key.text is None:
+            notes.left_out(key, "an api_key is one word, or os.environ/NAME")
+            return None
+        if key.text.lower() in _NO_KEY:
+            notes.remark(key, "looks like a stand-in for no key, so the deployment has none")
+            return None
+        variable = self._variables.holding(key.text, name)
+        told = "the key stands in the file itself; it is copied nowhere: put it into the environment variable"
+        notes.remark(key, f"{told} {variable}")
+        return f"${{{variable}}}"
+
+    def _parallel(self, params: Cursor, notes: Notes) -> int | None:
+        given = params.get("max_parallel_requests") or self._in_flight
+        if given is None:
+            return None
+        number = given.number
+        if number is None or number != int(number) or not 1 <= number <= _MOST_IN_FLIGHT:
+            notes.left_out(given, f"max_in_flight is a whole number from 1 to {_MOST_IN_FLIGHT}")
+            return None
+        return int(number)
+
+    def _free(self, stem: str) -> str:
+        name, number = stem, 1
+        while name in self.values:
+            number += 1
+            name = f"{stem[: _LONGEST_NAME - 5]}-{number}"
+        return name
+
+
+def _unknown(kind: str | None) -> str:
+    if kind is None:
+        return "nothing says its provider; write it as provider/model"
+    if kind in NOT_CARRIED:
+        return NOT_CARRIED[kind]
+    told = f"Penstock has no provider {shown(kind)}"
+    return f"{told}; where it has an OpenAI-compatible address, write provider: openai and its base_url"
+
+
+def _sayable(upstream: str) -> bool:
+    """Tell whether a model's name can stand in a stack file; there, `os.environ/NAME` would be read as a variable."""
+    well_formed = 0 < len(upstream) <= _LONGEST_MODEL and PRINTABLE.fullmatch(upstream) is not None
+    return well_formed and variable_of(upstream) is None
+
+
+def _slug(text: str) -> str:
+    """Return a name that a deployment may have."""
+    return _NOT_IN_NAMES.sub("-", text.lower()).lstrip("._-")[:_LONGEST_NAME].rstrip("._-") or "deployment"
+
+
+def _price(params: Cursor, info: Cursor | None, notes: Notes) -> dict[str, Any]:
+    """Return what the entry says it costs, in USD per million tokens."""
+    price: dict[str, Any] = {}
+    for key, path in _COSTS.items():
+        given = params.get(key) or (info.get(key) if info is not None else None)
+        if given is None:
+            continue
+        usd = _per_million(given.number)
+        if usd is None:
+            told = f"a price is from 0 to {_DEAREST_USD} USD per million tokens"
+            notes.left_out(given, f"{told}, with at most nine decimal places")
+            continue
+        within = price
+        for step in path[:-1]:
+            within = within.setdefault(step, {})
+        within[path[-1]] = usd
+    return price
+
+
+def _per_million(per_token: Decimal | None) -> Decimal | None:
+    if per_token is None:
+        return None
+    with localcontext(Context(prec=200)):
+        usd = per_token * 1_000_000
+        if not usd <= _DEAREST_USD or usd != round(usd, 9):
+            return None
+        return round(usd, 9).normalize()

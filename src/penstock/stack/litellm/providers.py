@@ -1,0 +1,132 @@
+"""
+LiteLLM's providers (the part of `model:` before the first slash), and how each is reached from a stack.
+
+Addresses and variables are those that LiteLLM documents for the provider. One that gets a protocol of its own in
+Penstock is one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """
+    Attributes:
+        address: where it is when no `api_base` is given; empty when one has to be.
+        key: the variable that holds its credential when no `api_key` is given; empty when it needs none.
+        protocol: `provider:` of the stack.
+        suffix: what comes after an `api_base`, which LiteLLM adds itself.
+        hosts: endings of the hosts that it may be at; the path of its `api_base` is then not kept.
+        remark: what a person should know who uses it.
+    """
+
+    address: str = ""
+    key: str = ""
+    protocol: str = "openai"
+    suffix: str = ""
+    hosts: tuple[str, ...] = ()
+    remark: str = ""
+
+    def base_url(self, api_base: str) -> str | None:
+        """Return the stack's base_url for an `api_base`; None when it is at none of the known hosts."""
+        base = api_base.rstrip("/")
+        if self.hosts:
+            try:
+                parts = urlsplit(base)
+                host = parts.hostname or ""
+            except ValueError:
+                return None
+            if parts.scheme != "https" or not host.endswith(self.hosts):
+                return None
+            base = f"https://{parts.netloc}"
+        return base if base.endswith(self.suffix) else base + self.suffix
+
+
+_SELF_HOSTED: Final = Provider()
+_OLLAMA: Final = Provider(address="http://localhost:11434/v1", suffix="/v1")
+
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "text-completion-openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": Provider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", protocol="anthropic", suffix="/v1"),
+    "azure": Provider(
+        key="AZURE_API_KEY",
+        suffix="/openai/v1",
+        hosts=(".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"),
+        remark="is asked at Azure's v1 API (…/openai/v1), which has no api_version and takes the key as a bearer token",
+    ),
+    "gemini": Provider(
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "GEMINI_API_KEY",
+        remark="is asked at Google's OpenAI-compatible endpoint, where LiteLLM speaks Gemini's own protocol",
+    ),
+    "cerebras": Provider("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    "codestral": Provider("https://codestral.mistral.ai/v1", "CODESTRAL_API_KEY"),
+    "deepinfra": Provider("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
+    "deepseek": Provider("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "fireworks_ai": Provider("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    "friendliai": Provider("https://api.friendli.ai/serverless/v1", "FRIENDLIAI_API_KEY"),
+    "groq": Provider("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "meta_llama": Provider("https://api.llama.com/compat/v1", "LLAMA_API_KEY"),
+    "mistral": Provider("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "nvidia_nim": Provider("https://integrate.api.nvidia.com/v1", "NVIDIA_NIM_API_KEY"),
+    "openrouter": Provider("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    "perplexity": Provider("https://api.perplexity.ai", "PERPLEXITYAI_API_KEY"),
+    "sambanova": Provider("https://api.sambanova.ai/v1", "SAMBANOVA_API_KEY"),
+    "together_ai": Provider("https://api.together.xyz/v1", "TOGETHERAI_API_KEY"),
+    "volcengine": Provider("https://ark.cn-beijing.volces.com/api/v3", "VOLCENGINE_API_KEY"),
+    "xai": Provider("https://api.x.ai/v1", "XAI_API_KEY"),
+    "ollama": _OLLAMA,
+    "ollama_chat": _OLLAMA,
+    "custom_openai": _SELF_HOSTED,
+    "hosted_vllm": _SELF_HOSTED,
+    "litellm_proxy": _SELF_HOSTED,
+    "llamafile": Provider("http://127.0.0.1:8080/v1"),
+    "lm_studio": _SELF_HOSTED,
+    "openai_like": _SELF_HOSTED,
+    "vllm": _SELF_HOSTED,
+    "xinference": _SELF_HOSTED,
+}
+
+_OWN = "has a protocol and credentials of its own"
+
+NOT_CARRIED: Final[Mapping[str, str]] = {
+    "azure_ai": f"azure_ai {_OWN}; where the model has an OpenAI-compatible address, add it as provider: openai",
+    "bedrock": f"bedrock {_OWN}; add the model by hand, see docs/stack.md",
+    "bedrock_converse": f"bedrock_converse {_OWN}; add the model by hand, see docs/stack.md",
+    "sagemaker": f"sagemaker {_OWN}; add the model by hand, see docs/stack.md",
+    "sagemaker_chat": f"sagemaker_chat {_OWN}; add the model by hand, see docs/stack.md",
+    "vertex_ai": f"vertex_ai {_OWN}; add the model by hand, see docs/stack.md",
+    "vertex_ai_beta": f"vertex_ai_beta {_OWN}; add the model by hand, see docs/stack.md",
+}
+
+# How LiteLLM knows the provider of a model that names none: it has a list of models, which these beginnings stand for.
+_BEGINNINGS: Final = (
+    ("anthropic", ("claude-",)),
+    ("openai", ("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:gpt-", "text-embedding-", "davinci", "babbage")),
+)
+
+
+def split(model: str, custom: str | None) -> tuple[str | None, str]:
+    """
+    Return the provider of a `model:` and the model's name over there.
+
+    Args:
+        custom: `custom_llm_provider`, which goes before what the model's name says.
+    Returns:
+        None for the provider when nobody says it.
+    """
+    first, slash, rest = model.partition("/")
+    if custom is not None:
+        return custom, rest if slash and first == custom else model
+    if slash:
+        return first, rest
+    for provider, beginnings in _BEGINNINGS:
+        if model.startswith(beginnings):
+            return provider, model
+    return None, model
