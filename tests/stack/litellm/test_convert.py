@@ -63,7 +63,8 @@ def test_prices_are_per_million_tokens_and_exact() -> None:
     deployment = stack_of(found).deployments["sonnet-eu"]
     assert isinstance(deployment, schema.Provider)
     price = deployment.price
-    assert (price.input, price.output, price.cache_read, price.cache_write) == (3, 15, Decimal("0.3"), Decimal("3.75"))
+    assert [price.input, price.output] == [Decimal(3), Decimal(15)]
+    assert [price.cache_read, price.cache_write] == [Decimal("0.3"), Decimal("3.75")]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,12 @@ def test_prices_are_per_million_tokens_and_exact() -> None:
         ),
         (
             "model: claude-haiku-4-5",
-            {"provider": "anthropic", "model": "claude-haiku-4-5", "api_key": "${ANTHROPIC_API_KEY}"},
+            {
+                "provider": "anthropic",
+                "base_url": "https://api.anthropic.com/v1",
+                "model": "claude-haiku-4-5",
+                "api_key": "${ANTHROPIC_API_KEY}",
+            },
         ),
         (
             "model: anthropic/claude-x, api_base: 'https://proxy.example/', api_key: os.environ/K",
@@ -143,6 +149,7 @@ def test_where_a_model_is(params: str, expected: dict[str, object]) -> None:
         (one("model: openai/x, api_base: 'https://me:pw@h/v1'"), "api_base: a base_url holds no user name"),
         (one("model: openai/x", name="'two words'"), "'two words' cannot be a model's name"),
         (one("model: openai/x", more=", model_info: {mode: rerank}"), "Penstock has no route for rerank"),
+        (one('model: "openai/a\\tb"'), "the model's name has to be written out, in one line"),
         (one("api_key: x"), "litellm_params needs a model"),
         ("model_list: [{model_name: m}]", "it needs a model_name and litellm_params"),
         (one("model: openai/x, temperature: 1"), "temperature: Penstock sends a client's parameters as they are"),

@@ -126,7 +126,7 @@ CONFIG = mapping(
 
 
 @given(CONFIG)
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_any_configuration_becomes_a_valid_stack_without_its_secrets(config: Any) -> None:
     try:
         found = imported(yaml.safe_dump(config, allow_unicode=True).encode())

@@ -21,6 +21,7 @@ from penstock.stack.reader import PRINTABLE, shown
 
 MOST = 1000  # deployments that a stack may have
 
+_USUAL_ADDRESS = "https://api.openai.com/v1"  # the stack's, where there is no base_url
 _LONGEST_NAME = 63
 _LONGEST_MODEL = 256
 _MOST_IN_FLIGHT = 65_536
@@ -143,7 +144,7 @@ class Deployments:
         address = self._address(params, provider, notes)
         if address is None:
             return None
-        if address not in {"https://api.openai.com/v1", "https://api.anthropic.com/v1"}:
+        if address != _USUAL_ADDRESS:
             values["base_url"] = address
         values["model"] = upstream.replace("$", "$$")
         if key := self._key(params, provider, address, name, notes):

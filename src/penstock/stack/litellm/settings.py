@@ -31,7 +31,7 @@ _ONLY_FAILURES: Final = (
     "a fallback is for a deployment that fails; a request that is refused as too long or as "
     "against a policy is the client's to change"
 )
-_CACHE: Final = "answers are cached as Penstock's own settings say"
+_CACHE: Final = "a policy with cache: keeps answers, of the models that name it"
 _CALLBACKS: Final = (
     "Penstock calls nobody; it has /metrics on the ops port, and `penstock usage` and `penstock explain`"
 )
