@@ -10,10 +10,13 @@ import httpx
 import openai
 import pytest
 
+from penstock.journal.records import Settled
+from penstock.types.dialect import Dialect
 from penstock.types.usage import UsageSource
 from tests.processes import PRICE, Front, Lab, eventually, model, provider
 
 UPSTREAMS = ["openai", "anthropic"]
+OF_RESPONSES = [*UPSTREAMS, "native"]
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 PLACES = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -26,8 +29,11 @@ def order(text: str = "one two", /, **fields: object) -> str:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Lab]]:
     with Lab() as lab, Front(tmp_path_factory.mktemp("front")) as front:
         front.publish(
-            [provider(kind, lab.address(), provider=kind) for kind in UPSTREAMS],
-            [model(kind, kind) for kind in UPSTREAMS] + [model("either", "anthropic", fallback=("openai",))],
+            [
+                *(provider(kind, lab.address(), provider=kind) for kind in UPSTREAMS),
+                provider("native", lab.address(), speaks=(Dialect.RESPONSES,)),
+            ],
+            [model(kind, kind) for kind in OF_RESPONSES] + [model("either", "anthropic", fallback=("openai",))],
         )
         yield front, lab
 
@@ -43,13 +49,15 @@ def lab(pair: tuple[Front, Lab]) -> Lab:
 
 
 @pytest.fixture
-def of_openai(front: Front) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{front.url}/v1", api_key=front.key, max_retries=0)
+def of_openai(front: Front) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{front.url}/v1", api_key=front.key, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
-def of_anthropic(front: Front) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=front.url, api_key=front.key, max_retries=0)
+def of_anthropic(front: Front) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=front.url, api_key=front.key, max_retries=0) as client:
+        yield client
 
 
 def asked(lab: Lab) -> tuple[str, dict[str, Any]]:
@@ -162,6 +170,63 @@ def test_a_cut_stream_is_an_error_to_openais_sdk(of_openai: openai.OpenAI, front
             pass
 
 
+@pytest.mark.parametrize("upstream", OF_RESPONSES)
+def test_response(of_openai: openai.OpenAI, front: Front, lab: Lab, upstream: str) -> None:
+    reply = of_openai.responses.create(model=upstream, instructions="be brief", input="one two", store=False)
+    assert reply.output_text == "echo: one two"
+    assert reply.status == "completed"
+    paths = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "native": "/v1/responses"}
+    assert asked(lab)[0] == paths[upstream]
+    assert reply.usage is not None
+    record = front.settled(cast("str", reply._request_id))
+    assert (record.usage.source, record.usage.output_tokens) == (UsageSource.UPSTREAM, reply.usage.output_tokens)
+
+
+@pytest.mark.parametrize("upstream", OF_RESPONSES)
+def test_response_stream(of_openai: openai.OpenAI, front: Front, upstream: str) -> None:
+    with of_openai.responses.stream(model=upstream, input="one two three") as stream:
+        deltas = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        final = stream.get_final_response()
+    assert deltas == final.output_text == "echo: one two three"
+    assert final.usage is not None
+    record = eventually(lambda: [r for r in front.journal() if isinstance(r, Settled)][-1:], "the settlement")[0]
+    assert (record.usage.source, record.usage.output_tokens) == (UsageSource.UPSTREAM, final.usage.output_tokens)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("upstream", OF_RESPONSES)
+def test_functions_of_a_response(of_openai: openai.OpenAI, upstream: str, stream: bool) -> None:
+    tools: Any = [{"type": "function", "name": "weather", "parameters": PLACES, "strict": False}]
+    asking: list[Any] = [{"role": "user", "content": order(tool_calls=2)}]
+    if stream:
+        with of_openai.responses.stream(model=upstream, input=asking, tools=tools) as events:
+            reply: Any = events.get_final_response()
+    else:
+        reply = of_openai.responses.create(model=upstream, input=asking, tools=tools)
+    calls = [item for item in reply.output if item.type == "function_call"]
+    assert [call.name for call in calls] == ["weather", "weather"]
+    asking += [
+        {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
+        for call in calls
+    ]
+    asking += [{"type": "function_call_output", "call_id": call.call_id, "output": "sunny"} for call in calls]
+    assert "sunny" in of_openai.responses.create(model=upstream, input=asking, tools=tools).output_text
+
+
+@pytest.mark.parametrize("upstream", OF_RESPONSES)
+def test_a_cut_stream_of_a_response_is_an_error(of_openai: openai.OpenAI, upstream: str) -> None:
+    with pytest.raises(openai.APIError):
+        for _ in of_openai.responses.create(model=upstream, input=order(cut_after=1), stream=True):
+            pass
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_what_needs_a_memory_is_refused_by_those_without(of_openai: openai.OpenAI, upstream: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        of_openai.responses.create(model=upstream, input="one", previous_response_id="resp_1")
+    assert (caught.value.param, caught.value.code) == ("previous_response_id", "unsupported_parameter")
+
+
 # The official SDK of Anthropic
 
 
@@ -267,17 +332,16 @@ def test_own_errors_are_mapped(of_anthropic: anthropic.Anthropic, front: Front) 
     hello: Any = [{"role": "user", "content": "hello"}]
     with pytest.raises(anthropic.NotFoundError):
         of_anthropic.messages.create(model="nope", max_tokens=9, messages=hello)
-    with pytest.raises(anthropic.AuthenticationError):
-        anthropic.Anthropic(base_url=front.url, api_key="sk-wrong", max_retries=0).messages.create(
-            model="openai", max_tokens=9, messages=hello
-        )
+    stranger = anthropic.Anthropic(base_url=front.url, api_key="sk-wrong", max_retries=0)
+    with stranger, pytest.raises(anthropic.AuthenticationError):
+        stranger.messages.create(model="openai", max_tokens=9, messages=hello)
     with pytest.raises(anthropic.BadRequestError) as caught:
         of_anthropic.messages.create(model="openai", max_tokens=0, messages=hello)
     assert "max_tokens" in str(caught.value)
 
 
 def test_models_are_listed_to_both(of_openai: openai.OpenAI, of_anthropic: anthropic.Anthropic) -> None:
-    names = {"openai", "anthropic", "either"}
+    names = {"openai", "anthropic", "native", "either"}
     assert {entry.id for entry in of_openai.models.list()} == names
     assert {entry.id for entry in of_anthropic.models.list()} == names
     assert of_anthropic.models.retrieve("either").created_at.year == 2023

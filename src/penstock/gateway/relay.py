@@ -237,6 +237,7 @@ class _Stream:
             elif answers.is_end(event):
                 self._last = event
                 self.content = True
+                self._take_usage(event)
             elif answers.malformed(event):
                 self._fault = UpstreamFailed("the upstream sent a malformed event")
                 break
@@ -252,16 +253,19 @@ class _Stream:
         said = self._answers.note(event)
         if said is None:
             return event
-        exchange = self._exchange
-        account = exchange.account
-        found = self._answers.usage_in(event, account.usage) if self._translation is None else None
-        if found is not None:
-            account.usage = usage.of_all(found, exchange.call.choices) if exchange.counts_first_choice else found
+        self._take_usage(event)
         self._delivered += said.speaks
         self._finished += said.finished
         self._failed = said.failed
         self.content = self.content or (said.content and not said.failed)
         return event if self._usage_wanted else self._answers.without_usage(event)
+
+    def _take_usage(self, event: bytes) -> None:
+        exchange = self._exchange
+        account = exchange.account
+        found = self._answers.usage_in(event, account.usage) if self._translation is None else None
+        if found is not None:
+            account.usage = usage.of_all(found, exchange.call.choices) if exchange.counts_first_choice else found
 
     def _check(self) -> None:
         if self._fault is not None:

@@ -91,12 +91,12 @@ def test_what_a_request_asks_for() -> None:
 
 def test_a_plain_body_for_an_upstream_of_the_same_name_is_the_clients_own() -> None:
     sent = body(stream=True)
-    assert responses.for_upstream(responses.parse(sent), "chat", capped=False) is sent
+    assert responses.for_upstream(responses.parse(sent), "chat", None) is sent
 
 
 def test_only_the_models_name_is_exchanged() -> None:
     sent = json.dumps({"model": "chat", "input": [{"role": "user", "content": "é"}], "x": 1.50}, separators=(",", ":"))
-    patched = responses.for_upstream(responses.parse(sent.encode()), "mini", capped=False)
+    patched = responses.for_upstream(responses.parse(sent.encode()), "mini", None)
     assert patched.decode() == sent.replace("chat", "mini")
 
 
@@ -104,5 +104,5 @@ def test_only_the_models_name_is_exchanged() -> None:
     ("own", "cap"), [({}, 4096), ({"max_output_tokens": None}, 4096), ({"max_output_tokens": 7}, 7)]
 )
 def test_a_cap_that_is_due_is_put_in_where_there_is_none(own: dict[str, Any], cap: int) -> None:
-    sent = json.loads(responses.for_upstream(responses.parse(body(**own)), "mini", capped=True))
+    sent = json.loads(responses.for_upstream(responses.parse(body(**own)), "mini", "max_tokens"))
     assert sent == {"model": "mini", "input": "hello", "max_output_tokens": cap}

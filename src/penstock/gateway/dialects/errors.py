@@ -203,10 +203,11 @@ def _stricter(headers: bytes, action: Outage) -> bytes:
 def event(error: BaseException, dialect: Dialect = Dialect.CHAT) -> bytes:
     """Return the error as the last event of a stream, which does not end well then."""
     if dialect is Dialect.RESPONSES:
-        found = meaning(error)
-        code = (error.code if isinstance(error, errors.ExchangeError) else None) or found.code
-        told = msgspec.json.decode(body(error, dialect), type=_Kind).error.message
-        data = _encode({"type": "error", "code": code, "message": told, "param": None})
+        # The members of this API's own error events, and `error`, which makes the official SDK raise.
+        told = msgspec.json.decode(body(error, dialect), type=_Kind).error
+        data = _encode(
+            {"type": "error", "code": told.code, "message": told.message, "param": told.param, "error": told}
+        )
     else:
         data = body(error, dialect).replace(b"\n", b" ").replace(b"\r", b" ")
     name = b"event: error\n" if dialect in _NAMED else b""

@@ -83,10 +83,8 @@ def parse(body: bytes) -> Call:
         raise unsupported(other, f"'{other}' is not supported" + (f"; use {instead}" if instead else ""))
     try:
         request = _decode(body)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+        raise invalid(error) from error
     if request.background:
         raise unsupported("background", "Responses in the background are not supported")
     stream = bool(request.stream)
@@ -105,15 +103,15 @@ def parse(body: bytes) -> Call:
     )
 
 
-def for_upstream(call: Call, model: str, capped: bool) -> bytes:
+def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
     """
     Return the body for an upstream that speaks Responses too, with its own name for the model.
 
     Args:
-        capped: a cap of `OUTPUT_BOUND` tokens is to be put in where the client set none.
+        cap_name: None where no cap of `OUTPUT_BOUND` tokens is to be put in for a client that set none.
     """
     found = call.document
-    if capped and call.max_output is None:
+    if cap_name is not None and call.max_output is None:
         return found.extended({"model": model, "max_output_tokens": OUTPUT_BOUND})
     return found.body if model == call.model else found.patched("model", _encode(model))
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from penstock.gateway.dialects import anthropic, anthropic_answers, openai, openai_answers
+from penstock.gateway.dialects import anthropic, anthropic_answers, openai, openai_answers, responses, responses_answers
 from penstock.gateway.dialects.answers import Answers
 from penstock.gateway.dialects.call import Call
 from penstock.types.dialect import Dialect
@@ -46,6 +46,7 @@ SPOKEN = (
     _of_openai(Dialect.CHAT, "/v1/chat/completions"),
     _of_openai(Dialect.COMPLETIONS, "/v1/completions"),
     _of_openai(Dialect.EMBEDDINGS, "/v1/embeddings"),
+    Spoken(Dialect.RESPONSES, "/v1/responses", responses.parse, responses.for_upstream, responses_answers),
     _of_anthropic(Dialect.MESSAGES, "/v1/messages", anthropic.parse),
     _of_anthropic(Dialect.COUNT, "/v1/messages/count_tokens", anthropic.parse_count),
 )

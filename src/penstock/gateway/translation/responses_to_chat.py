@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from penstock.gateway.dialects import events
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.metering.usage import reported
+from penstock.gateway.dialects.usage import reported
 from penstock.gateway.translation.responses import answer, request
 from penstock.gateway.translation.responses.items import Event
 from penstock.gateway.translation.responses.output import Output

@@ -1,22 +1,27 @@
 """
-What the events of OpenAI's Responses mean to the steps that act on them.
+What answers of OpenAI's Responses say, whole or event by event.
 
-Each event is named twice: in its `event:` line, and as the `type` in its data, which is what counts here. Cutting a
-stream into events is the business of `events`; the usage, in the last event, is read by `metering`.
+Each event is named twice: in its `event:` line, and as the `type` in its data, which is what counts here.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from penstock.gateway.dialects import errors, events
+from penstock.gateway.dialects import bodies, events, usage
+from penstock.gateway.dialects.call import Call
+from penstock.types.errors import UpstreamUnusable
+from penstock.types.usage import Usage
+
+__all__ = ["END", "is_end", "malformed", "note", "ordinary", "usage_in", "usage_of", "without_usage"]
+
+END = b""  # cannot be made up: the last event has the whole response
 
 _LF, _CR = b"\n\r"  # as numbers, which are found in a fifth of the time
 _ABSENT = msgspec.Raw()
 _EMPTY = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 _ENDS = frozenset({"response.completed", "response.incomplete"})
+_END_NAMES = tuple(end.encode() for end in _ENDS)
 _FAILURES = frozenset({"response.failed", "error"})
 _ANNOUNCED = frozenset({"message", "reasoning", ""})
 """Items that are announced before any of their content is there."""
@@ -45,9 +50,9 @@ class Event(msgspec.Struct):
         return bytes(self.delta) not in _EMPTY and self.type.endswith(".delta")
 
     @property
-    def ended(self) -> bool:
+    def finished(self) -> int:
         """Tell whether this is the event that ends a stream well, be the answer cut short by its cap."""
-        return self.type in _ENDS
+        return int(self.type in _ENDS)
 
     @property
     def content(self) -> bool:
@@ -56,7 +61,7 @@ class Event(msgspec.Struct):
 
         A call of a function or of a hosted tool is one from its announcement on; messages and thoughts are not.
         """
-        if self.speaks or self.ended:
+        if self.speaks or self.finished:
             return True
         return self.type.startswith("response.output_item.") and self.item is not None and self._brought
 
@@ -71,45 +76,37 @@ class Event(msgspec.Struct):
         return self.type in _FAILURES or bytes(self.error) not in _EMPTY
 
 
-class _Told(msgspec.Struct):
-    message: Any = None
-    type: Any = None
-    param: Any = None
-    code: Any = None
-
-
-class _Body(msgspec.Struct):
-    error: _Told
+class _Whole(msgspec.Struct):
+    output: list[msgspec.Raw]
 
 
 _glance = msgspec.json.Decoder(_Glanced).decode
 _decode = msgspec.json.Decoder(Event).decode
-_decode_error = msgspec.json.Decoder(_Body).decode
-_encode = msgspec.json.Encoder().encode
+_decode_whole = msgspec.json.Decoder(_Whole).decode
 
 
-def ordinary(whole: bytes) -> bool:
+def ordinary(whole: bytes, _usage_wanted: bool) -> bytes:
     """
-    Tell whether these bytes are one event of the kind that nearly all are: a well-formed delta that is not empty.
+    Return these bytes if they are one event of the kind that nearly all are, else nothing.
 
-    Such an event goes to the client as it is, and is content.
+    That kind is a well-formed delta that is not empty.
     """
     if not whole.startswith(b"event: response."):
-        return False
+        return b""
     start = whole.find(b"\ndata: {", 0, 100)
     if start < 0 or not (whole.isascii() or events.is_utf8(whole)):
-        return False
+        return b""
     data = whole[start + 7 : -2]
     if _LF in data or _CR in data or _CR in whole[:start] or _LF in whole[:start] or not whole.endswith(b"\n\n"):
-        return False
+        return b""
     try:
         seen = _glance(data)
     except (msgspec.DecodeError, RecursionError):
-        return False
-    return seen.type.endswith(".delta") and bytes(seen.delta) not in _EMPTY
+        return b""
+    return whole if seen.type.endswith(".delta") and bytes(seen.delta) not in _EMPTY else b""
 
 
-def event_of(event: bytes) -> Event | None:
+def note(event: bytes) -> Event | None:
     """Return what an event says, or None when it is a comment or of a kind that Penstock does not know."""
     data = events.data_of(event)
     if not data.lstrip().startswith(b"{"):
@@ -126,16 +123,35 @@ def malformed(event: bytes) -> bool:
     return events.malformed(b"data: " + events.data_of(event).replace(b"\n", b"\t") + b"\n\n")
 
 
-def failure(error: BaseException, number: int) -> bytes:
-    """
-    Return an error as the last event of a stream.
+def is_end(event: bytes) -> bool:
+    """Tell whether this is the event that ends a stream well."""
+    if not any(end in event for end in _END_NAMES):
+        return False
+    said = note(event)
+    return said is not None and said.finished > 0
 
-    It has the members of this API's own error events, and `error` as in other streams of OpenAI's, which is what makes
-    the official SDK raise; events of the kind `error` it hands on like any other.
 
-    Args:
-        number: of the event in its stream.
+def usage_in(event: bytes, before: Usage) -> Usage | None:
+    """Return the usage that an event reports, as the last one does."""
+    return bodies.reported(events.data_of(event), before) if b'"input_tokens"' in event else None
+
+
+def without_usage(event: bytes) -> bytes:
+    """Return the event: who speaks this dialect always gets usage."""
+    return event
+
+
+def usage_of(body: bytes, call: Call) -> Usage:
     """
-    told = _decode_error(errors.body(error)).error
-    members = {"type": "error", "sequence_number": number, "code": told.code, "message": told.message}
-    return b"event: error\ndata: " + _encode({**members, "param": told.param, "error": told}) + b"\n\n"
+    Return the usage that a whole response reports, or an estimate from its size.
+
+    Raises:
+        UpstreamUnusable: it is no response.
+    """
+    try:
+        output = _decode_whole(body).output
+    except msgspec.ValidationError as error:
+        raise UpstreamUnusable("the upstream's reply is an error in spite of its status 200") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
+    return bodies.reported(body) or usage.estimated(call.prompt_bytes, sum(len(item) for item in output))
