@@ -47,6 +47,7 @@ from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
 from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.serve import Gateway, serve
+from penstock.gateway.upstream.asking import Asking
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.upstream.seating import Seating
@@ -312,13 +313,14 @@ class Bench:
             reservation.settle(72_000)
 
     async def route(self, count: int) -> None:
-        dispatcher = self.gateway.dispatcher
+        dispatcher, exchange = self.gateway.dispatcher, cast("Exchange", _Asking(self.caller))
         failed: dict[Any, Any] = {}
         for _ in range(count):
             route = self.view.routes["chat"]
             plan = route.plans[draw_target(route.ends, 0.5)]
             place = self.view.places[plan.names[0]]
-            with cast("Any", dispatcher._choose(place, failed)):  # noqa: SLF001  # the decision itself
+            asking = Asking(exchange)
+            with cast("Any", dispatcher._choose(place, failed, asking)), asking:  # noqa: SLF001  # the decision itself
                 continue
 
     async def seat(self, count: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from penstock.auth.secrets import SecretRef
 from penstock.counters.seats.seat import Size
 from penstock.gateway.identity.caller import Callers
+from penstock.gateway.routing.prompts import UNKNOWN
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.view import compile_view
 from penstock.snapshot.config import Config, Deployment, GatewaySettings, Limit, Measure, Outage
@@ -54,6 +55,18 @@ def test_an_engine_has_the_seats_of_its_ready_replicas_and_a_queue_for_those_tha
         for number, state in enumerate(states)
     ]
     assert size_of(mini, Fleet(1, tuple(replicas)), tmp_path) == size
+
+
+def test_each_worker_remembers_its_share_of_what_a_replica_keeps(tmp_path: Path) -> None:
+    endpoints = Endpoints({}, time.monotonic)
+    fleet = Fleet(1, (Replica("mini/0", "mini", "v", S.READY, str(tmp_path / "0.sock"), 1),))
+    found = []
+    for kept in (None, 8000, 4000):  # as after reloads
+        mini = Deployment("mini", "openai", "mini", True, PRICE, seats=8, queue=64, prompt_cache=kept)
+        config = Config(1, {"mini": mini}, {}, GatewaySettings(workers=2))
+        (endpoint,) = compile_view(config, Callers({}), fleet, endpoints, {}).places["mini"].endpoints
+        found.append(endpoint.prompts.most_bytes)
+    assert found == [UNKNOWN, 16_000, 8000]
 
 
 def test_an_engine_that_nobody_runs_here_takes_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from penstock.auth.secrets import SecretRef
 from penstock.pricing.period import Period
 from penstock.pricing.price import Price
 from penstock.snapshot.config import (
+    Balance,
     Cache,
     Config,
     GatewaySettings,
@@ -42,6 +43,8 @@ deployments:
     parallel: 4
     threads: 2
     queue: 5
+    balance: prefix
+    prompt_cache: 65536
     price: {input: 0.02, output: 0.000000001, cache_read: 0}
   large:
     base_url: https://host/v1
@@ -62,6 +65,7 @@ def test_the_config_is_what_gateways_need() -> None:
     assert (mini.provider, mini.model, mini.engine, mini.address, mini.api_key) == ("openai", "mini", True, None, None)
     assert mini.price == Price(input=20_000_000, output=1, cache_read=0).versioned("stack")
     assert (mini.seats, mini.queue) == (4, 5)
+    assert (mini.balance, mini.prompt_cache) == (Balance.PREFIX, 65536)
     assert (large.provider, large.model, large.engine) == ("openai", "gpt-4o-mini", False)
     assert (large.seats, large.queue) == (10, 7)
     assert large.address == Address("host", 443, tls=True, path="/v1", ca="/srv/stack/ca.pem")

@@ -188,8 +188,8 @@ def test_sections(section: str, message: str) -> None:
         ("{engine: llama.cpp, weights: bundled:mini, threads: 0}",
          [".threads: must be a whole number from 1 to 1024, not 0"]),
         ("{engine: llama.cpp, weights: bundled:mini, model: x}",
-         [(".model: unknown key; the keys here are: balance, context, engine, parallel, price, queue, replicas, "
-          "threads, weights")]),
+         [(".model: unknown key; the keys here are: balance, context, engine, parallel, price, prompt_cache, "
+          "queue, replicas, threads, weights")]),
         ("{engine: llama.cpp, weights: bundled:mini, price: 1}", [".price: must be a mapping of keys, not 1"]),
         ("{engine: llama.cpp, weights: bundled:mini, price: {input: 0.0000000001}}",
          [".price.input: a price has at most nine decimal places"]),

@@ -43,6 +43,7 @@ class Exchange(msgspec.Struct):
         translation: of the attempt under way, where the upstream speaks another dialect.
         priority: with which it waits for a seat.
         cache_line: ready-made header line of what the cache had for it, where its model has one.
+        session: what its client says it is part of, in a header.
     """
 
     spoken: Spoken
@@ -65,15 +66,17 @@ class Exchange(msgspec.Struct):
     translation: Translation | None = None
     priority: Priority = Priority.NORMAL
     cache_line: bytes = b""
+    session: bytes = b""
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:
         """
-        Take in what the client's headers ask for beyond the call itself: a lower priority, features in trial.
+        Take in what the client's headers ask for beyond the call itself: session, priority, features.
 
         Raises:
             InvalidRequest: a header is not as it should be.
         """
         self.priority = self.model.priority
+        self.session = headers.get(b"x-penstock-session", b"")
         if b"x-penstock-priority" in headers:
             self.priority = lowered(self.priority, headers[b"x-penstock-priority"])
         if self.spoken.like_anthropic and _BETAS in headers:

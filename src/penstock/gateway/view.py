@@ -17,8 +17,9 @@ from penstock.gateway.admission.rules import Rules
 from penstock.gateway.cache.rule import Rule, rule_of
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.routing import choose
-from penstock.gateway.routing.balance import WAYS
-from penstock.gateway.routing.balance import Way as Balancing
+from penstock.gateway.routing.prompts import UNKNOWN
+from penstock.gateway.routing.ways import WAYS
+from penstock.gateway.routing.ways import Way as Balancing
 from penstock.gateway.translation import TRANSLATIONS
 from penstock.gateway.translation.translation import Translation
 from penstock.gateway.upstream.credentials.credential import Credential
@@ -51,6 +52,9 @@ class Way(msgspec.Struct, frozen=True):
 
     dialect: Dialect
     translation: type[Translation] | None
+
+
+_TOKEN_BYTES = 4  # of a prompt; about so in English text
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -161,9 +165,10 @@ def compile_view(
     replicas: dict[str, list[Replica]] = {}
     for replica in fleet.replicas if fleet else ():
         replicas.setdefault(replica.deployment, []).append(replica)
+    workers = config.gateway.workers
     places = {
-        deployment.name: _place(deployment, replicas.get(deployment.name, []) if fleet else None, endpoints, environ)
-        for deployment in config.deployments.values()
+        name: _place(deployment, replicas.get(name, []) if fleet else None, endpoints, environ, workers)
+        for name, deployment in config.deployments.items()
     }
     longest_s = max((model.total_s for model in config.models.values()), default=0.0)
     endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
@@ -195,7 +200,11 @@ def _described(replica: Replica) -> str:
 
 
 def _place(
-    deployment: Deployment, replicas: list[Replica] | None, endpoints: Endpoints, environ: Mapping[str, str]
+    deployment: Deployment,
+    replicas: list[Replica] | None,
+    endpoints: Endpoints,
+    environ: Mapping[str, str],
+    workers: int,
 ) -> Place:
     """Compile one deployment; `replicas` is None where no node runs engines, so that none is coming either."""
     found: list[Endpoint] = []
@@ -208,7 +217,7 @@ def _place(
         for replica in replicas or ():
             if replica.state is ReplicaState.READY:
                 address = Address(unix=replica.socket, path="/v1")
-                found.append(endpoints.get(replica.name, address, deployment.seats))
+                found.append(endpoints.get(replica.name, address, deployment.seats, _kept(deployment, workers)))
         headers = provider.headers(None)
         if not found:
             problem = "; ".join(_described(replica) for replica in replicas or ()) or "no replica has been started"
@@ -242,6 +251,11 @@ def _place(
         balance=WAYS[deployment.balance],
         credential=credential,
     )
+
+
+def _kept(deployment: Deployment, workers: int) -> int:
+    """Return the bytes of prompts from one of the workers that a replica of a deployment keeps; all fill its cache."""
+    return UNKNOWN if deployment.prompt_cache is None else deployment.prompt_cache * _TOKEN_BYTES // workers
 
 
 def _size(deployment: Deployment, replicas: Sequence[Replica], answers: bool, coming: bool) -> Size:

@@ -22,6 +22,8 @@ class Balance(StrEnum):
     LEAST_OUTSTANDING = "least_outstanding"
     ROUND_ROBIN = "round_robin"
     PEAK_EWMA = "peak_ewma"
+    PREFIX = "prefix"
+    SESSION = "session"
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class Deployment(msgspec.Struct, frozen=True):
         queue: exchanges that may wait for one of them, likewise.
         balance: how one of several replicas is chosen.
         speaks: the dialects that it understands; empty for those that its provider has.
+        prompt_cache: tokens of prompts that each replica keeps, if that is known.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Deployment(msgspec.Struct, frozen=True):
     balance: Balance = Balance.LEAST_OUTSTANDING
     speaks: tuple[Dialect, ...] = ()
     credential: Credential | None = None
+    prompt_cache: int | None = None
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -69,6 +69,7 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price |
             seats=item.parallel,
             queue=item.queue,
             balance=Balance(item.balance),
+            prompt_cache=item.prompt_cache,
         )
     return Deployment(
         name=name,

@@ -174,6 +174,9 @@ class Engine(Section):
     balance: Annotated[str, word.choice(*Balance)] = default(
         Balance.LEAST_OUTSTANDING.value, "How one of several replicas is chosen for an exchange."
     )
+    prompt_cache: Annotated[int | None, quantity.whole(1, 1 << 40)] = Field(
+        default=None, description="Tokens of prompts that each replica keeps, where known; for `balance: prefix`."
+    )
     price: Price = Field(
         default_factory=_price_of_weights, validate_default=True, description="What the deployment charges."
     )

@@ -1,69 +1,15 @@
-"""
-Which of a deployment's replicas an exchange goes to. Adding a way: a function here, a line in `WAYS`, a test.
-
-No I/O, no clock, no chance: what they need is passed in, what they choose is returned.
-"""
+"""Ways to choose a replica by what it has to do. They look at nothing that is asked."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
 
-from penstock.snapshot.config import Balance
-
-_FADES_S = 10.0  # after so long without answers a latency counts for 1/e of what it was, as in Finagle's `PeakEwma`
+from penstock.gateway.routing.candidate import Ask, C
 
 
-class Latency:
-    """
-    How long a replica has taken to answer lately: it rises to each peak at once and falls only gradually.
-
-    After Finagle's `PeakEwma`: a replica that slows down is left at the first sign of it, and tried again in time.
-    """
-
-    __slots__ = ("_at", "_seconds")
-
-    def __init__(self) -> None:
-        self._at, self._seconds = 0.0, 0.0
-
-    def add(self, seconds: float, now: float) -> None:
-        """Take in the time of an answer that has just begun."""
-        faded = self.at(now)
-        kept = math.exp((self._at - now) / _FADES_S)
-        self._seconds = seconds if seconds > faded else faded + seconds * (1 - kept)
-        self._at = now
-
-    def at(self, now: float) -> float:
-        """Return seconds; 0 when nothing is known."""
-        return self._seconds * math.exp((self._at - now) / _FADES_S)
-
-
-class Loaded(Protocol):
-    """Something that exchanges are sent to, as this process knows it."""
-
-    @property
-    def outstanding(self) -> int:
-        """Exchanges in progress."""
-
-    @property
-    def latency(self) -> Latency:
-        """How soon it answers."""
-
-
-L = TypeVar("L", bound=Loaded)
-Way = Callable[[Sequence[L], int, float], L]
-
-
-def least_outstanding(candidates: Sequence[L], turn: int, _now: float) -> L:
-    """
-    Return the candidate with the fewest exchanges in progress.
-
-    Args:
-        candidates: at least one.
-        turn: a growing number; among equals the choice rotates with it, so that idle replicas share the work.
-    """
-    count = len(candidates)
+def least_outstanding(candidates: Sequence[C], ask: Ask) -> C:
+    """Return the candidate with the fewest exchanges in progress; equals take turns."""
+    count, turn = len(candidates), ask.turn
     best = candidates[turn % count]
     for position in range(1, count):
         candidate = candidates[(turn + position) % count]
@@ -72,12 +18,12 @@ def least_outstanding(candidates: Sequence[L], turn: int, _now: float) -> L:
     return best
 
 
-def round_robin(candidates: Sequence[L], turn: int, _now: float) -> L:
+def round_robin(candidates: Sequence[C], ask: Ask) -> C:
     """Return one after the other, whatever they have to do."""
-    return candidates[turn % len(candidates)]
+    return candidates[ask.turn % len(candidates)]
 
 
-def peak_ewma(candidates: Sequence[L], turn: int, now: float) -> L:
+def peak_ewma(candidates: Sequence[C], ask: Ask) -> C:
     """
     Return the better of two: the one that would answer sooner, by its latency times the exchanges that it then has.
 
@@ -85,7 +31,7 @@ def peak_ewma(candidates: Sequence[L], turn: int, now: float) -> L:
     the turn grows, every pair comes up equally often. Where of one no latency is known, fewer exchanges in progress
     decide, so that a new replica is not flooded.
     """
-    count = len(candidates)
+    count, turn, now = len(candidates), ask.turn, ask.now
     if count == 1:
         return candidates[0]
     first = candidates[turn % count]
@@ -94,10 +40,3 @@ def peak_ewma(candidates: Sequence[L], turn: int, now: float) -> L:
     if not ours or not theirs:
         ours = theirs = 1.0
     return second if theirs * (second.outstanding + 1) < ours * (first.outstanding + 1) else first
-
-
-WAYS: Mapping[Balance, Way] = {  # type: ignore[type-arg]  # each works for whatever it is given
-    Balance.LEAST_OUTSTANDING: least_outstanding,
-    Balance.ROUND_ROBIN: round_robin,
-    Balance.PEAK_EWMA: peak_ewma,
-}

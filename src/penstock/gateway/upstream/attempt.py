@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.account import Account
+from penstock.gateway.upstream.asking import Asking
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import Place, Plan, View
@@ -94,18 +95,18 @@ class Dispatcher:
 
     async def _endpoints(self, exchange: Exchange, name: str, relay: Relay, wait: bool) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
-        account = exchange.account
+        account, asking = exchange.account, Asking(exchange)
         for left in reversed(range(_TRIES)):
             place = self._place(exchange, name)
-            endpoint = self._choose(place, failed)
+            endpoint = self._choose(place, failed, asking)
             if endpoint is None:
-                place, endpoint = await self._coming(exchange, name, failed, wait)
+                place, endpoint = await self._coming(exchange, name, failed, wait, asking)
             account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.answer_lines = place.answer_lines
             account.open()
             answers, began = False, self._clock()
             try:
-                with endpoint:
+                with endpoint, asking:
                     target, headers, body = self._asked(exchange, place)
                     if place.credential is not None:
                         signed, left_s = endpoint.address.path.encode() + target, self._first_s(exchange, self._clock())
@@ -118,6 +119,7 @@ class Dispatcher:
                                 place.credential.refused()
                             raise await _rejection(account, endpoint.name, reply)
                         answers, now = True, self._clock()
+                        asking.begun()
                         if len(place.endpoints) > 1:
                             endpoint.latency.add(now - began, now)
                         account.explain("upstream", f"{endpoint.name} answers after {int((now - began) * 1000)} ms")
@@ -185,7 +187,7 @@ class Dispatcher:
         return place
 
     async def _coming(
-        self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], wait: bool
+        self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], wait: bool, asking: Asking
     ) -> tuple[Place, Endpoint]:
         """
         Return where to send an exchange that has a seat and no endpoint (yet), waiting for a replica if `wait`.
@@ -196,7 +198,7 @@ class Dispatcher:
         """
         while True:
             place = self._place(exchange, name)
-            endpoint = self._choose(place, failed)
+            endpoint = self._choose(place, failed, asking)
             if endpoint is not None:
                 return place, endpoint
             left = exchange.first_token_deadline - self._clock()
@@ -209,16 +211,20 @@ class Dispatcher:
                 async with asyncio.timeout(left):
                     await self._changed.wait()
 
-    def _choose(self, place: Place, failed: Container[Endpoint]) -> Endpoint | None:
+    def _choose(self, place: Place, failed: Container[Endpoint], asking: Asking) -> Endpoint | None:
         """Return an endpoint that has not failed this exchange; one that has just failed another only if it must be."""
         self._turn += 1
         if len(place.endpoints) == 1:
-            return None if place.endpoints[0] in failed else place.endpoints[0]
+            return None if place.endpoints[0] in failed else asking.chosen(place.endpoints[0])
         now = self._clock()
         left = [endpoint for endpoint in place.endpoints if endpoint not in failed]
         warm = [endpoint for endpoint in left if not endpoint.cool(now)]
         candidates = warm or left
-        return place.balance(candidates, self._turn, now) if candidates else None
+        if not candidates:
+            return None
+        asking.turn, asking.now = self._turn, now
+        asking.workers = self.view.settings.workers if self.view is not None else 1
+        return asking.chosen(place.balance(candidates, asking))
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         place = (self.view or exchange.view).places.get(name)

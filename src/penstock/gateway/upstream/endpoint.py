@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 
-from penstock.gateway.routing.balance import Latency
+from penstock.gateway.routing.latency import Latency
+from penstock.gateway.routing.prompts import UNKNOWN, Prompts
+from penstock.gateway.routing.rendezvous import seed_of
 from penstock.gateway.upstream.credentials.keyring import Keyring
 from penstock.http.pool import Pool
 from penstock.http.proxy import proxy_for
@@ -28,16 +30,22 @@ class Endpoint:
     One upstream address with its pool. Shared by all exchanges of the process; made and closed by `Endpoints`.
 
     Attributes:
+        seed: stands for its name, in every process alike.
+        seats: exchanges that it works on at once, of all processes.
         outstanding: exchanges in progress here from this process.
         latency: from asking to the beginning of an answer.
+        prompts: what it has read lately; looked after where that is what replicas are chosen by.
     """
 
-    def __init__(self, name: str, address: Address, pool: Pool) -> None:
+    def __init__(self, name: str, address: Address, pool: Pool, seats: int) -> None:
         self.name = name
+        self.seed = seed_of(name)
+        self.seats = seats
         self.address = address
         self.pool = pool
         self.outstanding = 0
         self.latency = Latency()
+        self.prompts = Prompts()
         self._cool_until = 0.0
 
     def __enter__(self) -> None:
@@ -74,13 +82,14 @@ class Endpoints:
         self._longest_s = 0.0  # that any exchange so far may take
         self._closing: set[asyncio.Task[None]] = set()
 
-    def get(self, name: str, address: Address, seats: int) -> Endpoint:
+    def get(self, name: str, address: Address, seats: int, prompt_bytes: int = UNKNOWN) -> Endpoint:
         """
         Return the endpoint of a replica or a provider's deployment, making it when it is new. Connects to nothing.
 
         Args:
             seats: exchanges that it works on at once; so many connections are kept. How many are made is bounded by
                 who has a seat.
+            prompt_bytes: of prompts that it keeps, this process's share.
         Raises:
             StartError: the proxy that the environment names for it cannot be spoken to.
         """
@@ -89,7 +98,8 @@ class Endpoints:
         if endpoint is None:
             proxy = None if address.unix else proxy_for(address, self._environ)
             pool = Pool(address, max_connections=_MOST, max_idle=seats, proxy=proxy)
-            endpoint = self._known[identity] = Endpoint(name, address, pool)
+            endpoint = self._known[identity] = Endpoint(name, address, pool, seats)
+        endpoint.prompts.most_bytes = prompt_bytes
         return endpoint
 
     def keep(self, wanted: Iterable[Endpoint], longest_s: float) -> None:
