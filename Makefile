@@ -22,7 +22,7 @@ SYSTEM := curl:curl redis-server:redis-server pg_ctlcluster:postgresql
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: help setup setup-system setup-bench bench-steps up test test-unit check fmt bench bench-gateway bench-streams bench-workers bench-memory \
-	bench-exam bench-counters bench-fairness bench-usage soak chaos upgrade fuzz train test-train wheel lock clean
+	bench-exam bench-counters bench-fairness bench-faults bench-usage soak chaos upgrade fuzz train test-train wheel lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -103,6 +103,9 @@ bench-counters: $(VENV)/.dev setup-system  ## what counting by the node and in R
 
 bench-fairness: $(VENV)/.dev  ## what a tenant notices of another at fifty times its share; ARGS="--seconds 20 --rounds 1" to try
 	$(BIN)/python -m bench.fairness $(ARGS)
+
+bench-faults: $(VENV)/.dev  ## what clients notice when one of three deployments fails, in each known way; ARGS="--count 50" to try
+	$(BIN)/python -m bench.faults $(ARGS)
 
 bench-usage: $(VENV)/.dev  ## a look at what was used, over a ledger of a million rows; ARGS="--rows 10000" to try
 	$(BIN)/python -m bench.usage $(ARGS)

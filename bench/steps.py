@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import math
+import random
 import statistics
 import sys
 import tempfile
@@ -43,6 +44,7 @@ from penstock.gateway.dialects import openai
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.identity.caller import Caller, Callers, authenticate
 from penstock.gateway.metering.account import Account, Books, ExchangeLine
+from penstock.gateway.metering.attempts import Attempts
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
 from penstock.gateway.routing.choose import draw_target
@@ -198,9 +200,9 @@ class Bench:
         self.admission = Admission(_Node(), Decisions(self.metrics.registry), time.monotonic, asyncio.sleep)
         usher = local(House(time.monotonic), time.monotonic)
         self.seating = Seating(usher, Queues(self.metrics.registry, usher.waiting), time.monotonic)
-        dispatcher = Dispatcher(self.seating, time.monotonic)
         shelf = Shelf(_no_redis, time.time)
         self.cache = ExactCache(shelf, self.metrics.registry, PEPPER, time.monotonic, time.time)
+        dispatcher = Dispatcher(self.seating, Attempts(self.metrics.registry), time.monotonic, random.random)
         self.gateway = Gateway(self.books, self.admission, self.cache, dispatcher, PEPPER, time.monotonic)
         self.view = self._view()
         self.gateway.follow(self.view)

@@ -20,3 +20,10 @@ def front(pair: tuple[Front, Lab]) -> Front:
 @pytest.fixture
 def lab(pair: tuple[Front, Lab]) -> Lab:
     return pair[1]
+
+
+@pytest.fixture
+def ends_the_row(front: Front) -> Iterator[None]:
+    """A success behind each test, so that the failures of many do not open the breaker of the deployment they share."""
+    yield
+    assert front.chat().status_code == 200

@@ -17,6 +17,8 @@ from penstock.snapshot.principals import KeyRecord
 from penstock.types.address import Address
 from tests.processes import PRICE, Front, Lab, eventually, front_with_lab, model, provider
 
+pytestmark = pytest.mark.usefixtures("ends_the_row")
+
 
 def order(**fields: object) -> str:
     """Return a prompt that the lab takes as an order."""
@@ -114,10 +116,17 @@ def test_an_upstreams_error_becomes_ours(front: Front, status: int, answered: in
     assert (record.outcome, record.status, record.cost_nano) == ("failed", answered, 0)
 
 
-def test_an_upstreams_429_is_lack_of_capacity_with_its_retry_after(front: Front) -> None:
-    response = front.chat(order(status=429, retry_after="7"))
-    assert response.status_code == 503
-    assert response.headers["retry-after"] == "7"
+def test_an_upstreams_429_is_lack_of_capacity_with_its_retry_after(tmp_path: Path) -> None:
+    """Until then the upstream is left alone, and clients are told so at once."""
+    with front_with_lab(tmp_path) as (front, lab):
+        response = front.chat(order(status=429, retry_after="7"))
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "7"
+        asked = lab.stats()["requests"]
+        again = front.chat()
+        assert (again.status_code, again.json()["error"]["code"]) == (503, "overloaded")
+        assert 1 <= int(again.headers["retry-after"]) <= 7
+        assert lab.stats()["requests"] == asked
 
 
 @pytest.mark.parametrize("broken", ["garbage", "html", "empty", "error"])

@@ -96,3 +96,16 @@ def test_answers_get_a_cap_where_tokens_are_limited(measures: list[Measure], cap
     config = Config(1, {}, {"chat": limited}, GatewaySettings())
     view = compile_view(config, Callers({}), None, Endpoints({}, time.monotonic), {})
     assert view.routes["chat"].capped == capped
+
+
+def test_money_is_held_for_every_deployment_that_may_answer(tmp_path: Path) -> None:
+    """Also for the targets that were not drawn: an exchange goes on to them when that one fails."""
+    address = Address(host="127.0.0.1", port=1, path="/v1")
+    prices = {name: msgspec.structs.replace(PRICE, input=number) for number, name in enumerate("abc", 1)}
+    deployments = {name: provider(name, address, price=price) for name, price in prices.items()}
+    config = Config(1, deployments, {"chat": model("chat", "a", "b", fallback=("c",))}, GatewaySettings())
+    view = compile_view(config, Callers({}), None, Endpoints({}, time.monotonic), {})
+    plans = view.routes["chat"].plans
+    assert [plan.names for plan in plans] == [("a", "b", "c"), ("b", "a", "c")]
+    assert [plan.weights for plan in plans] == [(1.0, 1.0)] * 2
+    assert all(set(plan.prices) == {price.ceiling for price in prices.values()} for plan in plans)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -25,6 +25,10 @@ _BETAS = b"anthropic-beta"
 _NAMES = re.compile(rb"[A-Za-z0-9._-]{1,64}(?:, ?[A-Za-z0-9._-]{1,64}){0,31}")
 
 
+def nobody() -> None:
+    """Take no note of an answer that begins."""
+
+
 class Exchange(msgspec.Struct):
     """
     Attributes:
@@ -44,6 +48,10 @@ class Exchange(msgspec.Struct):
         priority: with which it waits for a seat.
         cache_line: ready-made header line of what the cache had for it, where its model has one.
         session: what its client says it is part of, in a header.
+        attempts: made so far, at whatever deployments.
+        attempt_deadline: clock time by which the attempt under way must be complete.
+        answering: called when the answer of the attempt under way has begun to have content.
+        broken: the answer broke off behind its first content.
     """
 
     spoken: Spoken
@@ -67,6 +75,10 @@ class Exchange(msgspec.Struct):
     priority: Priority = Priority.NORMAL
     cache_line: bytes = b""
     session: bytes = b""
+    attempts: int = 0
+    attempt_deadline: float = 0.0
+    answering: Callable[[], None] = nobody
+    broken: bool = False
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:
         """

@@ -46,6 +46,7 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
     if translation is not None:
         found = translation.usage or found
     account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
+    exchange.answering()
     account.settle(Outcome.ANSWERED, _OK)
     cost = b"%d.%09d" % divmod(account.cost_nano, NANO_PER_USD) if account.cost_known else b"unknown"
     headers = b"%bcontent-type: application/json\r\nx-penstock-cost-usd: %b\r\n" % (exchange.headers(), cost)
@@ -120,6 +121,7 @@ class _Stream:
             held += self._examine(self._events(data))
             if self.content:
                 exchange.account.first_content = self._clock()
+                exchange.answering()
                 self._keep_alive.commit()
                 if held:
                     await exchange.responder.write(held)
@@ -172,6 +174,7 @@ class _Stream:
     async def fail(self, error: UpstreamError) -> None:
         """Tell a failure in-band: an error event, no `[DONE]`, and the end of the answer."""
         exchange = self._exchange
+        exchange.broken = True
         self.count()
         exchange.account.explain("upstream", f"broke off after {self._delivered} events with content: {error}")
         exchange.account.settle(Outcome.FAILED, _OK, str(error))
@@ -287,6 +290,7 @@ class _Stream:
         self.count()
         account, responder = self._exchange.account, self._exchange.responder
         if self._failed:
+            self._exchange.broken = True
             account.explain("upstream", "told an error in its stream")
             account.settle(Outcome.FAILED, _OK, "the upstream told an error in its stream")
         else:

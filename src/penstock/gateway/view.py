@@ -102,12 +102,14 @@ class Plan(msgspec.Struct, frozen=True):
     Which deployments to try, with what is the same for every exchange that does.
 
     Attributes:
-        names: in order.
+        names: the one that was drawn first, then the other targets, then the fallbacks in their order.
+        weights: of the targets among them, which come first.
         prices: of those that are known, at their dearest; the dearest of them is reserved.
         explained: for the explanation of an exchange.
     """
 
     names: tuple[str, ...]
+    weights: tuple[float, ...]
     prices: tuple[Price, ...]
     explained: tuple[str, str]
 
@@ -179,10 +181,18 @@ def compile_view(
 
 def _route(model: Model, places: Mapping[str, Place]) -> Route:
     plans = []
+    weights = {target.deployment: target.weight for target in model.targets}
     for target in range(len(model.targets)):
         names = choose.order(model, target)
         prices = tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
-        plans.append(Plan(names, prices, ("route", f"{model.name}: {', then '.join(names)}")))
+        plans.append(
+            Plan(
+                names,
+                tuple(weights[name] for name in names if name in weights),
+                prices,
+                ("route", f"{model.name}: {', then '.join(names)}"),
+            )
+        )
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
     capped = purse is not None or (rules is not None and rules.tokens is not None)

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import signal
 import socket
 import time
@@ -38,6 +39,7 @@ from penstock.gateway.cache.redis import Redis
 from penstock.gateway.cache.shelf import Shelf
 from penstock.gateway.identity.caller import Callers
 from penstock.gateway.metering.account import Books, TakesLines
+from penstock.gateway.metering.attempts import Attempts
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
 from penstock.gateway.serve import Gateway, serve
@@ -163,9 +165,10 @@ class Worker:
         self._admission = Admission(here, Decisions(self._metrics.registry), time.monotonic)
         self._counting = Counting(here, self._connect, self._admission.use)
         self._seating = Seating(usher, Queues(self._metrics.registry, usher.waiting), time.monotonic)
-        dispatcher = Dispatcher(self._seating, time.monotonic)
         self._shelf = Shelf(lambda reference: Redis.begin(partial(resolve, reference, os.environ)), time.time)
         cache = ExactCache(self._shelf, self._metrics.registry, secret, time.monotonic, time.time)
+        attempts = Attempts(self._metrics.registry)
+        dispatcher = Dispatcher(self._seating, attempts, time.monotonic, random.random)
         self._gateway = Gateway(books, self._admission, cache, dispatcher, secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()

@@ -94,8 +94,14 @@ def say(asked: Asked, order: Order) -> Said:
 
 def _marked(pieces: Iterator[str], order: Order) -> Iterator[str]:
     if order.cut == "in_character":
-        return ("é" + piece for piece in pieces)  # so that there is a character to cut
+        return map(_with_character, pieces)
     return pieces
+
+
+def _with_character(piece: str) -> str:
+    """Return a piece that has a character to cut, and as many words as before."""
+    blanks = len(piece) - len(piece.lstrip())
+    return f"{piece[:blanks]}é{piece[blanks:]}"
 
 
 def _cut_text(asked: Asked, order: Order) -> tuple[Iterator[str], Reason]:

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.routing.choose import draw_target, order, shares
+from penstock.gateway.routing.choose import draw_target, onward, order, shares
 from penstock.snapshot.config import Model, Target
 
 
@@ -22,6 +22,22 @@ def test_shares_follow_the_weights() -> None:
     assert drawn == {0: 750, 1: 250}
 
 
-def test_fallbacks_come_after_and_never_name_the_chosen_one_again() -> None:
-    assert order(model([1, 1], ("d1", "x", "y")), 1) == ("d1", "x", "y")
-    assert order(model([1, 1], ("d1", "x", "y")), 0) == ("d0", "d1", "x", "y")
+def test_the_other_targets_come_next_then_the_fallbacks_each_once() -> None:
+    assert order(model([1, 1], ("d1", "x", "y")), 1) == ("d1", "d0", "x", "y")
+    assert order(model([1, 1, 1], ("x", "d2", "x")), 0) == ("d0", "d1", "d2", "x")
+
+
+def test_an_exchange_goes_on_to_the_other_targets_by_their_weights() -> None:
+    names, weights = ("d0", "d1", "d2", "x"), (1.0, 3.0, 1.0)
+    drawn = Counter(onward(names, weights, {"d1", "d2", "x"}, number / 1000) for number in range(1000))
+    assert drawn == {"d1": 750, "d2": 250}
+
+
+@given(st.sets(st.sampled_from(["d0", "d1", "x", "y"])), st.floats(0, 1, exclude_max=True))
+def test_an_exchange_goes_on_to_what_is_usable_and_to_targets_first(usable: set[str], draw: float) -> None:
+    found = onward(("d0", "d1", "x", "y"), (1.0, 2.0), usable, draw)
+    assert found in usable or (found is None and not usable)
+    if usable & {"d0", "d1"}:
+        assert found in {"d0", "d1"}
+    elif usable:
+        assert found == min(usable)

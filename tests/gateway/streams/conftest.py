@@ -42,5 +42,6 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]
                 current.clear()
                 current.update(wanted)
             yield front, lab
+            eventually(lambda: front.chat().status_code == 200, "a success behind a row of failures")
 
         yield configure

@@ -13,6 +13,8 @@ from penstock.pricing.price import cost_nano
 from tests.gateway.streams.client import Client, ask, order
 from tests.processes import PATIENCE_S, PRICE, Child, Front, Lab, front_with_lab, model, provider
 
+pytestmark = pytest.mark.usefixtures("ends_the_row")
+
 MIDDLE: list[dict[str, object]] = [
     {"cut_after": 2},
     {"cut_after": 2, "cut_with": "rst"},

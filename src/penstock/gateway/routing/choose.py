@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import accumulate
 
 from penstock.snapshot.config import Model
@@ -27,6 +27,22 @@ def draw_target(ends: tuple[float, ...], draw: float) -> int:
 
 
 def order(model: Model, target: int) -> tuple[str, ...]:
-    """Return the deployments to try, in order: the target with this number, then the fallbacks."""
-    chosen = model.targets[target].deployment
-    return (chosen, *(name for name in model.fallback if name != chosen))
+    """Return the deployments to try: the target with this number, then the others, then the fallbacks; each once."""
+    targets = [each.deployment for each in model.targets]
+    return tuple(dict.fromkeys((targets[target], *targets, *model.fallback)))
+
+
+def onward(names: Sequence[str], weights: Sequence[float], usable: Container[str], draw: float) -> str | None:
+    """
+    Return which deployment an exchange goes on to: a target drawn by weight, else the first fallback; None for none.
+
+    Args:
+        names: from `order`.
+        weights: of those that are targets, which are the first.
+        usable: those that may be asked now, and have not failed this exchange.
+        draw: a number in [0, 1), uniformly random.
+    """
+    left = [(name, weight) for name, weight in zip(names, weights, strict=False) if name in usable]
+    if left:
+        return left[draw_target(shares([weight for _, weight in left]), draw)][0]
+    return next((name for name in names[len(weights) :] if name in usable), None)

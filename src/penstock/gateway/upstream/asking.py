@@ -45,6 +45,12 @@ class Asking:
         self._chosen = endpoint
         return endpoint
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it goes next."""
+        assert self._chosen is not None, "a replica is chosen first"
+        return self._chosen
+
     def begun(self) -> None:
         """Note that the prompt has been read, since an answer to it has begun."""
         if self._chosen is not None:

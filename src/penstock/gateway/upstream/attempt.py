@@ -1,24 +1,32 @@
 """
-From a plan to a reply that has begun: which endpoint is tried when, and which failures are tried again.
+From a plan to a reply that has begun: which deployment and which endpoint is tried when, and what follows a failure.
 
 Nothing of an answer has reached the client while this goes on, so every failure here may still become somebody else's
-success. What went wrong on the way is in the exchange's explanation.
+success. What went wrong on the way is in the exchange's explanation. What a failure means is decided in `verdicts`;
+who may be asked at all is in `health`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container
+from functools import partial
 
-from penstock.gateway.dialects.errors import kind_of
-from penstock.gateway.exchange import Exchange
-from penstock.gateway.metering.account import Account
+from penstock.gateway.exchange import Exchange, nobody
+from penstock.gateway.metering.attempts import Attempts
+from penstock.gateway.routing.choose import onward
+from penstock.gateway.upstream import verdicts
 from penstock.gateway.upstream.asking import Asking
+from penstock.gateway.upstream.ejection import candidates
 from penstock.gateway.upstream.endpoint import Endpoint
+from penstock.gateway.upstream.health import PATIENCE_S, Health, Healths
+from penstock.gateway.upstream.question import Question, question_of, signed, timeouts_of
+from penstock.gateway.upstream.rejection import rejection
 from penstock.gateway.upstream.seating import Seating
+from penstock.gateway.upstream.verdicts import TRIES, Again, Blame
 from penstock.gateway.view import Place, Plan, View
-from penstock.http.pool import Reply, Timeouts
+from penstock.http.pool import Reply
 from penstock.types.errors import (
     InvalidRequest,
     NoCapacity,
@@ -27,26 +35,34 @@ from penstock.types.errors import (
     UpstreamRejected,
     UpstreamTimeout,
     UpstreamUnreachable,
-    UpstreamUnusable,
 )
 
 _OK = 200
 _UNAUTHORIZED = 401
-_TRIES = 3  # per deployment: an engine that dies under every exchange is not to be fed one exchange for ever
-_CONNECT_S = 5.0
-_MAX_ERROR_BODY = 64 * 1024
-_ERROR_BODY_S = 1.0
-_FINAL = frozenset({400, 413, 415, 422, 501})  # the request's own fault: another deployment would say the same
+_PLAIN_SHARE = 2 / 3  # of the time left that a plain answer may take where another deployment could be asked after it
+_SPREAD_S = 0.1  # over which exchanges that have waited for the same moment are spread
 
+Failure = NoCapacity | UpstreamError | InvalidRequest
 Relay = Callable[[Exchange, Reply], Awaitable[None]]
 
 
 class Dispatcher:
-    """Sends exchanges to endpoints. One per worker; `view` and `changed` follow the worker's documents."""
+    """
+    Sends exchanges to endpoints. One per worker; `view` and `changed` follow the worker's documents.
 
-    def __init__(self, seating: Seating, clock: Callable[[], float]) -> None:
+    Args:
+        clock: seconds, monotonic.
+        chance: returns a number in [0, 1), uniformly random.
+    """
+
+    def __init__(
+        self, seating: Seating, counts: Attempts, clock: Callable[[], float], chance: Callable[[], float]
+    ) -> None:
         self._seating = seating
+        self._counts = counts
         self._clock = clock
+        self._chance = chance
+        self._healths = Healths(counts, clock, chance)
         self._turn = 0
         self._changed = asyncio.Event()
         self.view: View | None = None
@@ -55,129 +71,217 @@ class Dispatcher:
         """Take a new view; exchanges that wait for a replica look again."""
         self.view = view
         self._seating.follow(view)
+        self._healths.follow(view.places)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def run(self, exchange: Exchange, plan: Plan, relay: Relay) -> None:
         """
-        Try the plan's deployments in order until `relay` has taken a reply to its end.
+        Try the plan's deployments, each at most once, until `relay` has taken a reply to its end.
 
         `relay` raises `UpstreamError` only while no content has reached the client.
 
         Raises:
-            NoCapacity: no deployment has room.
-            UpstreamError: the failure of the last one tried.
-            InvalidRequest: the last one tried has no such operation, or its dialect no words for what is asked.
+            NoCapacity: no deployment has room, or may be asked now.
+            UpstreamError: the most telling failure of those tried.
+            InvalidRequest: none of them has such an operation, or words for what is asked.
             JournalError: nothing was dispatched, or what was answered could not be settled.
         """
-        failure: NoCapacity | UpstreamError | InvalidRequest | None = None
-        names = plan.names
-        for position, name in enumerate(names):
-            last = position == len(names) - 1
+        failures: list[Failure] = []
+        tried: list[str] = []
+        name = self._first(exchange, plan)
+        while name is not None:
+            tried.append(name)
+            last = len(tried) == len(plan.names) or not self._usable(plan, tried)
             try:
-                return await self._deployment(exchange, name, relay, last)
+                return await self._deployment(exchange, plan, name, relay, last)
             except UpstreamRejected as error:
-                if error.status in _FINAL:
+                if error.status in verdicts.FINAL:
                     raise
-                failure = error
+                failures.append(error)
             except (NoCapacity, UpstreamError, InvalidRequest) as error:  # what one cannot express another may
-                failure = error
-            if not last:
-                exchange.account.explain("fallback", f"{name}: {failure}; next is {names[position + 1]}")
-        assert failure is not None, "a plan names at least one deployment"
-        raise failure
+                failures.append(error)
+            following = self._next(plan, tried)
+            if following is not None:
+                exchange.account.explain("fallback", f"{name}: {failures[-1]}; next is {following}")
+                self._counts.fell_back(name)
+            name = following
+        raise self._told(plan, tried, failures)
 
-    async def _deployment(self, exchange: Exchange, name: str, relay: Relay, last: bool) -> None:
+    def _first(self, exchange: Exchange, plan: Plan) -> str | None:
+        """Return the deployment that was drawn, or another where that one is not to be asked now."""
+        drawn, now = plan.names[0], self._clock()
+        wait_s = self._healths.of(drawn).wait_s(now)
+        if not wait_s:
+            return drawn
+        found = self._next(plan, ())
+        if found != drawn:
+            state = self._healths.of(drawn).breaker.state.value
+            instead = f"; {found} instead" if found else ""
+            exchange.account.explain("breaker", f"{drawn} is {state}, and not asked for {wait_s:.1f} s{instead}")
+        return found
+
+    def _usable(self, plan: Plan, tried: Collection[str]) -> set[str]:
+        """Return the deployments that could be tried now."""
+        now, healths = self._clock(), self._healths
+        return {name for name in plan.names if name not in tried and not healths.of(name).wait_s(now)}
+
+    def _next(self, plan: Plan, tried: Collection[str]) -> str | None:
+        """Return the next deployment: one that may be asked now, else the one that may be soonest; None for none."""
+        found = onward(plan.names, plan.weights, self._usable(plan, tried), self._chance())
+        if found is not None:
+            return found
+        now = self._clock()
+        soon = [name for name in plan.names if name not in tried and self._healths.of(name).soon(now)]
+        return min(soon, key=lambda name: self._healths.of(name).wait_s(now), default=None)
+
+    def _told(self, plan: Plan, tried: Collection[str], failures: list[Failure]) -> Failure:
+        """Return the failure for the client, with the soonest time at which another try makes sense."""
+        now = self._clock()
+        waits = {name: self._healths.of(name).wait_s(now) for name in plan.names}
+        for name, failure in zip(tried, failures, strict=True):
+            waits[name] = max(waits[name], failure.retry_after or 0.0)
+        soonest = min(waits.values())
+        if not failures:
+            return NoCapacity("no deployment of the model may be asked now", retry_after=soonest)
+        error = verdicts.most_telling(failures)
+        if isinstance(error, InvalidRequest):
+            return error
+        error.retry_after = soonest or error.retry_after
+        return error
+
+    async def _deployment(self, exchange: Exchange, plan: Plan, name: str, relay: Relay, last: bool) -> None:
         """Wait for a seat at the deployment, and keep it for as long as its endpoints are tried."""
-        exchange.first_token_deadline = min(self._clock() + exchange.model.first_token_s, exchange.deadline)
+        now, deadline = self._clock(), exchange.deadline
+        exchange.first_token_deadline = min(now + exchange.model.first_token_s, deadline)
+        exchange.attempt_deadline = deadline if last else now + _PLAIN_SHARE * (deadline - now)
+        health = self._healths.of(name)
         with await self._seating.seat(exchange, self._place(exchange, name), last):
-            await self._endpoints(exchange, name, relay, last)
+            await self._tries(exchange, plan, name, health, relay, last)
 
-    async def _endpoints(self, exchange: Exchange, name: str, relay: Relay, wait: bool) -> None:
+    async def _tries(self, exchange: Exchange, plan: Plan, name: str, health: Health, relay: Relay, last: bool) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
         account, asking = exchange.account, Asking(exchange)
-        for left in reversed(range(_TRIES)):
+        lines = b"" if name == plan.names[0] else b"x-penstock-degraded: fallback\r\n"
+        health.budget.asked()
+        for retries in range(TRIES):
+            if health.wait_s(self._clock()):
+                await self._turn_at(exchange, name, health, last)
             place = self._place(exchange, name)
             endpoint = self._choose(place, failed, asking)
             if endpoint is None:
-                place, endpoint = await self._coming(exchange, name, failed, wait, asking)
+                place, endpoint = await self._coming(exchange, name, failed, last, asking)
+            question = question_of(exchange, place)
             account.deployment, account.price, account.priced = name, place.price, place.priced
-            exchange.answer_lines = place.answer_lines
+            exchange.attempts += 1
+            more = lines if exchange.attempts == 1 else lines + b"x-penstock-attempts: %d\r\n" % exchange.attempts
+            exchange.answer_lines = place.answer_lines + more
             account.open()
-            answers, began = False, self._clock()
             try:
-                with endpoint, asking:
-                    target, headers, body = self._asked(exchange, place)
-                    if place.credential is not None:
-                        signed, left_s = endpoint.address.path.encode() + target, self._first_s(exchange, self._clock())
-                        headers += await place.credential.lines(b"POST", endpoint.pool.host, signed, body, left_s)
-                    began = self._clock()
-                    timeouts = self._timeouts(exchange, began)
-                    with await endpoint.pool.request(b"POST", target, headers, body, timeouts) as reply:
-                        if reply.status != _OK:
-                            if reply.status == _UNAUTHORIZED and place.credential is not None:
-                                place.credential.refused()
-                            raise await _rejection(account, endpoint.name, reply)
-                        answers, now = True, self._clock()
-                        asking.begun()
-                        if len(place.endpoints) > 1:
-                            endpoint.latency.add(now - began, now)
-                        account.explain("upstream", f"{endpoint.name} answers after {int((now - began) * 1000)} ms")
-                        return await relay(exchange, reply)
-            except UpstreamTimeout:
-                if not answers:
-                    now = self._clock()
-                    endpoint.latency.add(now - began, now)
-                raise
-            except UpstreamUnusable as error:
-                account.explain("upstream", f"{endpoint.name}: {error}")
-                raise
-            except (UpstreamUnreachable, UpstreamFailed) as error:
-                account.explain("upstream", f"{endpoint.name}: {error}")
-                endpoint.failed(self._clock())
-                failed[endpoint] = error
-                # A provider may have charged for what broke; an engine only lost its own work.
-                if not left or not place.engine or not (wait or self._others(exchange, name, failed)):
+                return await self._attempt(exchange, place, question, asking, health, relay)
+            except UpstreamError as error:
+                if verdicts.pauses(error):
+                    health.pause(self._clock(), error.retry_after)
+                others = self._others(exchange, name, {*failed, endpoint})
+                reason = verdicts.again(error, engine=place.engine, others=others, last=last)
+                now = self._clock()
+                barred = health.wait_s(now) > 0 and not (last and health.soon(now))
+                if reason is Again.NO or retries == TRIES - 1 or barred:
                     raise
+                if not verdicts.free(reason, error, engine=place.engine) and not health.budget.take(now):
+                    account.explain("retry", f"{name}: none is left of its budget of retries")
+                    self._counts.unpaid(name)
+                    raise
+                if reason is Again.REFUSED:
+                    await self._back_off(exchange, retries, error)
+                else:
+                    failed[endpoint] = error
+                self._counts.retried(name, reason)
         raise AssertionError("the last try returns or raises")
 
-    def _asked(self, exchange: Exchange, place: Place) -> tuple[bytes, bytes, bytes]:
-        """Return what the upstream is asked: target, header lines and body."""
-        call, provider = exchange.call, place.provider
-        assert provider is not None, "a place without a provider has no endpoint"
-        exchange.account.provider = provider.name
-        exchange.counts_first_choice = place.engine and call.choices > 1
-        way = place.ways.get(call.dialect)
-        if way is None:
-            raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
-        headers = place.headers + exchange.id_line + exchange.trace
-        if way.translation is None:
-            exchange.translation = None
-            headers += exchange.features
-            body = exchange.spoken.for_upstream(call, place.model, place.cap_name if exchange.capped else None)
+    async def _attempt(
+        self, exchange: Exchange, place: Place, question: Question, asking: Asking, health: Health, relay: Relay
+    ) -> None:
+        """Ask the chosen endpoint once; what becomes of it is known to the endpoint and to the deployment's breaker."""
+        account, endpoint, began = exchange.account, asking.endpoint, self._clock()
+        ticket = health.breaker.admit(began)
+        if ticket is None:
+            raise self._not_now(place.name, health)
+        exchange.answering = partial(health.breaker.answers, ticket) if ticket.waiting else nobody
+        answers = False
+        blame: Blame | None = Blame.NOTHING  # of a client that leaves, say
+        try:
+            with endpoint, asking:
+                headers = await signed(question, exchange, place, endpoint, self._clock)
+                began = self._clock()
+                timeouts = timeouts_of(exchange, began)
+                with await endpoint.pool.request(b"POST", question.target, headers, question.body, timeouts) as reply:
+                    if reply.status != _OK:
+                        if reply.status == _UNAUTHORIZED and place.credential is not None:
+                            place.credential.refused()
+                        raise await rejection(account, endpoint.name, reply)
+                    answers, now = True, self._clock()
+                    asking.begun()
+                    if len(place.endpoints) > 1:
+                        endpoint.latency.add(now - began, now)
+                    account.explain("upstream", f"{endpoint.name} answers after {int((now - began) * 1000)} ms")
+                    await relay(exchange, reply)
+                    # An answer that is longer than its model allows is nobody's fault.
+                    broken = exchange.broken and self._clock() < exchange.deadline
+                    blame = Blame.FAILED if broken else None
+        except UpstreamError as error:
+            now = self._clock()
+            if isinstance(error, UpstreamTimeout):
+                if not answers:
+                    endpoint.latency.add(now - began, now)
+            elif not isinstance(error, UpstreamRejected):
+                account.explain("upstream", f"{endpoint.name}: {error}")
+            usual_s = exchange.model.first_token_s if exchange.call.stream else exchange.model.total_s
+            blame = verdicts.blame(error, engine=place.engine, took_s=now - began, usual_s=usual_s)
+            broken = blame is Blame.FAILED or isinstance(error, UpstreamFailed | UpstreamUnreachable)
+            unreachable = isinstance(error, UpstreamUnreachable)
+            if broken and endpoint.record.failed(now, unreachable=unreachable) and len(place.endpoints) > 1:
+                self._counts.ejected(place.name)
+            raise
         else:
-            exchange.translation = translation = way.translation(call, place.model, place.cap_name, exchange.capped)
-            body = translation.request()
-            if translation.dropped:
-                exchange.account.explain("translation", f"left out for {place.name}: {', '.join(translation.dropped)}")
-        return provider.target(way.dialect), headers, body
+            if blame is None:
+                endpoint.record.succeeded()
+            else:
+                endpoint.record.failed(self._clock(), unreachable=False)
+        finally:
+            health.ended(ticket, blame, self._clock())
 
-    def _first_s(self, exchange: Exchange, now: float) -> float:
-        """Return how long the beginning of an answer may still take."""
-        first_s = (exchange.first_token_deadline if exchange.call.stream else exchange.deadline) - now
-        if first_s <= 0:
-            raise UpstreamTimeout("the deadline passed before the upstream could be asked")
-        return first_s
+    async def _turn_at(self, exchange: Exchange, name: str, health: Health, last: bool) -> None:
+        """
+        Wait until the deployment may be asked: for the end of a pause, if it is near and there is nobody else.
 
-    def _timeouts(self, exchange: Exchange, now: float) -> Timeouts:
-        first_s = self._first_s(exchange, now)
-        return Timeouts(
-            connect_s=min(_CONNECT_S, first_s),
-            first_byte_s=None,
-            head_s=first_s,
-            idle_s=exchange.model.first_token_s if exchange.call.stream else None,
-            total_s=exchange.deadline - now,
-        )
+        Raises:
+            NoCapacity: it may not be, or not soon enough.
+        """
+        began = now = self._clock()
+        while wait_s := health.wait_s(now):
+            until = min(exchange.first_token_deadline, began + PATIENCE_S)
+            if not last or not health.soon(now) or now + wait_s >= until:
+                raise self._not_now(name, health)
+            if now == began:
+                exchange.account.explain("pause", f"{name} is to be asked again in {wait_s:.1f} s")
+            await asyncio.sleep(wait_s + self._chance() * _SPREAD_S)
+            now = self._clock()
+
+    def _not_now(self, name: str, health: Health) -> NoCapacity:
+        return NoCapacity(f"the deployment {name} is not asked now", retry_after=health.wait_s(self._clock()))
+
+    async def _back_off(self, exchange: Exchange, retries: int, error: UpstreamError) -> None:
+        """
+        Pause before the same provider is asked again.
+
+        Raises:
+            UpstreamError: this failure, when the time does not allow it.
+        """
+        pause_s = verdicts.backoff_s(retries, self._chance())
+        if self._clock() + pause_s >= exchange.first_token_deadline:
+            raise error
+        await asyncio.sleep(pause_s)
 
     def _place(self, exchange: Exchange, name: str) -> Place:
         # A deployment that a reload has removed is still known to the exchange's own view.
@@ -187,7 +291,7 @@ class Dispatcher:
         return place
 
     async def _coming(
-        self, exchange: Exchange, name: str, failed: Mapping[Endpoint, UpstreamError], wait: bool, asking: Asking
+        self, exchange: Exchange, name: str, failed: dict[Endpoint, UpstreamError], wait: bool, asking: Asking
     ) -> tuple[Place, Endpoint]:
         """
         Return where to send an exchange that has a seat and no endpoint (yet), waiting for a replica if `wait`.
@@ -211,38 +315,19 @@ class Dispatcher:
                 async with asyncio.timeout(left):
                     await self._changed.wait()
 
-    def _choose(self, place: Place, failed: Container[Endpoint], asking: Asking) -> Endpoint | None:
-        """Return an endpoint that has not failed this exchange; one that has just failed another only if it must be."""
+    def _choose(self, place: Place, failed: Collection[Endpoint], asking: Asking) -> Endpoint | None:
+        """Return an endpoint that has not failed this exchange, of those that are not left out for now."""
         self._turn += 1
         if len(place.endpoints) == 1:
             return None if place.endpoints[0] in failed else asking.chosen(place.endpoints[0])
         now = self._clock()
-        left = [endpoint for endpoint in place.endpoints if endpoint not in failed]
-        warm = [endpoint for endpoint in left if not endpoint.cool(now)]
-        candidates = warm or left
-        if not candidates:
+        left = candidates(place.endpoints, failed, now)
+        if not left:
             return None
         asking.turn, asking.now = self._turn, now
         asking.workers = self.view.settings.workers if self.view is not None else 1
-        return asking.chosen(place.balance(candidates, asking))
+        return asking.chosen(place.balance(left, asking))
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         place = (self.view or exchange.view).places.get(name)
         return place is not None and any(endpoint not in failed for endpoint in place.endpoints)
-
-
-async def _rejection(account: Account, name: str, reply: Reply) -> UpstreamRejected:
-    """Explain the upstream's error status and return it as an error, with as much of its body as may be passed on."""
-    body = b""  # where it does not come, the status says enough
-    with contextlib.suppress(UpstreamError, TimeoutError):
-        async with asyncio.timeout(_ERROR_BODY_S):
-            body = await reply.read(_MAX_ERROR_BODY)
-    after = reply.headers.get(b"retry-after", b"")
-    rejection = UpstreamRejected(
-        f"the upstream {name} answered with status {reply.status}",
-        status=reply.status,
-        body=body,
-        retry_after=float(after) if after.isdigit() and len(after) < 6 else None,  # a date or a day is no hint
-    )
-    account.explain("upstream", f"{rejection}{kind_of(body)}")
-    return rejection

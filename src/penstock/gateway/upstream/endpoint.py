@@ -15,6 +15,7 @@ from penstock.gateway.routing.latency import Latency
 from penstock.gateway.routing.prompts import UNKNOWN, Prompts
 from penstock.gateway.routing.rendezvous import seed_of
 from penstock.gateway.upstream.credentials.keyring import Keyring
+from penstock.gateway.upstream.ejection import Record
 from penstock.http.pool import Pool
 from penstock.http.proxy import proxy_for
 from penstock.types.address import Address
@@ -22,7 +23,6 @@ from penstock.types.address import Address
 _Identity = tuple[str, Address, int]
 
 _MOST = 65_536
-_COOL_S = 1.0  # after a failure to connect, others are preferred for so long; the fleet's verdict takes over by then
 
 
 class Endpoint:
@@ -35,6 +35,7 @@ class Endpoint:
         outstanding: exchanges in progress here from this process.
         latency: from asking to the beginning of an answer.
         prompts: what it has read lately; looked after where that is what replicas are chosen by.
+        record: of its failures.
     """
 
     def __init__(self, name: str, address: Address, pool: Pool, seats: int) -> None:
@@ -46,7 +47,7 @@ class Endpoint:
         self.outstanding = 0
         self.latency = Latency()
         self.prompts = Prompts()
-        self._cool_until = 0.0
+        self.record = Record()
 
     def __enter__(self) -> None:
         self.outstanding += 1
@@ -55,14 +56,6 @@ class Endpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.outstanding -= 1
-
-    def failed(self, now: float) -> None:
-        """Note that it could not be reached, or broke off."""
-        self._cool_until = now + _COOL_S
-
-    def cool(self, now: float) -> bool:
-        """Tell whether a connection failed within the last second."""
-        return now < self._cool_until
 
 
 class Endpoints:

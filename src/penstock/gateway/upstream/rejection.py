@@ -1,0 +1,32 @@
+"""An upstream's error status as an error of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from penstock.gateway.dialects.errors import kind_of
+from penstock.gateway.metering.account import Account
+from penstock.gateway.upstream.hints import retry_after
+from penstock.http.pool import Reply
+from penstock.types.errors import UpstreamError, UpstreamRejected
+
+_MAX_BODY = 64 * 1024
+_BODY_S = 1.0
+
+
+async def rejection(account: Account, name: str, reply: Reply) -> UpstreamRejected:
+    """Explain the upstream's error status and return it as an error, with as much of its body as may be passed on."""
+    body = b""  # where it does not come, the status says enough
+    with contextlib.suppress(UpstreamError, TimeoutError):
+        async with asyncio.timeout(_BODY_S):
+            body = await reply.read(_MAX_BODY)
+    rejected = UpstreamRejected(
+        f"the upstream {name} answered with status {reply.status}",
+        status=reply.status,
+        body=body,
+        retry_after=retry_after(reply.headers, body, time.time()),
+    )
+    account.explain("upstream", f"{rejected}{kind_of(body)}")
+    return rejected
