@@ -49,6 +49,7 @@ from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
 from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.serve import Gateway, serve
+from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.asking import Asking
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
@@ -203,7 +204,8 @@ class Bench:
         shelf = Shelf(_no_redis, time.time)
         self.cache = ExactCache(shelf, self.metrics.registry, PEPPER, time.monotonic, time.time)
         dispatcher = Dispatcher(self.seating, Attempts(self.metrics.registry), time.monotonic, random.random)
-        self.gateway = Gateway(self.books, self.admission, self.cache, dispatcher, PEPPER, time.monotonic)
+        shadows = Shadows(self.books, dispatcher, time.monotonic)
+        self.gateway = Gateway(self.books, self.admission, self.cache, dispatcher, shadows, PEPPER, time.monotonic)
         self.view = self._view()
         self.gateway.follow(self.view)
         self.bodies = bodies()

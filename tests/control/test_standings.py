@@ -72,6 +72,7 @@ def test_each_budget_has_the_sums_of_its_period_its_models_and_whom_it_counts_fo
                     settled(5, at_ns=AT - DAY_NS, cost_nano=13),
                     settled(6, at_ns=AT - 40 * DAY_NS, cost_nano=17, tenant="x"),
                     settled(7, outcome=Outcome.REFUSED, cost_nano=0),
+                    settled(8, key="shadow", tenant="(shadow)", model="chat (shadow)", cost_nano=19),
                 ],
             )
         both = ("chat", "large")

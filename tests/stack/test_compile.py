@@ -17,6 +17,7 @@ from penstock.snapshot.config import (
     Measure,
     Model,
     Outage,
+    Shadow,
     Target,
     Tls,
 )
@@ -227,3 +228,14 @@ def test_gateways_know_where_answers_are_kept() -> None:
     settings = config_of(read(text), 1, 0, workers=1).gateway
     assert (settings.cache, settings.shared_cache) == (1024 * 1024, SecretRef(file="/run/redis"))
     assert settings.counters is None
+
+
+def test_a_shadow_has_its_share_as_a_fraction() -> None:
+    text = "version: 1\ndeployments: {a: {model: x, base_url: 'http://a/v1'}, b: {model: x, base_url: 'http://b/v1'}}\n"
+    stack = read(text + "models: {m: {targets: a, shadow: {deployment: b, share: 2.5%}}, n: a}\n")
+    config = config_of(stack, 1, 0, workers=1)
+    assert config.models["m"].shadow == Shadow("b", 0.025)
+    assert config.models["n"].shadow is None
+    assert not [warning for warning in stack.warnings if "no model uses" in warning.sentence]
+    values = {each.path: each.value for each in stack.effective}
+    assert values["models.m.shadow.share"] == "2.5%"

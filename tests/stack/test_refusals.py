@@ -321,3 +321,30 @@ def test_no_port_is_a_unix_socket_yet(key: str) -> None:
     section, _, name = key.partition(".")
     (message,) = refused(f"version: 1\n{section}:\n  {name}: unix:/run/p.sock\n")
     assert message.startswith(f"3: {key}: listening on a Unix socket of your choice is not supported yet")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("{targets: a, shadow: b}", "models.chat.shadow: must be a mapping of keys, not 'b'"),
+        ("{targets: a, shadow: {deployment: b}}", "models.chat.shadow.share: is required"),
+        ("{targets: a, shadow: {share: 10%}}", "models.chat.shadow.deployment: is required"),
+        ("{targets: a, shadow: {deployment: bb, share: 10%}}",
+         "models.chat.shadow.deployment: there is no deployment 'bb', did you mean 'b'?"),
+        ("{targets: a, shadow: {deployment: b, share: 10}}",
+         "models.chat.shadow.share: must be a share with its percent sign, such as 10%, not 10"),
+        ("{targets: a, shadow: {deployment: b, share: true}}",
+         "models.chat.shadow.share: must be a share with its percent sign, not true"),
+        ("{targets: a, shadow: {deployment: b, share: some}}",
+         "models.chat.shadow.share: a share is a number with a percent sign, such as 10% or 0.5%, not 'some'"),
+        ("{targets: a, shadow: {deployment: b, share: 0%}}",
+         "models.chat.shadow.share: must be above 0% and at most 100%, not '0%'"),
+        ("{targets: a, shadow: {deployment: b, share: 100.1%}}",
+         "models.chat.shadow.share: must be above 0% and at most 100%, not '100.1%'"),
+        ("{targets: a, fallback: a, shadow: {deployment: a, share: 10%}}",
+         "models.chat: shadow: 'a' is all that answers, so it would be compared with itself"),
+    ],
+)  # fmt: skip
+def test_a_shadow_says_where_and_how_much(model: str, message: str) -> None:
+    found = refused(f"version: 1\ndeployments:\n  a: {MINI}\n  b: {MINI}\nmodels:\n  chat: {model}\n")
+    assert [line.partition(": ")[2] for line in found] == [message]

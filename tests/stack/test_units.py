@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.stack.units import Duration, Size
+from penstock.stack.units import Duration, Share, Size
 
 FACTORS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 FACTORS_BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20}
@@ -78,3 +78,19 @@ def test_a_written_size_is_read_back(size: int) -> None:
 def test_units_are_written_in_the_largest_that_divides() -> None:
     assert [str(Duration(value)) for value in (0, 1500, 90_000, 120_000)] == ["0s", "1500ms", "90s", "2m"]
     assert [str(Size(value)) for value in (0, 1000, 1024, 33_554_432)] == ["0B", "1000B", "1KiB", "32MiB"]
+
+
+@pytest.mark.parametrize(("text", "fraction"), [("10%", 0.1), ("0.5 %", 0.005), ("100%", 1.0), ("0.0001%", 0.000001)])
+def test_a_share_is_read(text: str, fraction: float) -> None:
+    assert Share.parse(text).fraction == fraction
+
+
+@pytest.mark.parametrize("text", ["10", "%", "ten%", "-1%", "1e1%", "0.00001%", "1000%", ".5%"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a share is"):
+        Share.parse(text)
+
+
+@given(st.integers(0, 9_999_999))
+def test_a_written_share_is_read_back(millionths: int) -> None:
+    assert Share.parse(str(Share(millionths))) == millionths

@@ -27,17 +27,16 @@ _MAX_HELD = 1024 * 1024  # bytes of content-free events held before the status l
 _END_S = 0.1  # how long the last bytes of a stream's framing are waited for, so that its connection can be kept
 
 
-async def relay_whole(exchange: Exchange, reply: Reply) -> None:
+async def read_whole(exchange: Exchange, reply: Reply) -> bytes:
     """
-    Read a reply, settle the exchange, send the answer.
+    Read a reply, and note its usage. Return it in the client's dialect.
 
     Raises:
         UpstreamFailed: the reply is broken.
         UpstreamUnusable: it is too large, not JSON, or an error in spite of its status.
         UpstreamTimeout: it did not come to its end in time.
-        JournalError: the exchange could not be settled; nothing was sent.
     """
-    account, call = exchange.account, exchange.call
+    call = exchange.call
     body = await reply.read(_MAX_REPLY)
     translation = exchange.translation
     if translation is not None:
@@ -45,8 +44,21 @@ async def relay_whole(exchange: Exchange, reply: Reply) -> None:
     found = exchange.spoken.answers.usage_of(body, call)
     if translation is not None:
         found = translation.usage or found
-    account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
+    exchange.account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     exchange.answering()
+    return body
+
+
+async def relay_whole(exchange: Exchange, reply: Reply) -> None:
+    """
+    Read a reply, settle the exchange, send the answer.
+
+    Raises:
+        UpstreamError: as `read_whole`.
+        JournalError: the exchange could not be settled; nothing was sent.
+    """
+    account = exchange.account
+    body = await read_whole(exchange, reply)
     account.settle(Outcome.ANSWERED, _OK)
     cost = b"%d.%09d" % divmod(account.cost_nano, NANO_PER_USD) if account.cost_known else b"unknown"
     headers = b"%bcontent-type: application/json\r\nx-penstock-cost-usd: %b\r\n" % (exchange.headers(), cost)

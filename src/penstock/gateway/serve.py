@@ -26,6 +26,7 @@ from penstock.gateway.metering import tags
 from penstock.gateway.metering.account import Account, Books
 from penstock.gateway.relay import relay_stream, relay_whole
 from penstock.gateway.routing.choose import draw_target
+from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.view import EMPTY, Route, View
 from penstock.http.server import Refusal, Request, Responder
@@ -62,6 +63,7 @@ class Gateway:
         admission: Admission,
         cache: ExactCache,
         dispatcher: Dispatcher,
+        shadows: Shadows,
         pepper: bytes,
         clock: Callable[[], float],
     ) -> None:
@@ -69,6 +71,7 @@ class Gateway:
         self.admission = admission
         self.cache = cache
         self.dispatcher = dispatcher
+        self.shadows = shadows
         self.digest = keys.Digester(pepper)
         self.clock = clock
         self.view: View = EMPTY
@@ -158,6 +161,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 if reserved.outage is not None:
                     exchange.outage = Outage.strictest((reserved.outage, exchange.outage or reserved.outage))
             exchange.capped = route.capped
+            gateway.shadows.watch(exchange, route.shadow, gateway.new_id)  # may copy it, once it is answered
 
             # upstream, and the answer on its way back
             try:

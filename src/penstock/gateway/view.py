@@ -114,6 +114,19 @@ class Plan(msgspec.Struct, frozen=True):
     explained: tuple[str, str]
 
 
+class Shadow(msgspec.Struct, frozen=True):
+    """
+    Where copies of a model's exchanges go.
+
+    Attributes:
+        share: of the exchanges that are answered, up to 1.
+        plan: the one deployment.
+    """
+
+    share: float
+    plan: Plan
+
+
 class Route(msgspec.Struct, frozen=True):
     """
     How a model is answered.
@@ -124,6 +137,7 @@ class Route(msgspec.Struct, frozen=True):
         rules, purse: its limits and its budgets; None where it has none.
         capped: some of these count tokens or money, so that answers need a cap.
         cache: what of its answers may be kept; None for nothing.
+        shadow: where copies go; None for nowhere.
     """
 
     model: Model
@@ -133,6 +147,7 @@ class Route(msgspec.Struct, frozen=True):
     purse: Purse | None
     capped: bool
     cache: Rule | None = None
+    shadow: Shadow | None = None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -184,19 +199,26 @@ def _route(model: Model, places: Mapping[str, Place]) -> Route:
     weights = {target.deployment: target.weight for target in model.targets}
     for target in range(len(model.targets)):
         names = choose.order(model, target)
-        prices = tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
-        plans.append(
-            Plan(
-                names,
-                tuple(weights[name] for name in names if name in weights),
-                prices,
-                ("route", f"{model.name}: {', then '.join(names)}"),
-            )
-        )
+        shares = tuple(weights[name] for name in names if name in weights)
+        explained = ("route", f"{model.name}: {', then '.join(names)}")
+        plans.append(Plan(names, shares, _prices(names, places), explained))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
     capped = purse is not None or (rules is not None and rules.tokens is not None)
-    return Route(model, choose.shares([target.weight for target in model.targets]), tuple(plans), rules, purse, capped)
+    ends = choose.shares([target.weight for target in model.targets])
+    return Route(model, ends, tuple(plans), rules, purse, capped, shadow=_shadow(model, places))
+
+
+def _prices(names: Sequence[str], places: Mapping[str, Place]) -> tuple[Price, ...]:
+    return tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
+
+
+def _shadow(model: Model, places: Mapping[str, Place]) -> Shadow | None:
+    if model.shadow is None:
+        return None
+    names = (model.shadow.deployment,)
+    explained = ("route", f"the shadow of {model.name}: {names[0]}")
+    return Shadow(model.shadow.share, Plan(names, (1.0,), _prices(names, places), explained))
 
 
 def _with_cache(route: Route, config: Config, replicas: Mapping[str, Sequence[Replica]]) -> Route:

@@ -43,6 +43,7 @@ from penstock.gateway.metering.attempts import Attempts
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
 from penstock.gateway.serve import Gateway, serve
+from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.endpoint import Endpoints
 from penstock.gateway.upstream.seating import Seating
@@ -169,7 +170,8 @@ class Worker:
         cache = ExactCache(self._shelf, self._metrics.registry, secret, time.monotonic, time.time)
         attempts = Attempts(self._metrics.registry)
         dispatcher = Dispatcher(self._seating, attempts, time.monotonic, random.random)
-        self._gateway = Gateway(books, self._admission, cache, dispatcher, secret, time.monotonic)
+        self._shadows = Shadows(books, dispatcher, time.monotonic)
+        self._gateway = Gateway(books, self._admission, cache, dispatcher, self._shadows, secret, time.monotonic)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._server: Server | None = None
@@ -199,6 +201,7 @@ class Worker:
                     await self._hurry.wait()
             if self._neighbours is not None:
                 await self._neighbours.aclose()
+            await self._shadows.aclose()
             cut = await self._drain(server)
             if cut:
                 _log.warning("exchanges cut by the drain limit", extra={"fields": {"count": cut}})

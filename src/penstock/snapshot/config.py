@@ -138,6 +138,18 @@ class Cache(msgspec.Struct, frozen=True):
     max_entry: int
 
 
+class Shadow(msgspec.Struct, frozen=True):
+    """
+    Where copies of a model's exchanges go, to be compared.
+
+    Attributes:
+        share: of the exchanges that are answered, above 0 and up to 1.
+    """
+
+    deployment: str
+    share: float
+
+
 class Model(msgspec.Struct, frozen=True):
     """
     A name that clients ask for.
@@ -150,6 +162,7 @@ class Model(msgspec.Struct, frozen=True):
         limits, budgets: of all its policies.
         priority: of its exchanges, unless their clients want a lower one.
         cache: None where nothing is kept.
+        shadow: None where nothing is compared.
     """
 
     name: str
@@ -162,6 +175,7 @@ class Model(msgspec.Struct, frozen=True):
     budgets: tuple[Budget, ...] = ()
     priority: Priority = Priority.NORMAL
     cache: Cache | None = None
+    shadow: Shadow | None = None
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from penstock.snapshot.config import (
     Measure,
     Model,
     Outage,
+    Shadow,
     Target,
     Tls,
 )
@@ -98,6 +99,7 @@ def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:
         budgets=tuple(budget for name in model.policies for budget in _budgets(name, stack)),
         priority=_priority([stack.policies[name].priority for name in model.policies]),
         cache=_cache([cache for name in model.policies if (cache := stack.policies[name].cache) is not None]),
+        shadow=None if model.shadow is None else Shadow(model.shadow.deployment, model.shadow.share.fraction),
     )
 
 

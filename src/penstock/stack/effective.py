@@ -14,7 +14,7 @@ from penstock.stack.cloud import Cloud
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.prices import Priced
 from penstock.stack.resolve import Origin, OriginKind
-from penstock.stack.units import Duration, Size
+from penstock.stack.units import Duration, Share, Size
 from penstock.types.address import Address
 
 Plain = str | int | None
@@ -84,6 +84,6 @@ def _plain(value: object) -> Plain:
         return f"${{{value.env}}}" if value.env is not None else f"file:{value.file}"
     if isinstance(value, Decimal):
         return format(value, "f")
-    if value is None or (isinstance(value, int) and not isinstance(value, Duration | Size)):
+    if value is None or (isinstance(value, int) and not isinstance(value, Duration | Share | Size)):
         return value
     return str(value)

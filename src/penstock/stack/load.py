@@ -167,6 +167,7 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
                 known = " or ".join(schemes)
                 yield Problem(key, line, f"the address in the environment variable {where.env} must begin with {known}")
     used = {name for model in root.models.values() for name in (*model.weights, *model.fallback)}
+    used |= {model.shadow.deployment for model in root.models.values() if model.shadow is not None}
     for name, deployment in root.deployments.items():
         key = ("deployments", name)
         line = resolved.key_lines.get(key)

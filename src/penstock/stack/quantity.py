@@ -8,7 +8,7 @@ from decimal import Context, Decimal, localcontext
 from penstock.pricing.price import nano_per_million
 from penstock.stack import scalar
 from penstock.stack.reader import REFERENCE, Reader, Surroundings, Unfit, shown
-from penstock.stack.units import Duration, Size
+from penstock.stack.units import Duration, Share, Size
 
 _WHOLE_NUMBER = re.compile(r"[-+]?[0-9]{1,18}")
 _DEAREST_USD = Decimal(1_000_000)
@@ -80,6 +80,25 @@ def size(smallest: str, largest: str) -> Reader:
     return Reader(
         read, {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": pattern}, REFERENCE]}
     )
+
+
+def share() -> Reader:
+    """A `Share` above nothing, up to all."""
+
+    def read(value: object, _around: Surroundings) -> Share:
+        if not isinstance(value, str):
+            number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+            sign = f", such as {value}%" if number else ""
+            raise Unfit(f"must be a share with its percent sign{sign}, not {shown(value)}")
+        try:
+            part = Share.parse(value)
+        except ValueError as error:
+            raise Unfit(f"{error}, not {shown(value)}") from None
+        if not 0 < part <= Share.parse("100%"):
+            raise Unfit(f"must be above 0% and at most 100%, not {shown(value)}")
+        return part
+
+    return Reader(read, {"anyOf": [{"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?%$"}, REFERENCE]})
 
 
 def usd() -> Reader:

@@ -22,7 +22,7 @@ from penstock.stack.place import Weights
 from penstock.stack.policies import Policy, PolicyName, PolicyRef
 from penstock.stack.reader import Unfit, shown, unknown
 from penstock.stack.section import Section, at_most, default, distinct, one_as_list
-from penstock.stack.units import Duration, Size
+from penstock.stack.units import Duration, Share, Size
 from penstock.types.address import Address
 
 VERSION = 1
@@ -288,6 +288,15 @@ Targets = Annotated[
 ]
 
 
+class Shadow(Section):
+    """Copies of a share of the traffic go to another deployment, whose answers are compared and given to nobody."""
+
+    deployment: DeploymentRef = Field(description="The deployment that the copies go to.")
+    share: Annotated[Share, quantity.share()] = Field(
+        description="Of the exchanges that are answered, how many are copied: a percentage such as 10%."
+    )
+
+
 class Model(Section):
     """A name that clients ask for. `chat: mini` is short for `chat: {targets: [mini]}`."""
 
@@ -307,6 +316,15 @@ class Model(Section):
         at_most(16),
         BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
     ] = Field(default=(), description="The policies that an exchange must pass, all of them.")
+    shadow: Shadow | None = Field(
+        default=None, description="Compare another deployment's answers with those that clients get."
+    )
+
+    @model_validator(mode="after")
+    def _compares_two(self) -> Model:
+        if self.shadow is not None and {*self.weights, *self.fallback} == {self.shadow.deployment}:
+            raise Unfit(f"shadow: {self.shadow.deployment!r} is all that answers, so it would be compared with itself")
+        return self
 
     @property
     def weights(self) -> dict[str, Decimal]:

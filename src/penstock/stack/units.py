@@ -1,4 +1,4 @@
-"""Durations and sizes with their units, exact: no float is involved."""
+"""Durations, sizes and shares with their units, exact: no float is involved."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ _BYTES = {
     "kB": 1000,
     "B": 1,
 }
+
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,4})?) ?%")
+_OF_A_PERCENT = 10_000  # a share is in millionths
 
 
 class Duration(int):
@@ -81,3 +84,28 @@ class Size(int):
             if self and int(self) % _BYTES[unit] == 0:
                 return f"{int(self) // _BYTES[unit]}{unit}"
         return f"{int(self)}B"
+
+
+class Share(int):
+    """A part of a whole, in millionths of it; `str()` gives it back in percent."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """
+        Read `10%`, `0.5%`.
+
+        Raises:
+            ValueError: not a number with a percent sign, or finer than a ten-thousandth of a percent.
+        """
+        match = _SHARE.fullmatch(text)
+        if match is None:
+            raise ValueError("a share is a number with a percent sign, such as 10% or 0.5%")
+        return cls(Decimal(match[1]) * _OF_A_PERCENT)
+
+    @property
+    def fraction(self) -> float:
+        """The share of 1."""
+        return int(self) / (100 * _OF_A_PERCENT)
+
+    def __str__(self) -> str:
+        return f"{(Decimal(int(self)) / _OF_A_PERCENT).normalize():f}%"

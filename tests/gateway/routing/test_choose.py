@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.routing.choose import draw_target, onward, order, shares
+from penstock.gateway.routing.choose import draw_target, drawn, onward, order, shares
 from penstock.snapshot.config import Model, Target
 
 
@@ -18,8 +18,8 @@ def test_every_draw_chooses_one_target(weights: list[float], draw: float) -> Non
 
 
 def test_shares_follow_the_weights() -> None:
-    drawn = Counter(draw_target(shares([3, 1]), number / 1000) for number in range(1000))
-    assert drawn == {0: 750, 1: 250}
+    found = Counter(draw_target(shares([3, 1]), number / 1000) for number in range(1000))
+    assert found == {0: 750, 1: 250}
 
 
 def test_the_other_targets_come_next_then_the_fallbacks_each_once() -> None:
@@ -29,8 +29,8 @@ def test_the_other_targets_come_next_then_the_fallbacks_each_once() -> None:
 
 def test_an_exchange_goes_on_to_the_other_targets_by_their_weights() -> None:
     names, weights = ("d0", "d1", "d2", "x"), (1.0, 3.0, 1.0)
-    drawn = Counter(onward(names, weights, {"d1", "d2", "x"}, number / 1000) for number in range(1000))
-    assert drawn == {"d1": 750, "d2": 250}
+    found = Counter(onward(names, weights, {"d1", "d2", "x"}, number / 1000) for number in range(1000))
+    assert found == {"d1": 750, "d2": 250}
 
 
 @given(st.sets(st.sampled_from(["d0", "d1", "x", "y"])), st.floats(0, 1, exclude_max=True))
@@ -41,3 +41,10 @@ def test_an_exchange_goes_on_to_what_is_usable_and_to_targets_first(usable: set[
         assert found in {"d0", "d1"}
     elif usable:
         assert found == min(usable)
+
+
+def test_a_share_is_drawn_as_often_as_it_says() -> None:
+    draws = [number / 1000 for number in range(1000)]
+    assert sum(drawn(0.1, draw) for draw in draws) == 100
+    assert all(drawn(1.0, draw) for draw in draws)
+    assert not any(drawn(0.0, draw) for draw in draws)

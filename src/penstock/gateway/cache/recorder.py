@@ -18,18 +18,26 @@ class Recorder:
         account: of the exchange; only what is settled as answered is complete and good.
         most: bytes that are kept.
         keep: takes the answer, just before the last of it is sent; or None, as soon as it is too large.
+        part: of what is too large `most` bytes are kept, from its beginning, and `keep` takes these in the end.
     """
 
-    __slots__ = ("_account", "_keep", "_left", "_pieces", "_responder")
+    __slots__ = ("_account", "_keep", "_left", "_part", "_pieces", "_responder")
 
     def __init__(
-        self, responder: Responder | Recorder, account: Account, most: int, keep: Callable[[bytes | None], None]
+        self,
+        responder: Responder | Recorder,
+        account: Account,
+        most: int,
+        keep: Callable[[bytes | None], None],
+        *,
+        part: bool = False,
     ) -> None:
         self._responder = responder
         self._account = account
         self._left = most
         self._pieces: list[bytes] | None = []
         self._keep = keep
+        self._part = part
 
     @property
     def started(self) -> bool:
@@ -80,6 +88,10 @@ class Recorder:
     def _add(self, data: bytes) -> None:
         if self._pieces is None:
             return
+        if self._part:
+            data = data[: self._left]
+            if not data:
+                return
         self._left -= len(data)
         if self._left < 0:
             self._pieces = None

@@ -26,6 +26,17 @@ def draw_target(ends: tuple[float, ...], draw: float) -> int:
     return bisect_right(ends, draw)
 
 
+def drawn(share: float, draw: float) -> bool:
+    """
+    Tell whether an exchange is among the share that is copied.
+
+    Args:
+        share: up to 1, which is all.
+        draw: a number in [0, 1), uniformly random.
+    """
+    return draw < share
+
+
 def order(model: Model, target: int) -> tuple[str, ...]:
     """Return the deployments to try: the target with this number, then the others, then the fallbacks; each once."""
     targets = [each.deployment for each in model.targets]
