@@ -367,6 +367,15 @@ def test_what_one_dialect_cannot_express_another_deployment_answers(of_openai: o
     assert front.settled(cast("str", reply._request_id)).deployment == "openai"
 
 
+def test_what_was_left_out_is_admitted(front: Front) -> None:
+    body = {"messages": [{"role": "user", "content": "one"}], "seed": 7, "x\r\nevil: 1": 2}
+    for upstream in UPSTREAMS:
+        got = front.client.post("/v1/chat/completions", json={"model": upstream} | body)
+        assert got.status_code == 200
+        assert "evil" not in got.headers
+        assert ("seed" in got.headers.get("x-penstock-dropped", "")) is (upstream == "anthropic")
+
+
 def test_a_fallback_speaks_its_own_dialect(of_anthropic: anthropic.Anthropic, front: Front, lab: Lab) -> None:
     rule = [{"path": "/v1/messages", "order": {"status": 500}, "times": 1}]
     httpx.post(f"{lab.url}/lab/script", json=rule).raise_for_status()

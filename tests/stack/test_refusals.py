@@ -8,7 +8,7 @@ from tests.stack.reading import read, refused
 
 MINI = "{engine: llama.cpp, weights: bundled:mini}"
 NOT_YET = "not supported yet by this version of Penstock"
-PROVIDERS = "openai, azure, bedrock, sagemaker, vertex"
+PROVIDERS = "openai, anthropic, azure, bedrock, sagemaker, vertex"
 LITERAL_SECRET = (
     "a secret does not belong in this file: put it in an environment variable and write ${NAME}, "
     "or in a file and write file:/path"
@@ -205,7 +205,11 @@ def test_sections(section: str, message: str) -> None:
         ("{provider: opnai, model: m}",
          [(f".provider: must be one of: {PROVIDERS}; not 'opnai', did you mean 'openai'?; any OpenAI-compatible "
           "server is reached with provider: openai and its base_url")]),
-        ("{provider: anthropic, model: m}", [f".provider: 'anthropic' is {NOT_YET}; it has: {PROVIDERS}"]),
+        ("{provider: anthropic, model: m, speaks: chat}",
+         [": what speaks like Anthropic has no other dialects than count and messages"]),
+        ("{provider: openai, model: m, speaks: [chat, chats]}",
+         [(".speaks[1]: must be one of: chat, completions, embeddings, responses, messages, count; not 'chats', "
+          "did you mean 'chat'?")]),
         ("{provider: openai, model: 4}", [".model: must be text; put 4 in quotes"]),
         ("{provider: openai, model: ''}", [".model: must be text, and not empty"]),
         ('{provider: openai, model: "a\\nb"}', [".model: must be one line of at most 256 characters"]),

@@ -23,6 +23,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "sagemaker": ("region", "endpoint", "inference_component"),
     "vertex": ("project", "location", "endpoint"),
 }
+_OF_ANTHROPIC = "https://api.anthropic.com/v1"
 _OPTIONAL = frozenset({("vertex", "endpoint"), ("sagemaker", "inference_component")})
 _CREDENTIALS: Mapping[str, tuple[str, ...]] = {
     "azure": ("api_key", "entra"),
@@ -160,6 +161,8 @@ def _with_address(data: dict[str, Any]) -> dict[str, Any]:
         Unfit: there is a base_url beside parts that say the same.
     """
     provider = data.get("provider")
+    if provider == "anthropic" and data.get("base_url") is None:
+        return {**data, "base_url": _OF_ANTHROPIC}
     names = PARTS.get(provider, ()) if isinstance(provider, str) else ()
     parts = {name: data[name] for name in names if data.get(name) is not None}
     if data.get("base_url") is not None:

@@ -29,8 +29,10 @@ from penstock.snapshot.fleet import Desired, EngineSpec
 from penstock.stack import cloud, policies, schema
 from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
+from penstock.types.dialect import Dialect
 from penstock.types.priority import BY_WORD, Priority
 
+_OF_ENGINES = (Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS, Dialect.COUNT)
 _SUBJECTS = ("key", "user", "tenant", "model", "address")
 
 
@@ -71,7 +73,11 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price |
             queue=item.queue,
             balance=Balance(item.balance),
             prompt_cache=item.prompt_cache,
+            speaks=_OF_ENGINES,
         )
+    address = msgspec.structs.replace(item.base_url, ca=item.ca)
+    if item.provider == "anthropic" and not address.path:  # as Anthropic's own SDKs take it
+        address = msgspec.structs.replace(address, path="/v1")
     return Deployment(
         name=name,
         provider=item.provider,
@@ -80,9 +86,10 @@ def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price |
         price=price,
         seats=item.max_in_flight,
         queue=item.queue,
-        address=msgspec.structs.replace(item.base_url, ca=item.ca),
+        address=address,
         api_key=item.api_key,
         credential=cloud.credential_of(item.provider, item.base_url, item),
+        speaks=tuple(dialect for dialect in Dialect if dialect.value in item.speaks),
     )
 
 

@@ -24,6 +24,7 @@ from penstock.stack.reader import Unfit, shown, unknown
 from penstock.stack.section import Section, at_most, default, distinct, one_as_list
 from penstock.stack.units import Duration, Share, Size
 from penstock.types.address import Address
+from penstock.types.dialect import Dialect
 
 VERSION = 1
 VARIANTS = frozenset({"<engine>", "<provider>", "<list>", "<weights>"})  # tags in the places pydantic names
@@ -182,6 +183,9 @@ class Engine(Section):
     )
 
 
+_OF_ANTHROPIC = frozenset({Dialect.MESSAGES, Dialect.COUNT})
+
+
 class Provider(cloud.Cloud):
     """A hosted model."""
 
@@ -189,8 +193,8 @@ class Provider(cloud.Cloud):
         str,
         word.choice(
             "openai",
+            "anthropic",
             *cloud.PARTS,
-            planned=["anthropic"],
             otherwise="; any OpenAI-compatible server is reached with provider: openai and its base_url",
         ),
     ] = default("openai", "The protocol that the other side speaks.")
@@ -198,6 +202,11 @@ class Provider(cloud.Cloud):
         "https://api.openai.com/v1",
         "Where it is: https://, http:// or unix:/path.sock. That of a cloud follows from the keys that are its own.",
     )
+    speaks: Annotated[
+        tuple[Annotated[str, word.choice(*(dialect.value for dialect in Dialect))], ...],
+        AfterValidator(distinct),
+        BeforeValidator(one_as_list, json_schema_input_type=str | list[str]),
+    ] = Field(default=(), description="The dialects that it understands, where it differs from its provider.")
     model: Annotated[str, word.text(256)] = Field(description="The model's name over there.")
     api_key: Annotated[SecretRef | None, place.secret()] = Field(
         default=None, description="Where its credential is: ${NAME} or file:/path. Never the credential itself."
@@ -218,6 +227,8 @@ class Provider(cloud.Cloud):
         cloud.check(self.provider, self.model_fields_set)
         if self.ca is not None and not self.base_url.tls:
             raise Unfit("ca goes with an https:// base_url")
+        if self.provider == "anthropic" and not _OF_ANTHROPIC.issuperset(self.speaks):
+            raise Unfit(f"what speaks like Anthropic has no other dialects than {' and '.join(sorted(_OF_ANTHROPIC))}")
         return self
 
 

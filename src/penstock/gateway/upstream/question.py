@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -13,6 +14,7 @@ from penstock.http.pool import Timeouts
 from penstock.types.errors import InvalidRequest, UpstreamTimeout
 
 _CONNECT_S = 5.0
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # names of fields are whatever a client may send
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -22,11 +24,13 @@ class Question(msgspec.Struct, frozen=True):
     Attributes:
         target: below the base path of its address.
         headers: ready-made lines; a credential that has to be made for each request is not among them.
+        admits: ready-made header line of the answer that says what of the request was left out, or nothing.
     """
 
     target: bytes
     headers: bytes
     body: bytes
+    admits: bytes = b""
 
 
 def question_of(exchange: Exchange, place: Place) -> Question:
@@ -50,9 +54,12 @@ def question_of(exchange: Exchange, place: Place) -> Question:
         return Question(provider.target(way.dialect), headers + exchange.features, body)
     exchange.translation = translation = way.translation(call, place.model, place.cap_name, exchange.capped)
     body = translation.request()
+    admits = b""
     if translation.dropped:
         account.explain("translation", f"left out for {place.name}: {', '.join(translation.dropped)}")
-    return Question(provider.target(way.dialect), headers, body)
+        told = ", ".join(name for name in translation.dropped if _PLAIN.fullmatch(name))
+        admits = b"x-penstock-dropped: %b\r\n" % told.encode()
+    return Question(provider.target(way.dialect), headers, body, admits)
 
 
 async def signed(
