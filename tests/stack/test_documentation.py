@@ -61,6 +61,20 @@ def test_every_block_of_the_page_is_a_valid_stack(number: int) -> None:
     parse(BLOCKS[number].encode(), Path("/srv/penstock.yaml"), f"docs/stack.md block {number}", {})
 
 
+OTHERS = {
+    f"{path.name} {number}": block
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for number, block in enumerate(
+        re.findall(r"^```yaml\n(version: 1\n.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+    )
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_stack_of_the_docs_is_valid(name: str) -> None:
+    parse(OTHERS[name].encode(), Path("/srv/penstock.yaml"), name, {})
+
+
 def test_the_page_has_blocks() -> None:
     assert len(BLOCKS) >= 8
 
