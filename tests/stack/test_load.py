@@ -8,10 +8,10 @@ import pytest
 
 from penstock import bundled
 from penstock.auth.secrets import SecretRef
+from penstock.stack.deployments import Engine, Provider
 from penstock.stack.listen import Listen
 from penstock.stack.load import load, parse
 from penstock.stack.problem import InvalidStack
-from penstock.stack.schema import Engine, Provider
 from penstock.types.errors import StackError
 from tests.stack.reading import read
 

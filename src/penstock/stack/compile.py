@@ -27,6 +27,7 @@ from penstock.snapshot.config import (
 )
 from penstock.snapshot.fleet import Desired, EngineSpec
 from penstock.stack import cloud, policies, schema
+from penstock.stack.deployments import Engine, Provider
 from penstock.stack.policies import Policy
 from penstock.stack.stack import Stack
 from penstock.types.dialect import Dialect
@@ -57,12 +58,12 @@ def config_of(stack: Stack, version: int, created: int, workers: int) -> Config:
 
 def desired_of(stack: Stack, version: int) -> Desired:
     """Compile the engines that the node is to run, those with no replica included."""
-    engines = ((name, item) for name, item in stack.deployments.items() if isinstance(item, schema.Engine))
+    engines = ((name, item) for name, item in stack.deployments.items() if isinstance(item, Engine))
     return Desired(version=version, engines=tuple(_spec(name, engine) for name, engine in engines))
 
 
-def _deployment(name: str, item: schema.Engine | schema.Provider, price: Price | None) -> Deployment:
-    if isinstance(item, schema.Engine):
+def _deployment(name: str, item: Engine | Provider, price: Price | None) -> Deployment:
+    if isinstance(item, Engine):
         return Deployment(
             name=name,
             provider="openai",  # the protocol that every engine speaks on its socket
@@ -166,7 +167,7 @@ def _settings(stack: Stack, workers: int) -> GatewaySettings:
     )
 
 
-def _spec(name: str, engine: schema.Engine) -> EngineSpec:
+def _spec(name: str, engine: Engine) -> EngineSpec:
     spec = EngineSpec(
         deployment=name,
         version="",

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from penstock.stack import cloud
+from penstock.stack.deployments import Engine, Provider
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.problem import Problem
-from penstock.stack.schema import Engine, Provider
 from penstock.stack.stack import Stack
 
 _MOST_READ = 1024 * 1024  # bytes; a certificate chain is far below

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from penstock import bundled
 from penstock.auth.secrets import SecretRef
 from penstock.stack import cloud, files, prices, schema, source, url
+from penstock.stack.deployments import Provider
 from penstock.stack.effective import effective
 from penstock.stack.keypath import KeyPath, written
 from penstock.stack.problem import InvalidStack, Problem
@@ -173,13 +174,11 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
         line = resolved.key_lines.get(key)
         if name not in used:
             yield Problem(key, line, "no model uses this deployment")
-        if isinstance(deployment, schema.Provider):
+        if isinstance(deployment, Provider):
             yield from _secrets(key, deployment, resolved, environ)
 
 
-def _secrets(
-    key: KeyPath, provider: schema.Provider, resolved: Resolved, environ: Mapping[str, str]
-) -> Iterator[Problem]:
+def _secrets(key: KeyPath, provider: Provider, resolved: Resolved, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Find secrets that are not there, and those that others could read on their way."""
     secrets = dict(cloud.secrets_of(provider))
     if provider.api_key is not None:

@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.pricing import book
 from penstock.pricing.price import NANO_PER_USD, Price, Rates, Tier, nano_per_million
-from penstock.stack import schema, url
+from penstock.stack import deployments, schema, url
 from penstock.stack.keypath import KeyPath
 from penstock.stack.problem import Problem
 from penstock.stack.resolve import Resolved
@@ -36,7 +36,7 @@ class Priced(msgspec.Struct, frozen=True):
         return Decimal(nano) / NANO_PER_USD if isinstance(nano, int) else None
 
 
-def of(deployments: Mapping[str, schema.Engine | schema.Provider], on: date) -> dict[str, Priced]:
+def of(items: Mapping[str, deployments.Engine | deployments.Provider], on: date) -> dict[str, Priced]:
     """
     Return the price of each deployment, by its name.
 
@@ -44,8 +44,8 @@ def of(deployments: Mapping[str, schema.Engine | schema.Provider], on: date) -> 
         on: the day whose prices of the book count.
     """
     return {
-        name: _provider(item, on) if isinstance(item, schema.Provider) else _engine(item)
-        for name, item in deployments.items()
+        name: _provider(item, on) if isinstance(item, deployments.Provider) else _engine(item)
+        for name, item in items.items()
     }
 
 
@@ -72,7 +72,7 @@ def doubts(root: schema.Root, prices: Mapping[str, Priced], resolved: Resolved) 
         priced = prices[name]
         key: KeyPath = ("deployments", name)
         line = resolved.key_lines.get(key)
-        if not isinstance(item, schema.Provider):
+        if not isinstance(item, deployments.Provider):
             continue
         if priced.price is None:
             yield Problem(key, line, f"what it costs is not known ({_why(priced)}); {_REMEDY}")
@@ -94,7 +94,7 @@ def _why(priced: Priced) -> str:
     return f"{priced.entry.doubt}, {priced.entry.name}"
 
 
-def _provider(item: schema.Provider, on: date) -> Priced:
+def _provider(item: deployments.Provider, on: date) -> Priced:
     address = item.base_url
     entry = None
     if address.tls and address.port == _TLS_PORT and not url.local(address):  # no listed provider is anywhere else
@@ -107,7 +107,7 @@ def _provider(item: schema.Provider, on: date) -> Priced:
     return Priced(_on_top(item.price, listed or Price()).versioned(source), entry)
 
 
-def _engine(item: schema.Engine) -> Priced:
+def _engine(item: deployments.Engine) -> Priced:
     written = item.model_fields_set & {"price"}
     price = _on_top(item.price, Price())
     if written:
@@ -115,7 +115,7 @@ def _engine(item: schema.Engine) -> Priced:
     return Priced(price.versioned("bundled" if price != Price() else "free"))
 
 
-def _on_top(given: schema.Price, below: Price) -> Price:
+def _on_top(given: deployments.Price, below: Price) -> Price:
     """Put what the stack says over other rates, those of every size."""
     changes = _given(given)
     tiers = tuple(Tier(tier.above, msgspec.structs.replace(tier.rates, **changes)) for tier in below.tiers)
@@ -126,7 +126,7 @@ def _on_top(given: schema.Price, below: Price) -> Price:
     return msgspec.structs.replace(price, batch=Rates(**{**plain, **_given(given.batch)}))
 
 
-def _given(rates: schema.Rates) -> dict[str, Any]:
+def _given(rates: deployments.Rates) -> dict[str, Any]:
     values: dict[str, Decimal | None] = {
         "input": rates.input,
         "output": rates.output,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.stack.deployments import Engine, Provider
 from penstock.stack.effective import Effective
 from penstock.stack.policies import Policy
 from penstock.stack.prices import Priced
 from penstock.stack.problem import Problem
 from penstock.stack.resolve import Origin
-from penstock.stack.schema import Admin, Engine, Gateway, Model, Provider, State
+from penstock.stack.schema import Admin, Gateway, Model, State
 
 
 class Stack(msgspec.Struct, frozen=True):

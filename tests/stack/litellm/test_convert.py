@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.stack import schema
+from penstock.stack.deployments import Provider
 from penstock.stack.litellm import writer
 from penstock.stack.litellm.document import NotImported
 from tests.stack.litellm.importing import imported, left_out, stack_of, told
@@ -61,7 +61,7 @@ def test_order_says_who_is_tried_next() -> None:
 def test_prices_are_per_million_tokens_and_exact() -> None:
     found = imported((CONFIGS[0].parent / "hosted.yaml").read_bytes())
     deployment = stack_of(found).deployments["sonnet-eu"]
-    assert isinstance(deployment, schema.Provider)
+    assert isinstance(deployment, Provider)
     price = deployment.price
     assert [price.input, price.output] == [Decimal(3), Decimal(15)]
     assert [price.cache_read, price.cache_write] == [Decimal("0.3"), Decimal("3.75")]

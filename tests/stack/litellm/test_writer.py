@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.stack import schema
+from penstock.stack.deployments import Provider
 from penstock.stack.litellm import writer
 from penstock.stack.litellm.convert import Imported
 from penstock.stack.load import parse
@@ -35,7 +35,7 @@ def model_of(text: str) -> str:
     assert list(stack.models) == ["true"]
     assert list(stack.models["true"].weights) == ["a", "1e5"]
     deployment = stack.deployments["a"]
-    assert isinstance(deployment, schema.Provider)
+    assert isinstance(deployment, Provider)
     return deployment.model
 
 
