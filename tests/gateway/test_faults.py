@@ -31,7 +31,7 @@ from tests.processes import PRICE, Front, Lab, eventually, model, provider
 
 COUNT = 60
 MOST_ATTEMPTS = 1.2
-DIALECTS: Mapping[str, Mapping[str, Any]] = {"same": {}}
+DIALECTS: Mapping[str, Mapping[str, Any]] = {"same": {}, "translated": {"provider": "anthropic"}}
 """How the upstreams are spoken to, as fields of their deployments."""
 
 CASES = [
