@@ -92,7 +92,7 @@ class Dispatcher:
         name = self._first(exchange, plan)
         while name is not None:
             tried.append(name)
-            last = len(tried) == len(plan.names) or not self._usable(plan, tried)
+            last = len(tried) == len(plan.names) or not self._more(plan, tried)
             try:
                 return await self._deployment(exchange, plan, name, relay, last)
             except UpstreamRejected as error:
@@ -120,6 +120,11 @@ class Dispatcher:
             instead = f"; {found} instead" if found else ""
             exchange.account.explain("breaker", f"{drawn} is {state}, and not asked for {wait_s:.1f} s{instead}")
         return found
+
+    def _more(self, plan: Plan, tried: Collection[str]) -> bool:
+        """Tell whether another deployment could be tried now."""
+        now, healths = self._clock(), self._healths
+        return any(name not in tried and not healths.of(name).wait_s(now) for name in plan.names)
 
     def _usable(self, plan: Plan, tried: Collection[str]) -> set[str]:
         """Return the deployments that could be tried now."""
