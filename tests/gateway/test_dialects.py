@@ -376,6 +376,15 @@ def test_what_was_left_out_is_admitted(front: Front) -> None:
         assert ("seed" in got.headers.get("x-penstock-dropped", "")) is (upstream == "anthropic")
 
 
+def test_what_was_left_out_is_settled_however_long_its_name(front: Front) -> None:
+    got = front.client.post("/v1/responses", json={"model": "openai", "input": "one", "k" * 5_000_000: 1})
+    assert got.status_code == 200
+    assert front.settled(got.headers["x-request-id"]).cost_nano > 0
+    names = {f"a{number}": 1 for number in range(900)}
+    got = front.client.post("/v1/responses", json={"model": "openai", "input": "one"} | names)
+    assert len(got.headers["x-penstock-dropped"].split(", ")) == 32
+
+
 def test_a_fallback_speaks_its_own_dialect(of_anthropic: anthropic.Anthropic, front: Front, lab: Lab) -> None:
     rule = [{"path": "/v1/messages", "order": {"status": 500}, "times": 1}]
     httpx.post(f"{lab.url}/lab/script", json=rule).raise_for_status()

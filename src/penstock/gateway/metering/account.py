@@ -29,6 +29,7 @@ _log = logging.getLogger("penstock.exchange")
 _CLIENT_LEFT = 499  # never sent; the usual mark for a client that went away first
 _MAX_ERROR = 300
 _FREE, _NOTHING = Price(), Usage()
+_MAX_DECISION = 4000  # characters; what does not fit into the journal could not be settled
 _MAX_NANO = 2**63 - 1  # what a row can hold; nine billion dollars
 
 
@@ -131,8 +132,8 @@ class Account(msgspec.Struct):
     lead: Lead | None = None
 
     def explain(self, step: str, decision: str) -> None:
-        """Add one decision to the exchange's explanation."""
-        self.explanation.append((step, decision))
+        """Add one decision to the exchange's explanation, cut where it is long: clients' words may be a part of it."""
+        self.explanation.append((step, decision[:_MAX_DECISION]))
 
     def estimate(self, prices: Iterable[Price]) -> None:
         """

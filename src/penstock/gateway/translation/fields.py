@@ -9,8 +9,8 @@ import msgspec
 from penstock.gateway.dialects import document
 from penstock.gateway.translation.reading import unsupported
 
-_MAX_DROPPED = 32
-_MAX_NAME = 64  # characters
+MAX_DROPPED = 32
+MAX_NAME = 64  # characters
 _UNSAID = frozenset({b"null", b"false", b"[]", b"{}"})
 
 
@@ -43,5 +43,5 @@ class Fields(msgspec.Struct, frozen=True):
             if name in self.refused or (allowed is not None and b"".join(value.split()) not in allowed):
                 raise unsupported(name)
             if allowed is None:
-                dropped.append(name[:_MAX_NAME])
-        return dropped[:_MAX_DROPPED]
+                dropped.append(name[:MAX_NAME])
+        return dropped[:MAX_DROPPED]

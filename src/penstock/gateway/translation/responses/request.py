@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import msgspec
 
 from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
 from penstock.gateway.dialects.fields import invalid, unsupported
+from penstock.gateway.translation.fields import MAX_DROPPED, MAX_NAME
 from penstock.gateway.translation.responses.messages import KINDS, Item, Message, messages_of, needed, no_item
 
 _SAME = frozenset({
@@ -119,13 +122,13 @@ def translated(call: Call, model: str, cap_name: str, capped: bool) -> bytes:
 
 
 def dropped(call: Call) -> tuple[str, ...]:
-    """Return the names of the fields that are left out, in the order they came; null asks for nothing."""
-    fields = call.document.fields
-    return tuple(
-        name
-        for name, value in fields.items()
+    """Return the names of the fields that are left out, at most 32, in the order they came; null asks for nothing."""
+    left = (
+        name[:MAX_NAME]
+        for name, value in call.document.fields.items()
         if name not in _READ and name not in _SAME and bytes(value) not in _HARMLESS
     )
+    return tuple(islice(left, MAX_DROPPED))
 
 
 def _read(body: bytes) -> _Request:
