@@ -16,7 +16,7 @@ from penstock.types.dialect import Dialect
 KEYS = Keys(b"p" * 32)
 BASE: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(
-    lambda name: name not in openai._Chat.__struct_fields__ and name not in ("n_predict", "n_cmpl")
+    lambda name: name not in openai._Chat.__struct_fields__ and name not in ("n_predict", "n_cmpl", "best_of")
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),

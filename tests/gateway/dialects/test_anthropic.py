@@ -70,3 +70,10 @@ def test_counting_holds_no_tokens() -> None:
     with pytest.raises(InvalidRequest) as caught:
         anthropic.parse_count(body())
     assert caught.value.param == "max_tokens"
+
+
+@pytest.mark.parametrize("name", ["max_completion_tokens", "n_predict", "n", "n_cmpl", "best_of"])
+def test_other_names_for_what_is_counted_are_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        anthropic.parse(body(**{name: 100}))
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")

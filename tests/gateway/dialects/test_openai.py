@@ -129,6 +129,16 @@ def test_other_names_for_what_is_counted_are_refused(name: str, dialect: Dialect
     with pytest.raises(InvalidRequest) as caught:
         openai.parse(dialect, body(prompt="x", **{name: 100}))
     assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+    assert openai.parse(dialect, body(prompt="x", **{name: None})).choices == 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name"), [(Dialect.CHAT, "best_of"), (Dialect.COMPLETIONS, "max_completion_tokens")]
+)
+def test_what_only_the_other_dialect_counts_is_refused(dialect: Dialect, name: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        openai.parse(dialect, body(prompt="x", max_tokens=1, **{name: 100}))
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
 
 
 def test_of_two_caps_the_larger_is_what_may_be_used() -> None:

@@ -8,9 +8,18 @@ import msgspec
 
 from penstock.gateway.dialects import document
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.dialects.fields import AnyObject, Model, Share, Tokens, invalid
+from penstock.gateway.dialects.fields import AnyObject, Model, Share, Tokens, invalid, refuse
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
+
+# Other names that engines have, behind this API too, for what limits and budgets count by.
+_OTHER_NAMES = {
+    "max_completion_tokens": "max_tokens",
+    "n_predict": "max_tokens",
+    "n": None,
+    "n_cmpl": None,
+    "best_of": None,
+}
 
 
 class _Message(msgspec.Struct):
@@ -49,6 +58,7 @@ def parse(body: bytes) -> Call:
         InvalidRequest: with the field at fault in `param`.
     """
     found = document.read(body)
+    refuse(_OTHER_NAMES, found.fields)
     try:
         asked = _decode(body)
     except msgspec.DecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -38,6 +39,22 @@ def invalid(error: msgspec.DecodeError) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path, code="invalid_value"
     )
+
+
+def refuse(names: Mapping[str, str | None], given: AnyObject) -> None:
+    """
+    Refuse fields that engines take for what limits and budgets count by.
+
+    Args:
+        names: of such fields; with each what to give instead, where there is something.
+        given: the request's fields; null asks for nothing.
+
+    Raises:
+        InvalidRequest: one of them is given.
+    """
+    for name, instead in names.items():
+        if name in given and bytes(given[name]) != b"null":
+            raise unsupported(name, f"'{name}' is not supported" + (f"; use {instead}" if instead else ""))
 
 
 def unsupported(param: str, why: str) -> InvalidRequest:

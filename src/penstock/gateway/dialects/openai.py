@@ -8,12 +8,20 @@ import msgspec
 
 from penstock.gateway.dialects import document
 from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
-from penstock.gateway.dialects.fields import Alternatives, AnyObject, Model, Share, Temperature, Tokens, invalid
+from penstock.gateway.dialects.fields import Alternatives, AnyObject, Model, Share, Temperature, Tokens, invalid, refuse
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 
 _Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
 _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+
+# Other names that engines have for what limits and budgets count by. llama.cpp takes `max_completion_tokens` before
+# `max_tokens` for completions too; some versions of vLLM have `best_of` for chats.
+_OTHER_CAPS = {"n_predict": "max_tokens", "n_cmpl": "n"}
+_OTHER_NAMES = {
+    Dialect.CHAT: _OTHER_CAPS | {"best_of": "n"},
+    Dialect.COMPLETIONS: _OTHER_CAPS | {"max_completion_tokens": "max_tokens"},
+}
 
 
 class _StreamOptions(msgspec.Struct):
@@ -78,9 +86,7 @@ def parse(dialect: Dialect, body: bytes) -> Call:
         InvalidRequest: with the field at fault in `param`.
     """
     found = document.read(body)
-    if "n_predict" in found.fields or "n_cmpl" in found.fields:
-        name, instead = ("n_predict", "max_tokens") if "n_predict" in found.fields else ("n_cmpl", "n")
-        raise InvalidRequest(f"'{name}' is not supported; use {instead}", param=name, code="unsupported_parameter")
+    refuse(_OTHER_NAMES.get(dialect, {}), found.fields)
     try:
         if dialect is Dialect.CHAT:
             chat = _decode_chat(body)

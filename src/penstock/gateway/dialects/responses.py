@@ -14,6 +14,7 @@ from penstock.gateway.dialects.fields import (
     Temperature,
     Tokens,
     invalid,
+    refuse,
     unsupported,
 )
 from penstock.types.dialect import Dialect
@@ -78,9 +79,7 @@ def parse(body: bytes) -> Call:
         InvalidRequest: with the field at fault in `param`.
     """
     found = document.read(body)
-    if other := next((name for name in _OTHER_NAMES if name in found.fields), None):
-        instead = _OTHER_NAMES[other]
-        raise unsupported(other, f"'{other}' is not supported" + (f"; use {instead}" if instead else ""))
+    refuse(_OTHER_NAMES, found.fields)
     try:
         request = _decode(body)
     except msgspec.DecodeError as error:
