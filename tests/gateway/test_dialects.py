@@ -415,6 +415,19 @@ def test_cached_tokens_are_priced_in_every_pair(front: Front, lab: Lab) -> None:
     assert PRICE.cache_read is not None
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+def test_an_answer_whose_upstream_tells_no_usage_is_not_free(front: Front, path: str) -> None:
+    said = order("long " * 200, usage="missing")
+    asking = {"input": said} if path == "/v1/responses" else {"messages": [{"role": "user", "content": said}]}
+    cap = "max_output_tokens" if path == "/v1/responses" else "max_tokens"
+    got = front.client.post(path, json={"model": "openai", cap: 999} | asking)
+    assert got.status_code == 200
+    record = front.settled(got.headers["x-request-id"])
+    assert record.usage.source is UsageSource.ESTIMATED
+    assert record.usage.output_tokens >= 200
+    assert record.cost_nano > 0
+
+
 def test_a_client_that_leaves_a_translated_stream_pays_for_what_it_got(front: Front, lab: Lab) -> None:
     body = {"model": "anthropic", "stream": True, "messages": [{"role": "user", "content": order(stall_after=2)}]}
     with front.client.stream("POST", "/v1/chat/completions", json=body) as got:

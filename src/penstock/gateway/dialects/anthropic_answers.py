@@ -173,4 +173,7 @@ def usage_of(body: bytes, call: Call) -> Usage:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
     found = bodies.reported(body)
-    return found or usage.estimated(call.prompt_bytes, sum(len(block) for block in content))
+    if found is not None and (found.input_tokens or found.output_tokens):
+        return found
+    # Nothing is told, or zeros where there has to be a number, as translations write for upstreams that tell nothing.
+    return usage.estimated(call.prompt_bytes, sum(len(block) for block in content))
