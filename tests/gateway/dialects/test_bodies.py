@@ -250,3 +250,25 @@ def test_whatever_is_believed_is_possible(counts: dict[str, Any], more: dict[str
     assert min(found.cache_read_tokens, found.cache_write_tokens, found.audio_input_tokens) >= 0
     assert 0 <= found.reasoning_tokens <= found.output_tokens
     assert found.source is UP
+
+
+def test_what_is_kept_for_an_hour_is_told_at_the_beginning_of_a_stream_alone() -> None:
+    counts = {"input_tokens": 3, "cache_creation_input_tokens": 10_000, "cache_read_input_tokens": 0}
+    hour = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 10_000}
+    first = read(
+        {"type": "message_start", "message": {"usage": {**counts, "cache_creation": hour, "output_tokens": 1}}}
+    )
+    last = read({"type": "message_delta", "usage": {**counts, "output_tokens": 50}}, first)
+    assert last == Usage(10_003, 50, 0, UP, 10_000, 10_000)
+
+
+def test_summing_up_the_conversation_is_charged_too() -> None:
+    """Anthropic leaves it out of its sums."""
+    summed = {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3500,
+              "cache_read_input_tokens": 20, "cache_creation_input_tokens": 3}  # fmt: skip
+    said = {"type": "message", "input_tokens": 23_000, "output_tokens": 1000,
+            "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}  # fmt: skip
+    told = {"input_tokens": 23_000, "output_tokens": 1000, "cache_read_input_tokens": 0,
+            "cache_creation_input_tokens": 0, "iterations": [summed, said]}  # fmt: skip
+    assert read({"type": "message", "usage": told}) == Usage(203_023, 4500, 20, UP, 3)
+    assert read({"type": "message", "usage": told | {"iterations": [summed | {"input_tokens": -1}]}}) is None

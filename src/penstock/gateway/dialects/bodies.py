@@ -31,6 +31,15 @@ class _CacheCreation(msgspec.Struct):
     ephemeral_1h_input_tokens: int | None = None
 
 
+class _Iteration(msgspec.Struct):
+    type: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+
+
 class _Usage(msgspec.Struct):
     """OpenAI's Responses, Anthropic's Messages, and Bedrock's Converse."""
 
@@ -41,6 +50,7 @@ class _Usage(msgspec.Struct):
     cache_read_input_tokens: int | None = None  # of Messages
     cache_creation_input_tokens: int | None = None
     cache_creation: _CacheCreation | None = None
+    iterations: list[_Iteration] | None = None
     in_converse: int | None = msgspec.field(name="inputTokens", default=None)
     out_converse: int | None = msgspec.field(name="outputTokens", default=None)
     read_converse: int | None = msgspec.field(name="cacheReadInputTokens", default=None)
@@ -102,9 +112,7 @@ def reported(document: bytes, before: Usage | None = None) -> Usage | None:
     if usage.input_tokens is None:
         return _added(before, usage.output_tokens)
     if usage.cache_read_input_tokens is not None or usage.cache_creation_input_tokens is not None:
-        hour = (usage.cache_creation and usage.cache_creation.ephemeral_1h_input_tokens) or 0
-        read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
-        return _apart(usage.input_tokens, usage.output_tokens or 0, read, written, hour)
+        return _messages(usage.input_tokens, usage, before)
     return _responses(usage.input_tokens, usage, batch=inner.service_tier == "flex")
 
 
@@ -140,6 +148,36 @@ def _responses(prompt: int, usage: _Usage, *, batch: bool) -> Usage | None:
             batch=batch,
         )
     )
+
+
+def _messages(prompt: int, usage: _Usage, before: Usage | None) -> Usage | None:
+    """Return the usage of Messages. What summed up the conversation on the way is charged, and not in the sums."""
+    output, read, written = (
+        usage.output_tokens or 0,
+        usage.cache_read_input_tokens or 0,
+        usage.cache_creation_input_tokens or 0,
+    )
+    hour = _hour(usage.cache_creation)
+    if usage.cache_creation is None and before is not None and before.cache_write_tokens == written:
+        hour = before.cache_write_1h_tokens  # only the first event of a stream tells how long what was written stays
+    for each in usage.iterations or ():
+        if each.type != "compaction":
+            continue
+        parts = (
+            each.input_tokens,
+            each.output_tokens,
+            each.cache_read_input_tokens or 0,
+            each.cache_creation_input_tokens or 0,
+        )
+        if min(parts) < 0:
+            return None
+        prompt, output, read, written = prompt + parts[0], output + parts[1], read + parts[2], written + parts[3]
+        hour += _hour(each.cache_creation)
+    return _apart(prompt, output, read, written, hour)
+
+
+def _hour(creation: _CacheCreation | None) -> int:
+    return (creation and creation.ephemeral_1h_input_tokens) or 0
 
 
 def _apart(prompt: int, output: int, read: int, written: int, hour: int) -> Usage | None:
