@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -27,6 +28,7 @@ from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
 from penstock.types.address import Address
 from tests.gateway.test_engines import UnixLab
 from tests.gateway.test_engines import deployment as engine
+from tests.gateway.test_serve import order
 from tests.processes import PRICE, Front, Lab, eventually, model, provider
 
 COUNT = 60
@@ -169,6 +171,44 @@ def test_half_of_an_engines_replicas_dead(tmp_path_factory: pytest.TempPathFacto
             asked = asyncio.run(flood(front, "chat", count=100, together=2))
             assert all(each.good for each in asked)
             assert sum(each.attempts for each in asked) <= MOST_ATTEMPTS * len(asked)
+
+
+@pytest.mark.parametrize("end", ["dies", "stalls"])
+def test_a_replica_that_fails_under_many_streams_is_no_matter_of_the_others(
+    tmp_path_factory: pytest.TempPathFactory, end: str
+) -> None:
+    """All of them break at once; behind that everything goes to the replica that is well."""
+    with ExitStack() as stack:
+        home = tmp_path_factory.mktemp("streams")
+        front = stack.enter_context(Front(home))
+        labs = [stack.enter_context(UnixLab(home / "run" / f"{each}.sock")) for each in "ab"]
+        front.publish([engine(seats=32)], [timed("chat", "mini")])
+        replicas = [
+            Replica(f"mini/{index}", "mini", "v", ReplicaState.READY, str(each.path), index)
+            for index, each in enumerate(labs)
+        ]
+        front.publish_fleet(Fleet(1, tuple(replicas)))
+        eventually(lambda: front.chat().status_code == 200, "the fleet being followed")
+        body = order(events=40, delay_between="50ms")
+
+        async def ask_many() -> list[bytes]:
+            headers = {"authorization": f"Bearer {front.key}"}
+            async with httpx.AsyncClient(base_url=front.url, headers=headers, timeout=30, trust_env=False) as client:
+                message = {"model": "chat", "stream": True, "messages": [{"role": "user", "content": body}]}
+                asked = [asyncio.create_task(client.post("/v1/chat/completions", json=message)) for _ in range(14)]
+                await asyncio.sleep(0.6)
+                labs[0].process.send_signal(signal.SIGKILL if end == "dies" else signal.SIGSTOP)
+                answers = await asyncio.gather(*asked)
+                return [answer.content for answer in answers]
+
+        try:
+            broken = sum(b'"error"' in answer for answer in asyncio.run(ask_many()))
+            assert broken >= 6, "enough for a breaker"
+            for _ in range(10):
+                assert front.chat().status_code == 200
+        finally:
+            if labs[0].process.poll() is None:
+                labs[0].process.send_signal(signal.SIGCONT)
 
 
 def test_when_everything_fails_it_is_not_asked_more_for_it(tmp_path_factory: pytest.TempPathFactory) -> None:

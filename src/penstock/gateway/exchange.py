@@ -16,7 +16,7 @@ from penstock.gateway.translation.translation import Translation
 from penstock.gateway.view import View
 from penstock.http.server import Responder
 from penstock.snapshot.config import Model, Outage
-from penstock.types.errors import InvalidRequest
+from penstock.types.errors import InvalidRequest, UpstreamError
 from penstock.types.priority import BY_WORD, Priority
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -51,7 +51,7 @@ class Exchange(msgspec.Struct):
         attempts: made so far, at whatever deployments.
         attempt_deadline: clock time by which the attempt under way must be complete.
         answering: called when the answer of the attempt under way has begun to have content.
-        broken: the answer broke off behind its first content.
+        broken: why the answer broke off behind its first content, if it did.
     """
 
     spoken: Spoken
@@ -78,7 +78,7 @@ class Exchange(msgspec.Struct):
     attempts: int = 0
     attempt_deadline: float = 0.0
     answering: Callable[[], None] = nobody
-    broken: bool = False
+    broken: UpstreamError | None = None
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:
         """

@@ -186,7 +186,7 @@ class _Stream:
     async def fail(self, error: UpstreamError) -> None:
         """Tell a failure in-band: an error event, no `[DONE]`, and the end of the answer."""
         exchange = self._exchange
-        exchange.broken = True
+        exchange.broken = error
         self.count()
         exchange.account.explain("upstream", f"broke off after {self._delivered} events with content: {error}")
         exchange.account.settle(Outcome.FAILED, _OK, str(error))
@@ -302,7 +302,7 @@ class _Stream:
         self.count()
         account, responder = self._exchange.account, self._exchange.responder
         if self._failed:
-            self._exchange.broken = True
+            self._exchange.broken = UpstreamFailed("the upstream told an error in its stream")
             account.explain("upstream", "told an error in its stream")
             account.settle(Outcome.FAILED, _OK, "the upstream told an error in its stream")
         else:

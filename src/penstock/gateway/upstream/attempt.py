@@ -232,8 +232,11 @@ class Dispatcher:
                     account.explain("upstream", f"{endpoint.name} answers after {int((now - began) * 1000)} ms")
                     await relay(exchange, reply)
                     # An answer that is longer than its model allows is nobody's fault.
-                    broken = exchange.broken and self._clock() < exchange.deadline
-                    blame = Blame.FAILED if broken else None
+                    if exchange.broken is not None and self._clock() < exchange.deadline:
+                        blame = self._failed(exchange, place, endpoint, exchange.broken, began)
+                    else:
+                        blame = None
+                        endpoint.record.succeeded()
         except UpstreamError as error:
             now = self._clock()
             if isinstance(error, UpstreamTimeout):
@@ -241,20 +244,25 @@ class Dispatcher:
                     endpoint.latency.add(now - began, now)
             elif not isinstance(error, UpstreamRejected):
                 account.explain("upstream", f"{endpoint.name}: {error}")
-            usual_s = exchange.model.first_token_s if exchange.call.stream else exchange.model.total_s
-            blame = verdicts.blame(error, engine=place.engine, took_s=now - began, usual_s=usual_s)
-            broken = blame is Blame.FAILED or isinstance(error, UpstreamFailed | UpstreamUnreachable)
-            unreachable = isinstance(error, UpstreamUnreachable)
-            if broken and endpoint.record.failed(now, unreachable=unreachable) and len(place.endpoints) > 1:
-                self._counts.ejected(place.name)
+            blame = self._failed(exchange, place, endpoint, error, began)
             raise
-        else:
-            if blame is None:
-                endpoint.record.succeeded()
-            else:
-                endpoint.record.failed(self._clock(), unreachable=False)
         finally:
             health.ended(ticket, blame, self._clock())
+
+    def _failed(
+        self, exchange: Exchange, place: Place, endpoint: Endpoint, error: UpstreamError, began: float
+    ) -> Blame:
+        """Take note of a failure with the replica; return what it says about the deployment, behind content too."""
+        now = self._clock()
+        usual_s = exchange.model.first_token_s if exchange.call.stream else exchange.model.total_s
+        blame = verdicts.blame(error, engine=place.engine, took_s=now - began, usual_s=usual_s)
+        broken = blame is Blame.FAILED or isinstance(error, UpstreamFailed | UpstreamUnreachable)
+        unreachable = isinstance(error, UpstreamUnreachable)
+        if broken and endpoint.record.failed(now, unreachable=unreachable) and len(place.endpoints) > 1:
+            self._counts.ejected(place.name)
+        if endpoint.record.until > now and any(other.record.until <= now for other in place.endpoints):
+            return Blame.NOTHING if blame is Blame.FAILED else blame  # it alone is left out, for the others are well
+        return blame
 
     async def _turn_at(self, exchange: Exchange, name: str, health: Health, last: bool) -> None:
         """
