@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from prometheus_client import CollectorRegistry
 
 from penstock.gateway.identity.caller import Callers
@@ -85,6 +86,16 @@ def test_what_the_upstream_says_is_a_floor_and_nobody_is_asked_before() -> None:
     assert health.soon(world.now)
     world.now += 1.5
     assert health.wait_s(world.now) == 0
+
+
+@pytest.mark.parametrize(("busy", "admitted"), [(0, 1), (1, 1), (40, 20), (1000, 100)])
+def test_behind_a_pause_half_of_what_it_works_on_is_let_in_at_once(busy: int, admitted: int) -> None:
+    world = World()
+    world.follow(provider("large", at(1)))
+    health = world.healths.of("large")
+    health.pause(world.now, 1.0, busy)
+    world.now += 1
+    assert sum(health.breaker.admit(world.now) is not None for _ in range(200)) == admitted
 
 
 def test_a_pause_of_unsaid_length_doubles_until_an_answer_comes() -> None:

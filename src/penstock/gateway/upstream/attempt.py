@@ -186,7 +186,8 @@ class Dispatcher:
                 return await self._attempt(exchange, place, question, asking, health, relay)
             except UpstreamError as error:
                 if verdicts.pauses(error):
-                    health.pause(self._clock(), error.retry_after)
+                    busy = sum(each.outstanding for each in place.endpoints)
+                    health.pause(self._clock(), error.retry_after, busy)
                 others = self._others(exchange, name, {*failed, endpoint})
                 reason = verdicts.again(error, engine=place.engine, others=others, last=last)
                 now = self._clock()

@@ -143,11 +143,16 @@ class Breaker:
         if ticket.epoch == self._epoch:
             self._left_window(ticket)
 
-    def ease(self) -> None:
-        """Have a closed breaker admit gently from now on: the deployment has asked for a pause."""
+    def ease(self, window: int = 1) -> None:
+        """
+        Have a closed breaker admit gently from now on: the deployment has asked for a pause.
+
+        Args:
+            window: how many may wait for the beginning of an answer at first.
+        """
         if self.state is State.CLOSED:
             self._begin_epoch()
-            self._window, self._waiting = 1, 0
+            self._window, self._waiting = max(1, min(window, _FULL)), 0
 
     def _left_window(self, ticket: Ticket) -> None:
         if ticket.waiting:

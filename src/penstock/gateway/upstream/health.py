@@ -50,12 +50,14 @@ class Health:
         """Tell whether an exchange that has nowhere else to go may wait: for a pause or a turn, not for a repair."""
         return self.breaker.state is State.CLOSED and self.wait_s(now) <= PATIENCE_S
 
-    def pause(self, now: float, seconds: float | None) -> None:
+    def pause(self, now: float, seconds: float | None, busy: int = 0) -> None:
         """
         Leave the deployment alone, as it has asked for, and begin again gently.
 
         Args:
             seconds: None where it has not said how long: then twice as long each time.
+            busy: exchanges that it goes on working on. Half as many are let in at once behind the pause: who cannot
+                take one more is not broken, and from one at a time the way back is long where answers are.
         """
         if seconds is None:
             if now >= self._not_before:
@@ -64,7 +66,7 @@ class Health:
             seconds = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**doublings)
         if now + seconds > self._not_before:
             self._not_before = now + seconds
-            self.breaker.ease()
+            self.breaker.ease(busy // 2)
 
     def ended(self, ticket: Ticket, blame: Blame | None, now: float) -> None:
         """
