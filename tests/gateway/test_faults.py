@@ -284,6 +284,25 @@ def test_what_clients_do_wrong_opens_nothing(tmp_path_factory: pytest.TempPathFa
         assert front.chat().status_code == 200
 
 
+@pytest.mark.parametrize("events", [0, 2])
+def test_what_clients_do_wrong_opens_nothing_though_a_stream_tells_it(
+    tmp_path_factory: pytest.TempPathFactory, events: int
+) -> None:
+    """As vLLM and SGLang do: status 200, and an error with the code 400 for an event."""
+    told = b'data: {"error":{"message":"too long","type":"BadRequestError","code":400}}\n\n'
+    said = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    raw = (said * events + told).decode()
+    with Lab() as lab, Front(tmp_path_factory.mktemp("in-band")) as front:
+        front.publish([provider(each, lab.address()) for each in "ab"], [model("chat", "a", fallback=("b",))])
+        eventually(lambda: front.chat().status_code == 200, "the configuration")
+        for _ in range(12):
+            answer = front.chat(order(status=200, raw=raw, content_type="text/event-stream"), stream=True)
+            assert answer.status_code == (200 if events else 400)
+            assert "too long" in answer.text
+            assert answer.headers["x-penstock-deployment"] == "a", "another one would say the same"
+        assert front.chat().status_code == 200
+
+
 def test_an_open_breaker_outlives_a_change_of_the_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     with Lab() as lab, Front(tmp_path_factory.mktemp("change")) as front:
         httpx.post(f"{lab.url}/lab/script", json=[{"order": {"status": 500}, "times": 5}]).raise_for_status()

@@ -104,6 +104,7 @@ class _Stream:
         "_last",
         "_reply",
         "_splitter",
+        "_told",
         "_translation",
         "_usage_wanted",
         "content",
@@ -123,6 +124,7 @@ class _Stream:
         self._finished = 0  # choices that have had a finish reason
         self._last = b""  # the event that ends the stream well, and what came with it; sent once all is settled
         self._failed = False  # the upstream has told a failure of its own in-band
+        self._told = b""  # that one, as JSON
         self._fault: UpstreamError | None = None  # found in an event that is not passed on
 
     async def hold(self) -> None:
@@ -139,7 +141,7 @@ class _Stream:
                     await exchange.responder.write(held)
                 return
             if self._failed:
-                raise UpstreamFailed("the upstream's stream began with an error")
+                raise errors.in_band(self._told)
             self._check()
             if not data:
                 raise UpstreamFailed("the upstream's stream ended before any content")
@@ -271,7 +273,8 @@ class _Stream:
         self._take_usage(event)
         self._delivered += said.speaks
         self._finished += said.finished
-        self._failed = said.failed
+        if said.failed:
+            self._failed, self._told = True, events.data_of(event)
         self.content = self.content or (said.content and not said.failed)
         return event if self._usage_wanted else self._answers.without_usage(event)
 
@@ -302,7 +305,7 @@ class _Stream:
         self.count()
         account, responder = self._exchange.account, self._exchange.responder
         if self._failed:
-            self._exchange.broken = UpstreamFailed("the upstream told an error in its stream")
+            self._exchange.broken = errors.in_band(self._told)
             account.explain("upstream", "told an error in its stream")
             account.settle(Outcome.FAILED, _OK, "the upstream told an error in its stream")
         else:

@@ -95,6 +95,14 @@ _ANTHROPIC = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+# What errors that a stream tells in spite of its status 200 would have had for one, by their type.
+_TYPES = {
+    "BadRequestError": 400,
+    "invalid_request_error": 400,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "overloaded_error": 529,
+}
 _ANTHROPIC_OTHERWISE = "api_error"
 _LIKE_ANTHROPIC = frozenset({Dialect.MESSAGES, Dialect.COUNT})
 _NAMED = frozenset({Dialect.MESSAGES, Dialect.RESPONSES})  # whose events have names
@@ -113,6 +121,8 @@ class _Kind(msgspec.Struct):
     type: Any = None  # always `error` in Anthropic's shape
 
 
+_STATUS = re.compile("[45][0-9][0-9]")
+_BAD_REQUEST, _LAST_STATUS = 400, 599
 _WORD = re.compile(r"(?!None$)[A-Za-z0-9_.-]{1,64}")
 
 
@@ -229,6 +239,20 @@ def kind_of(given: bytes) -> str:
         return ""
     words = [str(word) for word in (found.error.type, found.error.code) if _WORD.fullmatch(str(word))]
     return f" ({', '.join(words)})" if words else ""
+
+
+def in_band(given: bytes) -> errors.UpstreamError:
+    """Return the error that a stream tells: as if by its status where it names one, by number or by a known type."""
+    found = _read(given)
+    code, kind = (found.error.code, found.error.type) if found is not None else (None, None)
+    status = code if isinstance(code, int) else int(code) if isinstance(code, str) and _STATUS.fullmatch(code) else 0
+    if not _BAD_REQUEST <= status <= _LAST_STATUS:
+        status = _TYPES.get(kind, 0) if isinstance(kind, str) else 0
+    if not status:
+        return errors.UpstreamFailed("the upstream told an error in its stream")
+    return errors.UpstreamRejected(
+        f"the upstream told an error in its stream, of status {status}", status=status, body=given
+    )
 
 
 def _read(given: bytes) -> _Kind | None:
