@@ -312,6 +312,7 @@ class _Stream:
             account.settle(Outcome.ANSWERED, _OK)
             responder.put(self._last or self._answers.END)  # nothing waits between the last word and the end
         await responder.end()
+        until = self._clock() + _END_S  # for all of it: whoever goes on behind the end is not listened to
         with contextlib.suppress(UpstreamError):  # everything is settled; this is only for the connection
-            while await self._chunk_until(self._clock() + _END_S):
+            while self._clock() < until and await self._chunk_until(until):
                 continue

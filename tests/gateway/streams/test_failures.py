@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,8 +11,9 @@ import httpx
 import pytest
 
 from penstock.pricing.price import cost_nano
+from penstock.types.address import Address
 from tests.gateway.streams.client import Client, ask, order
-from tests.processes import PATIENCE_S, PRICE, Child, Front, Lab, front_with_lab, model, provider
+from tests.processes import PATIENCE_S, PRICE, Child, Front, Lab, eventually, front_with_lab, model, provider
 
 pytestmark = pytest.mark.usefixtures("ends_the_row")
 
@@ -182,3 +184,33 @@ def test_failures_in_band_are_counted_as_failures(tmp_path: Path) -> None:
         assert ask(worker).done
         worker.exchanges("failed", 3)
         worker.exchanges("answered", 1)
+
+
+def test_an_upstream_that_goes_on_behind_the_end_holds_nobody(tmp_path: Path) -> None:
+    """Neither its seat nor the client's connection, on which the next request waits."""
+    end = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    program = (
+        "import socket,sys,threading,time\n"
+        "s = socket.create_server(('127.0.0.1', 0))\n"
+        "print(s.getsockname()[1], flush=True)\n"
+        "def go(c):\n"
+        "    try:\n"
+        "        c.recv(65536)\n"
+        "        c.sendall(b'HTTP/1.1 200 OK\\r\\ncontent-type: text/event-stream\\r\\n\\r\\n' + " + repr(end) + ")\n"
+        "        while True:\n"
+        "            time.sleep(0.04)\n"
+        "            c.sendall(b': x\\n\\n')\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "while True:\n"
+        "    threading.Thread(target=go, args=(s.accept()[0],), daemon=True).start()\n"
+    )
+    with Child([sys.executable, "-c", program]) as upstream, Front(tmp_path) as front:
+        address = Address(host="127.0.0.1", port=int(upstream.line()), path="/v1")
+        front.publish([provider("only", address, seats=1)], [model("chat", "only")])
+        eventually(lambda: front.client.get("/v1/models").json()["data"], "the configuration")
+        began = time.monotonic()
+        for _ in range(3):
+            answer = front.chat(stream=True)
+            assert (answer.status_code, answer.text.endswith("data: [DONE]\n\n")) == (200, True)
+        assert time.monotonic() - began < 5
