@@ -206,7 +206,7 @@ class _Stream:
             account.usage = usage.counted(self._exchange.call.prompt_bytes, self._delivered)
         elif not self._last and self._delivered > account.usage.output_tokens:
             # Told in parts, of which the last did not come.
-            account.usage = usage.with_output(account.usage, self._delivered)
+            account.usage = usage.with_output(account.usage, self._exchange.call.prompt_bytes, self._delivered)
 
     async def _chunk_until(self, deadline: float) -> bytes:
         try:

@@ -119,9 +119,14 @@ def estimated(request_bytes: int, reply_bytes: int) -> Usage:
     return Usage(_tokens(request_bytes), _tokens(reply_bytes), 0, UsageSource.ESTIMATED)
 
 
-def with_output(told: Usage, content_events: int) -> Usage:
-    """Return a usage with the output of a stream that broke off, as `counted`; the rest stays as it was told."""
-    return msgspec.structs.replace(told, output_tokens=content_events, source=UsageSource.COUNTED)
+def with_output(told: Usage, request_bytes: int, content_events: int) -> Usage:
+    """
+    Return a usage with the output of a stream that broke off, as `counted`; the rest stays as it was told.
+
+    A prompt of no tokens is not one: some upstreams begin with zeros, and tell in the end what it was.
+    """
+    prompt = told.input_tokens or _tokens(request_bytes)
+    return msgspec.structs.replace(told, input_tokens=prompt, output_tokens=content_events, source=UsageSource.COUNTED)
 
 
 def of_all(first: Usage, choices: int) -> Usage:
