@@ -204,9 +204,14 @@ class _Stream:
             account.usage = Usage()  # nothing was delivered, whatever the upstream may have counted
         elif account.usage.source is UsageSource.NONE:
             account.usage = usage.counted(self._exchange.call.prompt_bytes, self._delivered)
-        elif not self._last and self._delivered > account.usage.output_tokens:
+        elif not self._ended and self._delivered > account.usage.output_tokens:
             # Told in parts, of which the last did not come.
             account.usage = usage.with_output(account.usage, self._exchange.call.prompt_bytes, self._delivered)
+
+    @property
+    def _ended(self) -> bool:
+        """The answer is whole, with an event that says so or without."""
+        return bool(self._last) or self._finished >= self._exchange.call.choices
 
     async def _chunk_until(self, deadline: float) -> bytes:
         try:

@@ -80,3 +80,12 @@ def test_an_answer_without_a_word_costs_its_prompt(front: Front) -> None:
     usage = front.settled(answer.request_id).usage
     assert (usage.source, usage.output_tokens) == ("counted", 0)
     assert usage.input_tokens > 0
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_what_is_told_of_a_whole_answer_counts_also_without_its_last_event(
+    front: Front, client: Client, done: bool
+) -> None:
+    answer = client.ask(order(events=5, completion_tokens=2, done=done))
+    record = front.settled(answer.request_id)
+    assert (record.outcome, record.usage.source, record.usage.output_tokens) == ("answered", "upstream", 2)
