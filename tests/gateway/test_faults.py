@@ -299,6 +299,7 @@ def test_what_clients_do_wrong_opens_nothing_though_a_stream_tells_it(
             answer = front.chat(order(status=200, raw=raw, content_type="text/event-stream"), stream=True)
             assert answer.status_code == (200 if events else 400)
             assert "too long" in answer.text
+            assert "an error in its stream" in str(front.settled(answer.headers["x-request-id"]).explanation)
             assert answer.headers["x-penstock-deployment"] == "a", "another one would say the same"
         assert front.chat().status_code == 200
 

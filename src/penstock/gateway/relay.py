@@ -18,7 +18,7 @@ from penstock.gateway.keepalive import KeepAlive
 from penstock.http.pool import Reply
 from penstock.journal.records import Outcome
 from penstock.pricing.price import NANO_PER_USD
-from penstock.types.errors import UpstreamError, UpstreamFailed, UpstreamTimeout, UpstreamUnusable
+from penstock.types.errors import UpstreamError, UpstreamFailed, UpstreamRejected, UpstreamTimeout, UpstreamUnusable
 from penstock.types.usage import Usage, UsageSource
 
 _OK = 200
@@ -141,7 +141,10 @@ class _Stream:
                     await exchange.responder.write(held)
                 return
             if self._failed:
-                raise errors.in_band(self._told)
+                error = errors.in_band(self._told)
+                if isinstance(error, UpstreamRejected):  # as those that a status told have been
+                    exchange.account.explain("upstream", f"{error}{errors.kind_of(self._told)}")
+                raise error
             self._check()
             if not data:
                 raise UpstreamFailed("the upstream's stream ended before any content")
