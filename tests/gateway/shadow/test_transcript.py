@@ -88,6 +88,38 @@ def test_a_message_says_the_same_whole_and_in_events() -> None:
     assert whole.text == parts.text == 'one two\nlook{"at": 1}'
 
 
+def test_a_response_says_the_same_whole_and_in_events() -> None:
+    output: list[dict[str, Any]] = [
+        {"type": "reasoning", "id": "r", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {
+            "type": "message",
+            "content": [{"type": "output_text", "text": "one two"}, {"type": "refusal", "refusal": "no"}],
+        },
+        {"type": "function_call", "call_id": "changes", "name": "look", "arguments": '{"at":1}'},
+    ]
+    response = {"object": "response", "id": "changes", "output": output, "usage": {"input_tokens": 1}}
+    whole = read(Dialect.RESPONSES, response)
+    parts = heard(
+        Dialect.RESPONSES,
+        {"type": "response.created", "response": {"output": []}},
+        {"type": "response.reasoning_text.delta", "output_index": 0, "content_index": 0, "delta": "hm"},
+        {"type": "response.output_item.added", "output_index": 1, "item": {"type": "message", "content": []}},
+        {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "one "},
+        {"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "two"},
+        {"type": "response.output_text.done", "output_index": 1, "content_index": 0, "text": "one two"},
+        {"type": "response.refusal.delta", "output_index": 1, "content_index": 1, "delta": "no"},
+        {"type": "response.output_item.done", "output_index": 1, "item": output[1]},
+        {"type": "response.output_item.added", "output_index": 2, "item": {**output[2], "arguments": ""}},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '{"at":'},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": "1}"},
+        {"type": "response.output_item.done", "output_index": 2, "item": output[2]},
+        {"type": "response.completed", "response": response},
+    )
+    assert whole.text == parts.text == 'one two\nno\nlook{"at":1}'
+    assert whole.whole
+    assert parts.whole
+
+
 def test_completions_and_refusals_are_read() -> None:
     assert read(Dialect.COMPLETIONS, {"choices": [{"index": 0, "text": "one"}]}).text == "one"
     assert read(Dialect.CHAT, {"choices": [{"message": {"content": None, "refusal": "no"}}]}).text == "no"

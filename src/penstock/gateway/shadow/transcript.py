@@ -9,6 +9,15 @@ from penstock.types.dialect import Dialect
 
 _UNSAID = frozenset({Dialect.EMBEDDINGS, Dialect.COUNT})  # numbers, of which there is nothing to read
 _OWN_TEXT = -1  # in the place of a tool call's number
+_SPOKEN = frozenset(  # events of Responses; the others are thoughts, sound, or repeat these
+    {
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.function_call_arguments.delta",
+        "response.custom_tool_call_input.delta",
+        "response.mcp_call_arguments.delta",
+    }
+)
 _PER_PIECE = 32  # characters that a piece counts as at least, so that empty ones have a bound too
 
 
@@ -61,8 +70,34 @@ class _Messages(msgspec.Struct):
     delta: _Delta | None = None
 
 
+class _Part(msgspec.Struct):
+    text: str | None = None
+    refusal: str | None = None
+
+
+class _Item(msgspec.Struct):
+    type: str = ""
+    content: list[_Part] | None = None
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+
+
+class _Responses(msgspec.Struct):
+    """Of OpenAI: a response or one of its events."""
+
+    type: str = ""
+    output_index: int = 0
+    content_index: int = 0
+    delta: msgspec.Raw = msgspec.Raw()
+    item: _Item | None = None
+    output: list[_Item] = []
+
+
 _decode_chat = msgspec.json.Decoder(_Chat).decode
 _decode_messages = msgspec.json.Decoder(_Messages).decode
+_decode_responses = msgspec.json.Decoder(_Responses).decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class Transcript:
@@ -106,6 +141,8 @@ class Transcript:
         try:
             if self._dialect is Dialect.MESSAGES:
                 self._messages(_decode_messages(document))
+            elif self._dialect is Dialect.RESPONSES:
+                self._responses(_decode_responses(document))
             else:
                 self._chat(_decode_chat(document))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -136,6 +173,20 @@ class Transcript:
         if message.delta is not None:
             self._add((0, message.index), message.delta.text)
             self._add((0, message.index), message.delta.partial_json)
+
+    def _responses(self, response: _Responses) -> None:
+        place = (response.output_index, response.content_index)
+        if response.type in _SPOKEN:
+            self._add(place, _decode_text(response.delta))
+        elif response.type == "response.output_item.added" and response.item is not None:
+            self._add(place, response.item.name)  # the rest of it is empty yet
+        for number, item in enumerate(response.output):
+            self._add((number, 0), item.name)
+            self._add((number, 0), item.arguments)
+            self._add((number, 0), item.input)
+            for part, said in enumerate(item.content or () if item.type == "message" else ()):
+                self._add((number, part), said.text)
+                self._add((number, part), said.refusal)
 
     def _add(self, place: tuple[int, int], text: str | None) -> None:
         if not text:
