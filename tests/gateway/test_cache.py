@@ -28,7 +28,11 @@ NOBODY = Address(host="127.0.0.1", port=1)
 
 
 def published(front: Front, lab: Lab, **settings: Any) -> None:
-    deployments = [provider("lab", lab.address(), seats=2000), provider("gone", NOBODY)]
+    deployments = [
+        provider("lab", lab.address(), seats=2000),
+        provider("gone", NOBODY),
+        provider("claude", lab.address(), provider="anthropic"),
+    ]
     spent = Budget("b", "default", ("key",), Period.TOTAL, ("broke",), 1_000_000, Outage.DENY)
     few = Limit("default", ("key",), Measure.REQUESTS, 3, Outage.LOCAL_SHARE)
     models = [
@@ -38,6 +42,7 @@ def published(front: Front, lab: Lab, **settings: Any) -> None:
         model("broke", "lab", cache=CACHE, budgets=(spent,)),
         model("few", "lab", cache=CACHE, limits=(few,)),
         model("stand-in", "gone", fallback=("lab",), cache=CACHE),
+        model("translated", "claude", cache=CACHE),
         model("hasty", "lab", cache=CACHE, first_token_s=0.3, total_s=10.0),
         model("short", "lab", cache=CACHE, first_token_s=0.3, total_s=0.3),
     ]
@@ -180,6 +185,23 @@ def test_what_a_fallback_answered_is_not_kept(cached: tuple[Front, Lab]) -> None
     front, _ = cached
     answers = [asked(front, "hello", model="stand-in") for _ in range(2)]
     assert [(said(answer), answer.headers["x-penstock-deployment"]) for answer in answers] == [("miss", "lab")] * 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_kept_answer_admits_what_it_falls_short_of(cached: tuple[Front, Lab], stream: bool) -> None:
+    front, _ = cached
+    answers = [asked(front, "short", model="translated", seed=7, stream=stream) for _ in range(2)]
+    assert [said(answer) for answer in answers] == ["miss", "exact"]
+    assert [answer.headers.get("x-penstock-dropped") for answer in answers] == ["seed", "seed"]
+    assert "x-penstock-deployment" not in answers[1].headers
+
+
+def test_those_that_share_the_answer_of_a_fallback_are_told(cached: tuple[Front, Lab]) -> None:
+    front, _ = cached
+    payload = body(order(delay="500ms"), model="stand-in", stream=False)
+    answers = asyncio.run(_all(front, payload, 5))
+    assert Counter(answer.headers["x-penstock-cache"] for answer in answers) == {"miss": 1, "exact": 4}
+    assert {answer.headers.get("x-penstock-degraded") for answer in answers} == {"fallback"}
 
 
 def test_a_kept_answer_takes_of_the_limits_and_not_of_the_budget(cached: tuple[Front, Lab]) -> None:

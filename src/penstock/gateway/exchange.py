@@ -44,6 +44,7 @@ class Exchange(msgspec.Struct):
         trace: ready-made header lines that carry the caller's W3C trace context on, or nothing.
         features: ready-made header lines about features of the client's dialect, for upstreams that speak it.
         answer_lines: ready-made header lines of the deployment that was tried last, for the answer.
+        admits: those of them that say how the answer falls short of what was asked for, also when it is given again.
         translation: of the attempt under way, where the upstream speaks another dialect.
         priority: with which it waits for a seat.
         cache_line: ready-made header line of what the cache had for it, where its model has one.
@@ -71,6 +72,7 @@ class Exchange(msgspec.Struct):
     outage: Outage | None = None
     features: bytes = b""
     answer_lines: bytes = b""
+    admits: bytes = b""
     translation: Translation | None = None
     priority: Priority = Priority.NORMAL
     cache_line: bytes = b""

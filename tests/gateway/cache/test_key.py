@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.gateway.cache.key import Keys
-from penstock.gateway.dialects import openai
+from penstock.gateway.dialects import openai, responses
 from penstock.types.dialect import Dialect
 
 KEYS = Keys(b"p" * 32)
@@ -58,6 +58,16 @@ def test_whatever_else_differs_makes_another_request(one: dict[str, Any], other:
 @pytest.mark.parametrize("field", sorted(UNSEEN))
 def test_who_asks_and_why_makes_no_difference(field: str) -> None:
     assert key({**BASE, field: "a"}) == key({**BASE, field: "b"}) == key(BASE)
+
+
+@pytest.mark.parametrize("field", sorted(UNSEEN))
+def test_what_the_answer_repeats_makes_another_request(field: str) -> None:
+    def of(who: str) -> bytes:
+        said = {"who": who} if field == "metadata" else who
+        body = json.dumps({"model": "m", "input": "hi", field: said}).encode()
+        return KEYS.of("t", "f", responses.parse(body), b"")
+
+    assert of("a") == of("a") != of("b")
 
 
 @pytest.mark.parametrize(

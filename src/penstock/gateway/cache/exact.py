@@ -130,7 +130,7 @@ class ExactCache:
     def _keep(self, exchange: Exchange, rule: Rule, key: bytes, body: bytes | None) -> None:
         """Keep a complete answer, and give it to those that wait for it; None says that it is too large."""
         account = exchange.account
-        entry = None if body is None else Entry(self._now(), body)
+        entry = None if body is None else Entry(self._now(), body, exchange.admits)
         if entry is not None and account.deployment in rule.targets:
             self.shelf.put(key, entry, rule.ttl_s)
             self._counts.stored(exchange.model.name)
@@ -146,6 +146,7 @@ class ExactCache:
         if exchange.call.stream:
             account.first_content = self._clock()
         account.settle(Outcome.ANSWERED, _OK)
+        exchange.answer_lines = entry.admits
         exchange.cache_line = b"x-penstock-cache: exact\r\nage: %d\r\n" % age
         if not exchange.call.stream:
             lines = b"content-type: application/json\r\nx-penstock-cost-usd: 0.000000000\r\n"

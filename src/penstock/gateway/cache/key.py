@@ -7,12 +7,16 @@ from hashlib import blake2b
 import msgspec
 
 from penstock.gateway.dialects.call import Call
+from penstock.types.dialect import Dialect
 
 _WITHOUT = frozenset({"model", "stream", "user", "metadata", "safety_identifier", "prompt_cache_key"})
 """
 Fields that an answer does not depend on, or that are in the key in another form: the model with its configuration, and
 `stream` as what it means. Everything else counts, whoever may have invented it.
 """
+
+_REPEATED = frozenset({"model", "stream"})
+"""The same for Responses, whose answers repeat the others: metadata of one user is not for the next one."""
 
 _STATEFUL = ("background", "conversation")  # of Responses: work to be asked after, and something that the call adds to
 _NOTHING = (b"null", b"false")
@@ -49,7 +53,8 @@ class Keys:
             fingerprint: of the model's configuration, see `rule.Rule`.
             features: header lines of the client's that go to the upstream, but for those of its trace.
         """
-        fields = sorted(item for item in call.document.fields.items() if item[0] not in _WITHOUT)
+        without = _REPEATED if call.dialect is Dialect.RESPONSES else _WITHOUT
+        fields = sorted(item for item in call.document.fields.items() if item[0] not in without)
         hashed = self._keyed.copy()
         hashed.update(_encode((fingerprint, call.dialect.value, call.stream, features, fields)))
         return b"%b/%b" % (tenant.encode(), hashed.digest())

@@ -74,4 +74,4 @@ class Memory:
 
 
 def _size(key: bytes, entry: Entry) -> int:
-    return len(key) + len(entry.body) + _OVERHEAD
+    return len(key) + len(entry.body) + len(entry.admits) + _OVERHEAD

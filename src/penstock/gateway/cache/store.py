@@ -14,10 +14,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         at: when it was given, seconds since the epoch.
         body: of a plain answer, or all events of a stream; the key tells which.
+        admits: header lines that it is given with, see `Exchange`.
     """
 
     at: float
     body: bytes
+    admits: bytes = b""
 
 
 class Store(Protocol):

@@ -181,6 +181,7 @@ class Dispatcher:
             exchange.attempts += 1
             more = lines if exchange.attempts == 1 else lines + b"x-penstock-attempts: %d\r\n" % exchange.attempts
             exchange.answer_lines = place.answer_lines + more + question.admits
+            exchange.admits = lines + question.admits
             account.open()
             try:
                 return await self._attempt(exchange, place, question, asking, health, relay)
