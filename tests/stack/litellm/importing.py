@@ -10,17 +10,16 @@ from penstock.stack.litellm import writer
 from penstock.stack.litellm.convert import Imported, convert
 from penstock.stack.litellm.document import parse
 from penstock.stack.load import parse as load
-from penstock.stack.schema import json_schema
 from penstock.stack.stack import Stack
 
 ADDRESS = "https://variable.example/v1"  # what every variable holds, as one may be an address
 
 
 class Everything(Mapping[str, str]):
-    """An environment in which every variable is set."""
+    """An environment in which every variable is set; `TENANT` is one of Entra's, which no address can be."""
 
     def __getitem__(self, name: str) -> str:
-        return ADDRESS
+        return "acme.example" if name == "TENANT" else ADDRESS
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -40,8 +39,6 @@ def imported(text: str | bytes) -> Imported:
 def stack_of(found: Imported) -> Stack:
     """Read the stack file that an import writes; raises what the product would say about it."""
     text = writer.text(found, "config.yaml")
-    if "anthropic" not in json_schema()["$defs"]["Provider"]["properties"]["provider"]["enum"]:
-        text = text.replace("provider: anthropic", "provider: openai")  # refused for its name alone
     return load(text.encode(), Path("/srv/penstock.yaml"), "penstock.yaml", Everything())
 
 

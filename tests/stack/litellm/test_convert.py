@@ -12,6 +12,7 @@ from penstock.stack.litellm import writer
 from penstock.stack.litellm.document import NotImported
 from tests.stack.litellm.importing import imported, left_out, stack_of, told
 
+AZURE = "model: azure/d, api_base: 'https://r.openai.azure.com/', "
 CONFIGS = sorted((Path(__file__).parent / "configs").glob("*.yaml"))
 
 
@@ -109,7 +110,7 @@ def test_prices_are_per_million_tokens_and_exact() -> None:
         (
             "model: azure/d, api_base: 'https://r.openai.azure.com/openai/deployments/d?api-version=1'",
             {
-                "provider": "openai",
+                "provider": "azure",
                 "base_url": "https://r.openai.azure.com/openai/v1",
                 "model": "d",
                 "api_key": "${AZURE_API_KEY}",
@@ -117,7 +118,25 @@ def test_prices_are_per_million_tokens_and_exact() -> None:
         ),
         (
             "model: azure/d, api_base: os.environ/BASE, api_key: os.environ/K",
-            {"provider": "openai", "base_url": "${BASE}/openai/v1", "model": "d", "api_key": "${K}"},
+            {"provider": "azure", "base_url": "${BASE}/openai/v1", "model": "d", "api_key": "${K}"},
+        ),
+        (
+            AZURE + "tenant_id: acme.example, client_id: a, client_secret: os.environ/S",
+            {
+                "provider": "azure",
+                "base_url": "https://r.openai.azure.com/openai/v1",
+                "model": "d",
+                "entra": {"tenant": "acme.example", "client_id": "a", "client_secret": "${S}"},
+            },
+        ),
+        (
+            AZURE + "tenant_id: os.environ/TENANT, client_id: os.environ/C, client_secret: planted-secret",
+            {
+                "provider": "azure",
+                "base_url": "https://r.openai.azure.com/openai/v1",
+                "model": "d",
+                "entra": {"tenant": "${TENANT}", "client_id": "${C}", "client_secret": "${M_API_KEY}"},
+            },
         ),
         (
             "model: org/m, custom_llm_provider: openai, api_base: 'http://h:1/v1', api_key: none",
@@ -140,6 +159,8 @@ def test_where_a_model_is(params: str, expected: dict[str, object]) -> None:
     ("config", "sentence"),
     [
         (one("model: bedrock/x"), "litellm_params.model: bedrock has a protocol"),
+        (one(AZURE + "azure_ad_token: t"), "it has neither an api_key nor all of tenant_id"),
+        (one(AZURE + "api_key: none"), "it has neither an api_key"),
         (one("model: cohere/x"), "Penstock has no provider 'cohere'"),
         (one("model: mystery"), "nothing says its provider"),
         (one("model: hosted_vllm/x"), "it has no api_base"),

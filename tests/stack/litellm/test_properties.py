@@ -69,6 +69,9 @@ PARAMS = mapping(
     {"model": UPSTREAMS, "api_base": mostly(st.none() | st.just("https://r.openai.azure.com/"), ADDRESSES)},
     {
         "api_key": KEYS,
+        "tenant_id": st.sampled_from(["acme.example", "os.environ/TENANT", "no tenant", ""]),
+        "client_id": st.sampled_from(["a$b", "os.environ/CLIENT", "a\nb"]),
+        "client_secret": KEYS,
         "weight": NUMBERS,
         "rpm": NUMBERS,
         "order": NUMBERS,
@@ -80,7 +83,7 @@ PARAMS = mapping(
         "extra_headers": st.just({"authorization": SECRET}),
         **dict.fromkeys(_COSTS, NUMBERS),
     },
-    set(_READ | _PARAMETERS.keys()),
+    set(_READ | _PARAMETERS.keys()) - {"tenant_id"},  # which is checked when the variable is known
 )
 INFO = mapping(
     {},

@@ -28,6 +28,7 @@ _MOST_IN_FLIGHT = 65_536
 _DEAREST_USD = 1_000_000  # per million tokens
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
 _CREDENTIALS = ("azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "azure_password")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 # What people write where a client wants a key and the server none.
 _NO_KEY = frozenset({"", "none", "null", "empty", "na", "n/a", "dummy", "fake", "fake-key", "not-needed", "anything"})
 _COSTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -147,8 +148,10 @@ class Deployments:
         if address != _USUAL_ADDRESS:
             values["base_url"] = address
         values["model"] = upstream.replace("$", "$$")
-        if key := self._key(params, provider, address, name, notes):
-            values["api_key"] = key
+        credential = self._credential(params, provider, address, name, notes)
+        if credential is None:
+            return None
+        values |= credential
         if in_flight := self._parallel(params, notes):
             values["max_in_flight"] = in_flight
         if price := _price(params, info, notes):
@@ -190,6 +193,19 @@ class Deployments:
             return None
         return address.replace("$", "$$")
 
+    def _credential(
+        self, params: Cursor, provider: Provider, address: str, name: str, notes: Notes
+    ) -> dict[str, Any] | None:
+        """Return the keys that say what it proves itself by, if any; None, with a note, where it needs one."""
+        if entra := self._entra(params, provider, name, notes):
+            return {"entra": entra}
+        if key := self._key(params, provider, address, name, notes):
+            return {"api_key": key}
+        if provider.protocol == "azure":
+            notes.left_out(params, "it has neither an api_key nor all of tenant_id, client_id and client_secret")
+            return None
+        return {}
+
     def _key(self, params: Cursor, provider: Provider, address: str, name: str, notes: Notes) -> str | None:
         key = self._setting(params, "api_key")
         if key is not None and key.variable is not None:
@@ -211,7 +227,31 @@ class Deployments:
         if key.text.lower() in _NO_KEY:
             notes.remark(key, "looks like a stand-in for no key, so the deployment has none")
             return None
-        variable = self._variables.holding(key.text, name)
+        return self._secret(key, name, notes)
+
+    def _entra(self, params: Cursor, provider: Provider, name: str, notes: Notes) -> dict[str, str] | None:
+        """Return the application whose tokens Azure is asked with; None where there is a key, or not all of it."""
+        if provider.protocol != "azure" or self._setting(params, "api_key") is not None:
+            return None
+        found = [self._setting(params, key) for key in ("tenant_id", "client_id", "client_secret")]
+        tenant, client, secret = (each if each is not None and each.text else None for each in found)
+        if tenant is None or client is None or secret is None:
+            return None
+        if tenant.variable is None and not _TENANT.fullmatch(tenant.text or ""):
+            return None
+        if client.variable is None and not _sayable(client.text or ""):
+            return None
+        return {
+            "tenant": _said(tenant),
+            "client_id": _said(client),
+            "client_secret": self._secret(secret, name, notes),
+        }
+
+    def _secret(self, key: Cursor, name: str, notes: Notes) -> str:
+        """Return a reference to the variable that holds a secret, or is to hold it."""
+        if key.variable is not None:
+            return f"${{{key.variable}}}"
+        variable = self._variables.holding(key.text or "", name)
         told = "the key stands in the file itself; it is copied nowhere: put it into the environment variable"
         notes.remark(key, f"{told} {variable}")
         return f"${{{variable}}}"
@@ -247,6 +287,11 @@ def _sayable(upstream: str) -> bool:
     """Tell whether a model's name can stand in a stack file; there, `os.environ/NAME` would be read as a variable."""
     well_formed = 0 < len(upstream) <= _LONGEST_MODEL and PRINTABLE.fullmatch(upstream) is not None
     return well_formed and variable_of(upstream) is None
+
+
+def _said(at: Cursor) -> str:
+    """Return a value as the stack has it: written out, or a reference to its variable."""
+    return f"${{{at.variable}}}" if at.variable is not None else (at.text or "").replace("$", "$$")
 
 
 def _slug(text: str) -> str:

@@ -82,7 +82,7 @@ _INFORMATION: Final = frozenset(
 
 _CALL = "Penstock sends a client's parameters as they are, and adds none"
 _HEADERS = "Penstock adds no headers of a deployment's own"
-_TRIES = "a stack does not say how often to try again; name a fallback"
+_TRIES = "a stack does not say how often to try again: Penstock does it by itself, and tries a model's fallback"
 _ACCESS = "who may use a model is set with `penstock tenants models` and `penstock keys create`"
 _MONEY = "a stack limits what keys, users, tenants and models spend, not deployments"
 _CLOUD = "the stack has no such setting of a provider"

@@ -58,7 +58,8 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
         key="AZURE_API_KEY",
         suffix="/openai/v1",
         hosts=(".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"),
-        remark="is asked at Azure's v1 API (…/openai/v1), which has no api_version and takes the key as a bearer token",
+        protocol="azure",
+        remark="is asked at Azure's v1 API (…/openai/v1), which has no api_version",
     ),
     "gemini": Provider(
         "https://generativelanguage.googleapis.com/v1beta/openai",
@@ -94,15 +95,18 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 }
 
 _OWN = "has a protocol and credentials of its own"
+_BEDROCK = "one that its OpenAI-compatible endpoint has is added by hand, as provider: bedrock; see docs/providers.md"
+_SAGEMAKER = "where the container speaks like OpenAI, add it by hand, as provider: sagemaker; see docs/providers.md"
+_VERTEX = "add the model by hand, as provider: vertex with a service_account; see docs/providers.md"
 
 NOT_CARRIED: Final[Mapping[str, str]] = {
     "azure_ai": f"azure_ai {_OWN}; where the model has an OpenAI-compatible address, add it as provider: openai",
-    "bedrock": f"bedrock {_OWN}; add the model by hand, see docs/stack.md",
-    "bedrock_converse": f"bedrock_converse {_OWN}; add the model by hand, see docs/stack.md",
-    "sagemaker": f"sagemaker {_OWN}; add the model by hand, see docs/stack.md",
-    "sagemaker_chat": f"sagemaker_chat {_OWN}; add the model by hand, see docs/stack.md",
-    "vertex_ai": f"vertex_ai {_OWN}; add the model by hand, see docs/stack.md",
-    "vertex_ai_beta": f"vertex_ai_beta {_OWN}; add the model by hand, see docs/stack.md",
+    "bedrock": f"bedrock {_OWN}; {_BEDROCK}",
+    "bedrock_converse": f"bedrock_converse {_OWN}; {_BEDROCK}",
+    "sagemaker": f"sagemaker {_OWN}; {_SAGEMAKER}",
+    "sagemaker_chat": f"sagemaker_chat {_OWN}; {_SAGEMAKER}",
+    "vertex_ai": f"vertex_ai {_OWN}; {_VERTEX}",
+    "vertex_ai_beta": f"vertex_ai_beta {_OWN}; {_VERTEX}",
 }
 
 # How LiteLLM knows the provider of a model that names none: it has a list of models, which these beginnings stand for.

@@ -26,7 +26,10 @@ _MOST_VARIABLES = 50  # named in a sentence
 _LARGEST_BODY_MIB = 1024
 
 _AWAY: Final = "Penstock has no such setting"
-_TRIES: Final = "a stack does not say how often to try again; a model's fallback is what is tried"
+_TRIES: Final = (
+    "a stack does not say how often to try again, or when to leave a deployment alone: Penstock does both by itself, "
+    "and tries a model's fallback"
+)
 _ONLY_FAILURES: Final = (
     "a fallback is for a deployment that fails; a request that is refused as too long or as "
     "against a policy is the client's to change"
@@ -72,7 +75,9 @@ _LITELLM: Final[Mapping[str, str]] = {
     "cache": _CACHE,
     "cache_params": _CACHE,
     "callbacks": _CALLBACKS,
-    "drop_params": "Penstock sends a client's parameters as they are, and drops none of them",
+    "drop_params": (
+        "Penstock drops only what a translation to another dialect has no words for, and names it in x-penstock-dropped"
+    ),
     "failure_callback": _CALLBACKS,
     "json_logs": _LOGS,
     "max_budget": _BUDGET,
