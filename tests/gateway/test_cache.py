@@ -278,6 +278,16 @@ def test_a_failing_upstream_is_asked_by_one_at_a_time(cached: tuple[Front, Lab])
     assert lab.stats()["requests"] == before["requests"] + IN_A_ROW - 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_upstream_refuses_is_refused_to_all_that_wait(cached: tuple[Front, Lab], stream: bool) -> None:
+    front, lab = cached
+    before = lab.stats()["requests"]
+    answers = asyncio.run(_all(front, body(order(status=400, delay="1s"), stream=stream), 20))
+    assert {answer.status for answer in answers} <= {400, 200}, "200 where a comment was due before"
+    assert all(b"error" in answer.body for answer in answers)
+    assert lab.stats()["requests"] == before + 1
+
+
 def test_when_the_client_that_leads_leaves_the_next_one_leads(cached: tuple[Front, Lab]) -> None:
     front, lab = cached
     payload = body(order(stall="before_head", stall_for="2s"), stream=False)

@@ -151,6 +151,9 @@ class UpstreamTimeout(UpstreamError):
     """A deadline passed while waiting for the upstream: 504."""
 
 
+_FINAL = frozenset({400, 413, 415, 422, 501})
+
+
 class UpstreamRejected(UpstreamError):
     """
     The upstream answered with an error status of its own.
@@ -166,3 +169,14 @@ class UpstreamRejected(UpstreamError):
         super().__init__(message, retry_after=retry_after, code=code)
         self.status = status
         self.body = body
+
+    @property
+    def final(self) -> bool:
+        """Whether it is the request's own fault: any deployment would say the same."""
+        return self.status in _FINAL
+
+    def again(self) -> UpstreamRejected:
+        """Return an equal one, to be raised elsewhere."""
+        return UpstreamRejected(
+            str(self), status=self.status, body=self.body, retry_after=self.retry_after, code=self.code
+        )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.gateway.cache.flight import Flights, Lead
 from penstock.gateway.cache.store import Entry
-from penstock.types.errors import UpstreamTimeout
+from penstock.types.errors import UpstreamRejected, UpstreamTimeout
 from tests.counters.test_tally import Clock
 
 ANSWER = Entry(1.0, b"an answer")
@@ -53,6 +53,30 @@ def test_one_leads_and_all_get_its_answer() -> None:
         assert await asyncio.gather(*tasks) == [ANSWER] * 3
         lead.release()
         assert flights.lead(b"k") is not None, "the next request is one of its own"
+
+    asyncio.run(test())
+
+
+def test_a_request_that_is_refused_is_refused_to_all_and_one_that_failed_is_not() -> None:
+    async def test() -> None:
+        flights = Flights(Clock())
+        lead = first(flights)
+        tasks = await joined(flights, 2)
+        refused = UpstreamRejected("no", status=400, body=b"{}", code="c")
+        lead.release(refused)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [(type(error), str(error), vars(error)) for error in found if isinstance(error, BaseException)] == [
+            (UpstreamRejected, "no", vars(refused))
+        ] * 2
+        assert found[0] is not found[1], "each has a traceback of its own"
+        assert len(flights) == 0
+        lead = first(flights)
+        tasks = await joined(flights, 2)
+        lead.release(UpstreamRejected("later", status=503))
+        await settled()
+        assert [task.done() for task in tasks] == [True, False]
+        led(tasks[0]).land(ANSWER)
+        assert await tasks[1] == ANSWER
 
     asyncio.run(test())
 

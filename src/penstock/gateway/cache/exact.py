@@ -70,6 +70,7 @@ class ExactCache:
         Raises:
             NotCached: the client wants nothing else, and nothing is kept.
             UpstreamTimeout: an equal request was waited for until the deadline.
+            UpstreamRejected: an equal request that was waited for is refused.
             JournalError: the exchange could not be settled; nothing was sent.
         """
         state = stateful(exchange.call)

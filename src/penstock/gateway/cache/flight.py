@@ -3,7 +3,8 @@ Equal requests under way: one asks the upstream, the others wait for its answer.
 
 The first one leads. When it is answered, so are all that wait. When it fails, or its client leaves, the next in line
 leads, and the others wait on: a failing upstream is asked by one of them at a time. When it takes longer than a first
-token may, the next in line leads beside it. An answer that cannot be shared sends them all on their own way.
+token may, the next in line leads beside it. An answer that cannot be shared sends them all on their own way. What is
+refused for its own fault is refused to all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from penstock.gateway.cache.store import Entry
-from penstock.types.errors import UpstreamTimeout
+from penstock.types.errors import UpstreamRejected, UpstreamTimeout
 
 
 class _Word(Enum):
@@ -22,6 +23,9 @@ class _Word(Enum):
     LEAD = auto()
     LOOK = auto()  # the time is over that a leader has
     ALONE = auto()
+
+
+_Told = Entry | UpstreamRejected | _Word
 
 
 class _Flight:
@@ -38,7 +42,7 @@ class _Flight:
     def __init__(self) -> None:
         self.led_at = 0.0
         self.leaders = 0
-        self.waiting: dict[asyncio.Future[Entry | _Word], None] = {}
+        self.waiting: dict[asyncio.Future[_Told], None] = {}
         self.answer: Entry | None = None
 
 
@@ -59,11 +63,14 @@ class Lead:
             self._over = True
             self._flights.landed(self._key, self._flight, answer)
 
-    def release(self) -> None:
-        """The exchange has ended; without an answer, the next one leads."""
+    def release(self, error: BaseException | None = None) -> None:
+        """The exchange has ended; without an answer, the next one leads, unless it would be told the same."""
         if not self._over:
             self._over = True
-            self._flights.failed(self._key, self._flight)
+            if isinstance(error, UpstreamRejected) and error.final:
+                self._flights.landed(self._key, self._flight, error)
+            else:
+                self._flights.failed(self._key, self._flight)
 
 
 class Flights:
@@ -99,6 +106,7 @@ class Flights:
             The answer; or the lead, when there was none; or None, when it cannot be shared.
         Raises:
             UpstreamTimeout: the deadline has passed.
+            UpstreamRejected: the equal request is refused.
         """
         while True:
             flight = self._flights.get(key)
@@ -113,6 +121,8 @@ class Flights:
             word = await self._word(key, flight, min(flight.led_at + patience_s, deadline) - now)
             if word is _Word.LEAD:
                 return Lead(self, key, flight)
+            if isinstance(word, UpstreamRejected):
+                raise word.again()
             if not isinstance(word, _Word):
                 return word
             if word is _Word.ALONE:
@@ -120,12 +130,13 @@ class Flights:
             if flight.answer is not None:  # it came between the end of the time and now
                 return flight.answer
 
-    def landed(self, key: bytes, flight: _Flight, answer: Entry | None) -> None:
+    def landed(self, key: bytes, flight: _Flight, answer: Entry | UpstreamRejected | None) -> None:
         """Tell all that wait; the flight is over."""
         flight.leaders -= 1
         if self._flights.get(key) is flight:
             del self._flights[key]
-        flight.answer = flight.answer or answer
+        if isinstance(answer, Entry):
+            flight.answer = flight.answer or answer
         waiting, flight.waiting = flight.waiting, {}
         for waiter in waiting:
             if not waiter.done():
@@ -154,10 +165,10 @@ class Flights:
         flight.leaders += 1
         flight.led_at = self._clock()
 
-    async def _word(self, key: bytes, flight: _Flight, wait_s: float) -> Entry | _Word:
+    async def _word(self, key: bytes, flight: _Flight, wait_s: float) -> _Told:
         """Wait for what the leader, or the clock, has to say."""
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Entry | _Word] = loop.create_future()
+        waiter: asyncio.Future[_Told] = loop.create_future()
         flight.waiting[waiter] = None
         timer = loop.call_later(wait_s, _late, waiter)
         try:
@@ -171,6 +182,6 @@ class Flights:
             flight.waiting.pop(waiter, None)
 
 
-def _late(waiter: asyncio.Future[Entry | _Word]) -> None:
+def _late(waiter: asyncio.Future[_Told]) -> None:
     if not waiter.done():
         waiter.set_result(_Word.LOOK)

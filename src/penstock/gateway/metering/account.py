@@ -260,7 +260,7 @@ class Account(msgspec.Struct):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.lead is not None:
-            self.lead.release()
+            self.lead.release(error)
         if self.settled:
             return
         if isinstance(error, asyncio.CancelledError):

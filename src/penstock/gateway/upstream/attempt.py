@@ -96,7 +96,7 @@ class Dispatcher:
             try:
                 return await self._deployment(exchange, plan, name, relay, last)
             except UpstreamRejected as error:
-                if error.status in verdicts.FINAL:
+                if error.final:
                     raise
                 failures.append(error)
             except (NoCapacity, UpstreamError, InvalidRequest) as error:  # what one cannot express another may

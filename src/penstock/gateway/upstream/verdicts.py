@@ -22,7 +22,6 @@ from penstock.types.errors import (
 )
 
 TRIES = 3  # per deployment and exchange: what dies under every exchange is not to be fed one for ever
-FINAL = frozenset({400, 413, 415, 422, 501})  # the request's own fault: another deployment would say the same
 _THROTTLED = frozenset({429, 503, 529})
 _TOO_MANY = 429
 _NOT_IMPLEMENTED = 501
