@@ -98,6 +98,16 @@ def test_the_token_is_that_of_aws_own_generator(session: str | None) -> None:
     assert lines(BearerToken(given, ENVIRON, Clock(), wall)) == want.encode()
 
 
+def test_a_token_that_was_refused_is_made_anew() -> None:
+    wall = Clock()
+    credential = BearerToken(msgspec.structs.replace(GIVEN, service="sagemaker", bearer=True), ENVIRON, Clock(), wall)
+    before = lines(credential)
+    wall.now += 3600  # the clock was wrong, and has been set
+    assert lines(credential) == before
+    credential.refused()
+    assert lines(credential) != before
+
+
 def test_a_token_is_made_anew_well_before_it_ends_and_when_the_keys_change(tmp_path: Path) -> None:
     path, clock, wall = tmp_path / "secret", Clock(), Clock()
     path.write_text("first")

@@ -100,3 +100,8 @@ class BearerToken(Signatures):
             self._line = b"authorization: Bearer %b-api-key-%b\r\n" % (service.encode(), token)
             self._made_by, self._again_at = signer, now + _TOKEN_S * 2 / 3
         return self._line
+
+    def refused(self) -> None:
+        """Make it anew, and look whether there are new keys: the clock may have been set since."""
+        super().refused()
+        self._again_at = min(self._again_at, self._clock())
