@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from penstock.gateway.cache.flight import Flights, Lead
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected, UpstreamTimeout
+from penstock.types.priority import Priority
 from tests.counters.test_tally import Clock
 
 ANSWER = Entry(1.0, b"an answer")
@@ -53,6 +54,25 @@ def test_one_leads_and_all_get_its_answer() -> None:
         assert await asyncio.gather(*tasks) == [ANSWER] * 3
         lead.release()
         assert flights.lead(b"k") is not None, "the next request is one of its own"
+
+    asyncio.run(test())
+
+
+def test_a_higher_priority_does_not_wait_behind_a_lower_one() -> None:
+    async def test() -> None:
+        flights = Flights(Clock())
+        low = flights.lead(b"k", Priority.LOW)
+        assert low is not None
+        assert flights.lead(b"k", Priority.LOW) is None
+        tasks = await joined(flights, 1)
+        high = flights.lead(b"k", Priority.NORMAL)
+        assert high is not None
+        assert flights.lead(b"k", Priority.NORMAL) is None
+        high.release()
+        low.release()
+        await settled()
+        led(tasks[0]).land(ANSWER)
+        assert len(flights) == 0
 
     asyncio.run(test())
 

@@ -107,11 +107,11 @@ class ExactCache:
     ) -> tuple[Entry | None, Result]:
         """Take the answer of an equal request that is under way, or of another host; without one, lead."""
         account, shared = exchange.account, Result.EXACT
-        lead: Entry | Lead | None = self._flights.lead(key)
+        lead: Entry | Lead | None = self._flights.lead(key, exchange.priority)
         if lead is None:
             # A stream is told that it is not forgotten while it waits, as it is while it waits for an upstream.
             with KeepAlive(exchange, self._clock) if exchange.call.stream else contextlib.nullcontext():
-                lead = await self._flights.join(key, exchange.model.first_token_s, exchange.deadline)
+                lead = await self._flights.join(key, exchange.model.first_token_s, exchange.deadline, exchange.priority)
             shared = Result.SHARED
         if not isinstance(lead, Lead):
             return lead, shared

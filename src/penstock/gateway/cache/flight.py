@@ -3,8 +3,9 @@ Equal requests under way: one asks the upstream, the others wait for its answer.
 
 The first one leads. When it is answered, so are all that wait. When it fails, or its client leaves, the next in line
 leads, and the others wait on: a failing upstream is asked by one of them at a time. When it takes longer than a first
-token may, the next in line leads beside it. An answer that cannot be shared sends them all on their own way. What is
-refused for its own fault is refused to all.
+token may, the next in line leads beside it; so does, at once, one of a higher priority, which is not to wait behind a
+lower one for a seat. An answer that cannot be shared sends them all on their own way. What is refused for its own fault
+is refused to all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from enum import Enum, auto
 
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected, UpstreamTimeout
+from penstock.types.priority import Priority
 
 
 class _Word(Enum):
@@ -32,17 +34,19 @@ class _Flight:
     """
     Attributes:
         led_at: clock time at which the last leader began.
+        priority: the highest of a leader so far.
         leaders: how many are under way.
-        waiting: who waits, in order.
+        waiting: who waits, in order, with their priorities.
         answer: the answer, once it is there.
     """
 
-    __slots__ = ("answer", "leaders", "led_at", "waiting")
+    __slots__ = ("answer", "leaders", "led_at", "priority", "waiting")
 
     def __init__(self) -> None:
         self.led_at = 0.0
         self.leaders = 0
-        self.waiting: dict[asyncio.Future[_Told], None] = {}
+        self.priority = Priority.LOW
+        self.waiting: dict[asyncio.Future[_Told], Priority] = {}
         self.answer: Entry | None = None
 
 
@@ -88,14 +92,18 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def lead(self, key: bytes) -> Lead | None:
-        """Lead, if nobody does; else None, and `join` is next."""
-        if key in self._flights:
+    def lead(self, key: bytes, priority: Priority = Priority.NORMAL) -> Lead | None:
+        """Lead, if nobody does whose priority is as high; else None, and `join` is next."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+        elif flight.priority <= priority:
             return None
-        flight = self._flights[key] = _Flight()
-        return self._led(key, flight)
+        return self._led(key, flight, priority)
 
-    async def join(self, key: bytes, patience_s: float, deadline: float) -> Entry | Lead | None:
+    async def join(
+        self, key: bytes, patience_s: float, deadline: float, priority: Priority = Priority.NORMAL
+    ) -> Entry | Lead | None:
         """
         Wait for the answer to an equal request.
 
@@ -112,13 +120,13 @@ class Flights:
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = _Flight()
-                return self._led(key, flight)
+                return self._led(key, flight, priority)
             now = self._clock()
             if now >= deadline:
                 raise UpstreamTimeout("no equal request was answered within the time allowed")
             if now >= flight.led_at + patience_s:
-                return self._led(key, flight)
-            word = await self._word(key, flight, min(flight.led_at + patience_s, deadline) - now)
+                return self._led(key, flight, priority)
+            word = await self._word(key, flight, min(flight.led_at + patience_s, deadline) - now, priority)
             if word is _Word.LEAD:
                 return Lead(self, key, flight)
             if isinstance(word, UpstreamRejected):
@@ -149,27 +157,28 @@ class Flights:
             return
         while flight.waiting:
             waiter = next(iter(flight.waiting))
-            del flight.waiting[waiter]
+            priority = flight.waiting.pop(waiter)
             if not waiter.done():
-                self._count(flight)
+                self._count(flight, priority)
                 waiter.set_result(_Word.LEAD)
                 return
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    def _led(self, key: bytes, flight: _Flight) -> Lead:
-        self._count(flight)
+    def _led(self, key: bytes, flight: _Flight, priority: Priority) -> Lead:
+        self._count(flight, priority)
         return Lead(self, key, flight)
 
-    def _count(self, flight: _Flight) -> None:
+    def _count(self, flight: _Flight, priority: Priority) -> None:
         flight.leaders += 1
+        flight.priority = min(flight.priority, priority)
         flight.led_at = self._clock()
 
-    async def _word(self, key: bytes, flight: _Flight, wait_s: float) -> _Told:
+    async def _word(self, key: bytes, flight: _Flight, wait_s: float, priority: Priority) -> _Told:
         """Wait for what the leader, or the clock, has to say."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[_Told] = loop.create_future()
-        flight.waiting[waiter] = None
+        flight.waiting[waiter] = priority
         timer = loop.call_later(wait_s, _late, waiter)
         try:
             return await waiter
