@@ -56,6 +56,19 @@ def test_a_redis_that_dies_unasked_is_noticed(caplog: pytest.LogCaptureFixture) 
     assert said == ["the Redis of the cache is away; trying again", "the Redis of the cache is back"]
 
 
+def test_what_would_take_too_long_to_bring_is_not_sent_there() -> None:
+    async def test() -> None:
+        with RedisServer() as redis, redis.client() as client:
+            store = await connected(redis.url)
+            store.put(b"large", Entry(0.0, b"x" * (4 << 20)), 60)
+            store.put(b"small", ENTRY, 60)
+            assert await store.get(b"small") == ENTRY
+            assert client.keys("*") == ["penstock:cache:small"]
+            await store.aclose()
+
+    asyncio.run(test())
+
+
 def test_a_full_redis_takes_nothing_and_still_gives(redis: RedisServer) -> None:
     async def test() -> None:
         store = await connected(redis.url)

@@ -20,7 +20,7 @@ _REST_S = 1.0  # after a failure, in which nobody asks
 _BEAT_S = 0.5
 _PREFIX = b"penstock:cache:"
 _MAX_UNSENT = 8 * 1024 * 1024  # bytes on their way there
-_MAX_ENTRY = 64 * 1024 * 1024  # bytes; what is larger did not come from us
+_MAX_ENTRY = 4 * 1024 * 1024  # bytes, which a gigabit per second brings in time; a larger one would cost all the rest
 
 _decode = msgspec.msgpack.Decoder(Entry).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -84,10 +84,10 @@ class Redis:
             return None
 
     def put(self, key: bytes, entry: Entry, left_s: float) -> None:
-        """Send it there, unless too much is on its way already."""
+        """Send it there, unless it is too large, or too much is on its way already."""
         connection, value, left_ms = self._connection, _encode(entry), int(left_s * 1000)
         size = len(value)
-        if connection is None or left_ms < 1 or self._unsent + size > _MAX_UNSENT:
+        if connection is None or left_ms < 1 or size > _MAX_ENTRY or self._unsent + size > _MAX_UNSENT:
             return
 
         def done(answer: asyncio.Future[Any]) -> None:
