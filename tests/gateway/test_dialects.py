@@ -220,8 +220,8 @@ def test_a_cut_stream_of_a_response_is_an_error(of_openai: openai.OpenAI, upstre
             pass
 
 
-@pytest.mark.parametrize("upstream", UPSTREAMS)
-def test_what_needs_a_memory_is_refused_by_those_without(of_openai: openai.OpenAI, upstream: str) -> None:
+@pytest.mark.parametrize("upstream", OF_RESPONSES)
+def test_what_refers_to_something_kept_is_refused(of_openai: openai.OpenAI, upstream: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         of_openai.responses.create(model=upstream, input="one", previous_response_id="resp_1")
     assert (caught.value.param, caught.value.code) == ("previous_response_id", "unsupported_parameter")

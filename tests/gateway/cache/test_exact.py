@@ -192,6 +192,7 @@ def check(asked: list[Asked]) -> None:
             assert told == {each.answer}
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # each example runs an event loop of its own
 @given(STEPS)
 def test_whatever_happens_no_tenant_gets_the_answer_of_another(steps: list[Any]) -> None:
     async def test() -> None:

@@ -161,3 +161,19 @@ def test_a_cap_that_is_due_is_put_in_where_there_is_none(stream: bool) -> None:
         **json.loads(mine.document.body),
         "model": "mini",
     }
+
+
+def test_an_upstream_that_knows_the_old_name_of_the_cap_alone_is_told_it() -> None:
+    call = openai.parse(Dialect.CHAT, body(max_completion_tokens=7))
+    assert json.loads(openai.for_upstream(call, "m", "max_tokens"))["max_tokens"] == 7
+    assert "max_tokens" not in json.loads(openai.for_upstream(call, "m", "max_completion_tokens"))
+    assert "max_tokens" not in json.loads(openai.for_upstream(call, "m", None)), "nothing is held for it"
+
+
+@pytest.mark.parametrize("name", ["MAX_TOKENS", "Max_Tokens", "Model", "N", "Stream"])
+def test_what_is_counted_has_its_name_in_one_case_alone(name: str) -> None:
+    """Upstreams written in Go take either; the cap that is held and the one that counts would be two."""
+    with pytest.raises(InvalidRequest) as caught:
+        openai.parse(Dialect.CHAT, body(max_tokens=5, **{name: 4000}))
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+    assert openai.parse(Dialect.CHAT, body(chatTemplate=1)).model == "chat"

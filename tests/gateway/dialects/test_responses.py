@@ -61,8 +61,11 @@ def test_what_is_missing_is_named(document: dict[str, Any], param: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["prompt", "previous_response_id", "conversation"])
-def test_what_an_upstream_keeps_can_take_the_place_of_an_input(name: str) -> None:
-    assert responses.parse(json.dumps({"model": "chat", name: "x"}).encode()).model == "chat"
+def test_what_an_upstream_keeps_is_no_input(name: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        responses.parse(body(**{name: "x"}))
+    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
+    assert responses.parse(body(**{name: None})).model == "chat"
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n_predict", "n", "n_cmpl", "best_of"])

@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from penstock.counters.seats.house import House
 from penstock.counters.seats.usher import local
-from penstock.gateway.dialects import openai, responses
-from penstock.gateway.dialects.call import Call
+from penstock.gateway.dialects import openai
 from penstock.gateway.dialects.spoken import BY_PATH
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.identity.caller import Caller
@@ -54,11 +53,9 @@ class World:
         self.number += 1
         return f"copy-{self.number}"
 
-    async def ask(
-        self, shadow: Shadow | None, outcome: Outcome = Outcome.ANSWERED, size: int = 0, call: Call | None = None
-    ) -> Exchange:
+    async def ask(self, shadow: Shadow | None, outcome: Outcome = Outcome.ANSWERED, size: int = 0) -> Exchange:
         """Let an exchange go through, with a body of some size."""
-        call = call or openai.parse(Dialect.CHAT, BODY)
+        call = openai.parse(Dialect.CHAT, BODY)
         document = msgspec.structs.replace(call.document, body=call.document.body + b" " * size)
         call = msgspec.structs.replace(call, document=document)
         with Account(self.books, "original", Caller("k", "acme"), call, time.monotonic(), []) as account:
@@ -112,19 +109,6 @@ def test_what_was_not_answered_is_not_copied(outcome: Outcome) -> None:
         assert world.in_flight == 0
 
     assert [record.id for record in run(case).journal.records] == ["original"]
-
-
-@pytest.mark.parametrize("fields", [b'"previous_response_id":"resp_1"', b'"prompt":{"id":"pmpt_1"}'])
-def test_what_goes_on_from_something_stored_elsewhere_is_not_copied(fields: bytes) -> None:
-    async def case(world: World) -> None:
-        exchange = await world.ask(ALL, call=responses.parse(b'{"model":"chat","input":"hi",%b}' % fields))
-        assert (world.in_flight, world.value("skipped", reason="state")) == (0, 1)
-        assert exchange.account.explanation[-1][1].startswith("not copied: it has p")
-        await world.ask(ALL, call=responses.parse(b'{"model":"chat","input":"hi","previous_response_id":null}'))
-        assert world.in_flight == 1
-        await world.quiet()
-
-    run(case)
 
 
 def test_a_copy_comes_after_its_original_and_is_settled_once() -> None:

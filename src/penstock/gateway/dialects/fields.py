@@ -20,6 +20,8 @@ Alternatives = Annotated[int, msgspec.Meta(ge=0, le=20)]
 """How many of the likeliest tokens are listed beside each that was chosen."""
 AnyObject = dict[str, msgspec.Raw]
 
+_CAPS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"}
+_COUNTED = frozenset({"model", "stream", "stream_options", "n", "best_of", "n_cmpl", *_CAPS})
 _FAULT = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
@@ -43,7 +45,7 @@ def invalid(error: msgspec.DecodeError) -> InvalidRequest:
 
 def refuse(names: Mapping[str, str | None], given: AnyObject) -> None:
     """
-    Refuse fields that engines take for what limits and budgets count by.
+    Refuse fields that engines take for what limits and budgets count by, as some do in whatever case they are written.
 
     Args:
         names: of such fields; with each what to give instead, where there is something.
@@ -55,6 +57,14 @@ def refuse(names: Mapping[str, str | None], given: AnyObject) -> None:
     for name, instead in names.items():
         if name in given and bytes(given[name]) != b"null":
             raise unsupported(name, f"'{name}' is not supported" + (f"; use {instead}" if instead else ""))
+    if not "".join(given).islower():
+        _refuse_other_case(given)
+
+
+def _refuse_other_case(given: AnyObject) -> None:
+    for name in given:
+        if name != name.lower() and name.lower() in _COUNTED:
+            raise unsupported(name[:_MAX_MODEL], f"'{name[:_MAX_MODEL]}' is not supported; use {name.lower()}")
 
 
 def unsupported(param: str, why: str) -> InvalidRequest:

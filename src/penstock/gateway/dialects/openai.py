@@ -115,8 +115,12 @@ def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
         options = found.fields.get("stream_options")
         given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
         extra["stream_options"] = {**(given or {}), "include_usage": True}
-    if cap_name is not None and call.max_output is None and call.dialect is not Dialect.EMBEDDINGS:
-        extra[cap_name if call.dialect is Dialect.CHAT else "max_tokens"] = OUTPUT_BOUND
+    if cap_name is not None and call.dialect is not Dialect.EMBEDDINGS:
+        name = cap_name if call.dialect is Dialect.CHAT else "max_tokens"
+        if call.max_output is None:
+            extra[name] = OUTPUT_BOUND
+        elif name == "max_tokens" and name not in found.fields:  # some know this one alone
+            extra[name] = call.max_output
     if extra:
         return found.extended({"model": model, **extra})
     return found.body if model == call.model else found.patched("model", _encode(model))

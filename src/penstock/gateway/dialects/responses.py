@@ -29,7 +29,11 @@ _OTHER_NAMES = {
     "n_cmpl": None,
     "best_of": None,
 }
-_INSTEAD_OF_INPUT = ("prompt", "previous_response_id", "conversation")
+_STATE = ("previous_response_id", "conversation", "prompt")
+"""
+What an upstream keeps, or has been given by whoever owns its account: input that no hold of a budget has seen, of any
+tenant who knows its name.
+"""
 
 
 class _Item(msgspec.Struct):
@@ -73,7 +77,8 @@ def parse(body: bytes) -> Call:
     """
     Check a request's body as far as Penstock and every upstream agree on it; what it does not know passes unread.
 
-    What goes on in the background is refused: its usage would be told to whoever asks for it later.
+    What goes on in the background is refused: its usage would be told to whoever asks for it later. So is what refers
+    to something that the upstream keeps.
 
     Raises:
         InvalidRequest: with the field at fault in `param`.
@@ -84,12 +89,15 @@ def parse(body: bytes) -> Call:
         request = _decode(body)
     except msgspec.DecodeError as error:
         raise invalid(error) from error
+    for name in _STATE:
+        if _given(found, name):
+            raise unsupported(name, f"'{name}' is not supported; send the whole input")
     if request.background:
         raise unsupported("background", "Responses in the background are not supported")
     stream = bool(request.stream)
     if request.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
-    if request.input is None and not any(_given(found, name) for name in _INSTEAD_OF_INPUT):
+    if request.input is None:
         raise InvalidRequest("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
     return Call(
         dialect=Dialect.RESPONSES,

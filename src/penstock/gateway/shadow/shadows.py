@@ -47,7 +47,6 @@ _MOST = 32  # copies under way in one worker
 _MOST_HELD = 32 * 1024 * 1024  # bytes of their requests
 _MOST_KEPT = 256 * 1024  # bytes of an original's answer, and characters of a copy's
 _AT_ONCE = 16 * 1024  # bytes of an answer that are read before others have their turn
-_OF_ACCOUNT = ("previous_response_id", "prompt")  # of Responses: what is stored by the upstream that was asked before
 _CLEAN_UP_S = 5.0  # what copies get to settle when they are cut
 
 SHADOW = Caller("shadow", "(shadow)", explained=("identity", "shadow traffic, on nobody's account"), user="shadow")
@@ -110,7 +109,7 @@ class Shadows:
         if exchange.call.dialect is Dialect.COUNT:  # nothing is generated, and nothing costs anything
             return
         (deployment,) = shadow.plan.names
-        field = _held_elsewhere(exchange.call) or stateful(exchange.call)
+        field = stateful(exchange.call)
         if field:
             self._counts.skipped((exchange.model.name, deployment), Skipped.STATE)
             exchange.account.explain("shadow", f"not copied: it has {field}")
@@ -231,14 +230,6 @@ class Shadows:
         comparison = compare(figures, Figures(used, self._clock() - account.received, first, cost), said, copied)
         self._counts.compared(pair, comparison)
         return comparison.words
-
-
-def _held_elsewhere(call: Call) -> str:
-    """Return the field by which a call goes on from an answer that only the original's deployment has; or nothing."""
-    if call.dialect is not Dialect.RESPONSES:
-        return ""
-    fields = call.document.fields
-    return next((name for name in _OF_ACCOUNT if name in fields and bytes(fields[name]) != b"null"), "")
 
 
 async def _read(call: Call, answer: bytes) -> Transcript:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from penstock.gateway.dialects import events
+from penstock.gateway.dialects import errors, events
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.usage import reported
 from penstock.gateway.translation.responses import answer, request
@@ -106,7 +106,7 @@ class ResponsesToChat:
         except ValueError as error:
             raise UpstreamFailed(_UNREADABLE) from error
         if found.failed:
-            raise UpstreamFailed("the upstream told an error in its stream")
+            raise errors.in_band(data)
         if b'"prompt_tokens"' in data:
             self.usage = reported(data, self.usage) or self.usage
         told: list[Event] = []

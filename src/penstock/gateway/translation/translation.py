@@ -58,7 +58,8 @@ class Translation(Protocol):
         The upstream's own end (`[DONE]`, `message_stop`) becomes that of the client's dialect.
 
         Raises:
-            UpstreamFailed: an event cannot be read, or is the upstream's own error event.
+            UpstreamFailed: an event cannot be read.
+            UpstreamError: it is the upstream's own error event; as if by the status that it names.
         """
 
     def end(self) -> bytes:

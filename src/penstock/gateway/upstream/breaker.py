@@ -7,14 +7,16 @@ The circuit breaker of one deployment: what keeps failing is left alone, and com
 
 It opens on failures in a row or on their share lately. While it recovers, no more exchanges wait for the beginning of
 an answer than a window admits; the window begins with the probe's one and grows by one with each answer, so it doubles
-each time that all in it are answered, as TCP's slow start does. An upstream that is slow to come back is so asked
-slowly, and no crowd falls upon a quick one at once.
+each time that all in it are answered, as TCP's slow start does, and every two seconds in any case: a plain answer that
+takes a minute begins only then. So no crowd falls upon an upstream that comes back. For the same reason a probe that
+has not been answered for five seconds gets another one beside it.
 
 No I/O, no clock, no chance of its own: the time is passed in, and what is drawn comes from what it was made with.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import Enum
 
@@ -26,7 +28,8 @@ _BUCKET_S = 1.0
 _FIRST_S = 2.0  # it stays open for so long at first, at the most
 _LONGEST_S = 60.0
 _FULL = 100  # a window of so many is none any more, and what was before is forgotten
-_SOON_S = 1.0  # when to ask again while a probe is under way
+_PATIENT_S = 5.0  # with a probe, before another one is sent beside it
+_DOUBLES_S = 2.0  # in which the window doubles, whatever has been answered
 _ROOM_S = 0.05  # likewise while the window is full: answers are coming
 
 
@@ -58,7 +61,9 @@ class Breaker:
         "_epoch",
         "_good",
         "_openings",
+        "_probed",
         "_row",
+        "_since",
         "_until",
         "_usual",
         "_waiting",
@@ -79,6 +84,8 @@ class Breaker:
         self._openings = 0  # in a row, without having recovered between them
         self._window: int | None = None  # how many may wait for an answer's beginning while it recovers
         self._waiting = 0
+        self._since: float | None = None  # when the first one was admitted to the window
+        self._probed = 0.0  # when the last probe was sent
         self._usual = Ticket(0, waiting=False)  # what nearly every attempt gets; of those there is nothing else to know
 
     def wait_s(self, now: float) -> float:
@@ -88,8 +95,8 @@ class Breaker:
         if self.state is State.OPEN:
             return max(0.0, self._until - now)
         if self.state is State.HALF_OPEN:
-            return _SOON_S if self._waiting else 0.0
-        return 0.0 if self._window is None or self._waiting < self._window else _ROOM_S
+            return max(0.0, self._probed + _PATIENT_S - now) if self._waiting else 0.0
+        return 0.0 if self._waiting < self._room(now) else _ROOM_S
 
     def admit(self, now: float) -> Ticket | None:
         """Return a ticket for one attempt, or None when it must not be made."""
@@ -99,6 +106,13 @@ class Breaker:
             return None
         if self.state is State.OPEN:
             self._become(State.HALF_OPEN)
+        if self.state is State.HALF_OPEN:
+            self._probed = now
+        elif self._room(now) > _FULL:
+            self._recovered()
+            return self._usual
+        elif self._since is None:
+            self._since = now
         self._waiting += 1
         return Ticket(self._epoch, waiting=True)
 
@@ -115,7 +129,7 @@ class Breaker:
         if self._window is not None:
             self._window += 1
             if self._window > _FULL:
-                self._window, self._openings = None, 0
+                self._recovered()
 
     def succeeded(self, ticket: Ticket, now: float) -> None:
         """Take note that an attempt came to a good end."""
@@ -152,7 +166,17 @@ class Breaker:
         """
         if self.state is State.CLOSED:
             self._begin_epoch()
-            self._window, self._waiting = max(1, min(window, _FULL)), 0
+            self._window, self._waiting, self._since = max(1, min(window, _FULL)), 0, None
+
+    def _room(self, now: float) -> float:
+        """Return how many may wait for the beginning of an answer."""
+        if self._window is None:
+            return math.inf
+        doublings = 0 if self._since is None else int((now - self._since) / _DOUBLES_S)
+        return self._window << min(doublings, _FULL.bit_length())
+
+    def _recovered(self) -> None:
+        self._window, self._since, self._openings = None, None, 0
 
     def _left_window(self, ticket: Ticket) -> None:
         if ticket.waiting:
@@ -170,7 +194,7 @@ class Breaker:
         self.state = state
         self._begin_epoch()
         self._row = self._waiting = 0
-        self._window = None
+        self._window = self._since = None
         self._good, self._bad = [0] * _BUCKETS, [0] * _BUCKETS
         self._changed(state)
 

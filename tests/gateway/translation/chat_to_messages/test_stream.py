@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.gateway.translation.translation import Translation
-from penstock.types.errors import UpstreamFailed
+from penstock.types.errors import UpstreamFailed, UpstreamRejected
 from penstock.types.usage import Usage, UsageSource
 from tests.gateway.translation.exchange import chat_call, chunks, spoken, to_messages
 
@@ -212,8 +212,9 @@ def test_a_stream_that_is_cut_off(length: int) -> None:
 def test_an_error_in_the_stream() -> None:
     translation = streaming()
     translation.events(event(START))
-    with pytest.raises(UpstreamFailed, match="overloaded_error") as caught:
+    with pytest.raises(UpstreamRejected) as caught:
         translation.events(event({"type": "error", "error": {"type": "overloaded_error", "message": "sk-secret"}}))
+    assert caught.value.status == 529
     assert "sk-secret" not in str(caught.value)
 
 

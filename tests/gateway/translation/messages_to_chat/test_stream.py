@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.gateway.dialects.openai_answers import END as DONE
-from penstock.types.errors import UpstreamFailed
+from penstock.types.errors import UpstreamFailed, UpstreamRejected
 from penstock.types.usage import Usage, UsageSource
 from tests.gateway.translation.exchange import message, messages_call, to_chat
 
@@ -220,8 +220,10 @@ def test_a_stream_that_is_cut_off(length: int) -> None:
 def test_an_error_in_the_stream() -> None:
     translation = to_chat()
     translation.events(ROLE)
-    with pytest.raises(UpstreamFailed, match="error in its stream"):
-        translation.events(b'data: {"error":{"message":"sk-secret","type":"server_error","code":500}}\n\n')
+    with pytest.raises(UpstreamRejected) as caught:
+        translation.events(b'data: {"error":{"message":"sk-secret","type":"invalid_request_error","code":400}}\n\n')
+    assert caught.value.status == 400
+    assert "sk-secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from penstock.gateway.dialects import bodies, events, openai_answers
+from penstock.gateway.dialects import bodies, errors, events, openai_answers
 from penstock.gateway.translation import counts, messages, reading, stops
 from penstock.gateway.translation.chat_to_messages.reply import StopDetails
 from penstock.types.errors import UpstreamFailed
@@ -121,6 +121,8 @@ class Stream:
                 if self._stop is not None:  # the answer is whole
                     continue
                 raise
+            if found.type == "error":
+                raise errors.in_band(data)
             out.append(self._chunk(found))
         return b"".join(out)
 
@@ -150,9 +152,6 @@ class Stream:
             return self._stopped(event.delta or _Delta())
         if kind == "message_stop":
             return self._ended()
-        if kind == "error":
-            word = event.error.type if event.error is not None and _WORD.fullmatch(event.error.type) else "an error"
-            raise UpstreamFailed(f"the upstream told {word} in its stream")
         return b""
 
     def _delta(self, delta: _Delta) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.gateway.dialects import events, usage
+from penstock.gateway.dialects import errors, events, usage
 from penstock.gateway.translation import counts, messages, reading, stops
 from penstock.gateway.translation.messages_to_chat.blocks import Blocks
 from penstock.gateway.translation.messages_to_chat.reply import Reply
@@ -113,7 +113,7 @@ class Stream:
 
     def _events(self, chunk: _Chunk, data: bytes) -> bytes:
         if bytes(chunk.error) not in _NO_ERROR:
-            raise UpstreamFailed("the upstream told an error in its stream")
+            raise errors.in_band(data)
         if bytes(chunk.usage) not in _NO_ERROR:
             self.usage = usage.reported(data) or self.usage
         out = b"" if self._begun else self._start(chunk.id, chunk.model)
