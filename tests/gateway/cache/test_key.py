@@ -15,8 +15,9 @@ from penstock.types.dialect import Dialect
 
 KEYS = Keys(b"p" * 32)
 BASE: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5}
+REFUSED = {*openai._Chat.__struct_fields__, "n_predict", "n_cmpl", "best_of"}
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(
-    lambda name: name not in openai._Chat.__struct_fields__ and name not in ("n_predict", "n_cmpl", "best_of")
+    lambda name: name.lower() not in REFUSED  # in whatever case
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
