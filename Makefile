@@ -16,6 +16,8 @@ UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--exclude-newer "1 week" --quiet
 ARGS ?=
+# Those that start whole stacks measure what an outage costs others, so they have the machine for themselves.
+UNIT := $(BIN)/python -m pytest -m "not stack" --numprocesses 2
 # command:Debian package, for what tests call that pip cannot install
 SYSTEM := curl:curl redis-server:redis-server pg_ctlcluster:postgresql
 
@@ -45,11 +47,16 @@ setup-bench:  ## the system packages that bench-gateway uses
 up: $(VENV)/.run  ## serve: `make up` or `make up ARGS="-f penstock.yaml"`
 	@exec $(BIN)/penstock up $(ARGS)
 
-test: $(VENV)/.dev setup-system  ## every test
+test: $(VENV)/.dev setup-system  ## every test; ARGS="tests/cli -k status" for some of them, one after the other
+ifeq ($(strip $(ARGS)),)
+	$(UNIT)
+	$(BIN)/python -m pytest -m stack
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 test-unit: $(VENV)/.dev  ## the tests that start no engine, in a few minutes
-	$(BIN)/python -m pytest -m "not stack" $(ARGS)
+	$(UNIT) $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import layers, lock files, sizes
 	$(BIN)/ruff format --check

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,12 +37,13 @@ class Engines:
     def __init__(self, home: Path, stack: ExitStack, **fields: float) -> None:
         self.home = home
         self.stack = stack
+        self.sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ps-")))  # a socket's path is short
         self.front = stack.enter_context(Front(home))
         self.front.publish([deployment()], [model("chat", "mini", **fields)])
         self.version = 0
 
     def lab(self, name: str, *extra: str) -> UnixLab:
-        return self.stack.enter_context(UnixLab(self.home / "run" / f"{name}.sock", *extra))
+        return self.stack.enter_context(UnixLab(self.sockets / f"{name}.sock", *extra))
 
     def publish(self, *replicas: tuple[str, ReplicaState, Path | None, str]) -> None:
         self.version += 1
