@@ -324,7 +324,8 @@ class Bench:
             plan = route.plans[draw_target(route.ends, 0.5)]
             place = self.view.places[plan.names[0]]
             asking = Asking(exchange)
-            with cast("Any", dispatcher._choose(place, failed, asking)), asking:  # noqa: SLF001  # the decision itself
+            dispatcher._choose(place, failed, asking)  # noqa: SLF001  # the decision itself
+            with asking:
                 continue
 
     async def seat(self, count: int) -> None:

@@ -25,10 +25,6 @@ _BETAS = b"anthropic-beta"
 _NAMES = re.compile(rb"[A-Za-z0-9._-]{1,64}(?:, ?[A-Za-z0-9._-]{1,64}){0,31}")
 
 
-def nobody() -> None:
-    """Take no note of an answer that begins."""
-
-
 class Exchange(msgspec.Struct):
     """
     Attributes:
@@ -51,7 +47,7 @@ class Exchange(msgspec.Struct):
         session: what its client says it is part of, in a header.
         attempts: made so far, at whatever deployments.
         attempt_deadline: clock time by which the attempt under way must be complete.
-        answering: called when the answer of the attempt under way has begun to have content.
+        answering: to be called when the answer of the attempt under way has begun to have content.
         broken: why the answer broke off behind its first content, if it did.
     """
 
@@ -79,7 +75,7 @@ class Exchange(msgspec.Struct):
     session: bytes = b""
     attempts: int = 0
     attempt_deadline: float = 0.0
-    answering: Callable[[], None] = nobody
+    answering: Callable[[], None] | None = None
     broken: UpstreamError | None = None
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:

@@ -45,7 +45,8 @@ async def read_whole(exchange: Exchange, reply: Reply) -> bytes:
     if translation is not None:
         found = translation.usage or found
     exchange.account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
-    exchange.answering()
+    if exchange.answering is not None:
+        exchange.answering()
     return body
 
 
@@ -135,7 +136,8 @@ class _Stream:
             held += self._examine(self._events(data))
             if self.content:
                 exchange.account.first_content = self._clock()
-                exchange.answering()
+                if exchange.answering is not None:
+                    exchange.answering()
                 self._keep_alive.commit()
                 if held:
                     await exchange.responder.write(held)

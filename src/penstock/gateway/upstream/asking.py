@@ -14,16 +14,19 @@ class Asking:
     """
     An exchange as ways to choose a replica see it; see `routing.candidate.Ask`. One for each deployment that is tried.
 
-    Around the time at a replica it is a block: within, the replica knows of a prompt that was looked at for the choice,
-    and has it to read until `begun`.
+    Around the time at a replica it is a block: within, the exchange counts as one of the replica's, which knows of a
+    prompt that was looked at for the choice, and has it to read until `begun`.
+
+    Attributes:
+        endpoint: the replica that was chosen last.
     """
 
-    __slots__ = ("_chosen", "_exchange", "_prefix", "_unread", "now", "turn", "workers")
+    __slots__ = ("_exchange", "_prefix", "_unread", "endpoint", "now", "turn", "workers")
+    endpoint: Endpoint
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._prefix: Prefix | None = None
-        self._chosen: Endpoint | None = None
         self._unread = 0
         self.turn, self.now, self.workers = 0, 0.0, 1
 
@@ -40,26 +43,16 @@ class Asking:
         exchange = self._exchange
         return session_of(exchange.account.caller.tenant, exchange.session, exchange.call)
 
-    def chosen(self, endpoint: Endpoint) -> Endpoint:
-        """Note where it goes next; returns that."""
-        self._chosen = endpoint
-        return endpoint
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where it goes next."""
-        assert self._chosen is not None, "a replica is chosen first"
-        return self._chosen
-
     def begun(self) -> None:
         """Note that the prompt has been read, since an answer to it has begun."""
-        if self._chosen is not None:
-            self._chosen.prompts.reading -= self._unread
+        if self._unread:
+            self.endpoint.prompts.reading -= self._unread
             self._unread = 0
 
     def __enter__(self) -> None:
-        prefix, chosen = self._prefix, self._chosen
-        if prefix is not None and prefix.blocks and chosen is not None:
+        prefix, chosen = self._prefix, self.endpoint
+        chosen.outstanding += 1
+        if prefix is not None and prefix.blocks:
             self._unread = chosen.prompts.add(prefix)
             chosen.prompts.reading += self._unread
             known = f"{chosen.name} knows {prefix.size - self._unread} of {prefix.size} bytes of the prompt"
@@ -68,4 +61,6 @@ class Asking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.begun()
+        self.endpoint.outstanding -= 1
+        if self._unread:
+            self.begun()

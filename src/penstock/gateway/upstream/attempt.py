@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Container
 from functools import partial
 
-from penstock.gateway.exchange import Exchange, nobody
+from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.attempts import Attempts
 from penstock.gateway.routing.choose import onward
 from penstock.gateway.upstream import verdicts
@@ -214,13 +214,15 @@ class Dispatcher:
         ticket = health.breaker.admit(began)
         if ticket is None:
             raise self._not_now(place.name, health)
-        exchange.answering = partial(health.breaker.answers, ticket) if ticket.waiting else nobody
+        exchange.answering = partial(health.breaker.answers, ticket) if ticket.waiting else None
         answers = False
         blame: Blame | None = Blame.NOTHING  # of a client that leaves, say
         try:
-            with endpoint, asking:
-                headers = await signed(question, exchange, place, endpoint, self._clock)
-                began = self._clock()
+            with asking:
+                headers = question.headers
+                if place.credential is not None:
+                    headers += await signed(place.credential, question, exchange, endpoint, began)
+                    began = self._clock()
                 timeouts = timeouts_of(exchange, began)
                 with await endpoint.pool.request(b"POST", question.target, headers, question.body, timeouts) as reply:
                     if reply.status != _OK:
@@ -334,14 +336,16 @@ class Dispatcher:
         """Return an endpoint that has not failed this exchange, of those that are not left out for now."""
         self._turn += 1
         if len(place.endpoints) == 1:
-            return None if place.endpoints[0] in failed else asking.chosen(place.endpoints[0])
+            asking.endpoint = place.endpoints[0]
+            return None if asking.endpoint in failed else asking.endpoint
         now = self._clock()
         left = candidates(place.endpoints, failed, now)
         if not left:
             return None
         asking.turn, asking.now = self._turn, now
         asking.workers = self.view.settings.workers if self.view is not None else 1
-        return asking.chosen(place.balance(left, asking))
+        asking.endpoint = place.balance(left, asking)
+        return asking.endpoint
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         place = (self.view or exchange.view).places.get(name)

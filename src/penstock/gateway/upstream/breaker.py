@@ -48,6 +48,9 @@ class Breaker:
     Every ticket that `admit` gives out comes back exactly once, to `succeeded`, `failed` or `left`; what comes back
     from before the state last changed says nothing any more.
 
+    Attributes:
+        clear: every attempt is admitted at once; otherwise `wait_s` knows.
+
     Args:
         chance: returns a number in [0, 1), uniformly random.
         changed: told of every change of the state.
@@ -68,11 +71,13 @@ class Breaker:
         "_usual",
         "_waiting",
         "_window",
+        "clear",
         "state",
     )
 
     def __init__(self, chance: Callable[[], float], changed: Callable[[State], None]) -> None:
         self.state = State.CLOSED
+        self.clear = True
         self._chance = chance
         self._changed = changed
         self._epoch = 0
@@ -90,7 +95,7 @@ class Breaker:
 
     def wait_s(self, now: float) -> float:
         """Return after how many seconds it makes sense to ask for a ticket; 0 when one would be given now."""
-        if self._window is None and self.state is State.CLOSED:
+        if self.clear:
             return 0.0
         if self.state is State.OPEN:
             return max(0.0, self._until - now)
@@ -100,7 +105,7 @@ class Breaker:
 
     def admit(self, now: float) -> Ticket | None:
         """Return a ticket for one attempt, or None when it must not be made."""
-        if self._window is None and self.state is State.CLOSED:
+        if self.clear:
             return self._usual
         if self.wait_s(now) > 0:
             return None
@@ -137,7 +142,7 @@ class Breaker:
             self.answers(ticket)
         if ticket.epoch == self._epoch:
             self._row = 0
-            self._good[self._bucket(now)] += 1
+            self._good[self._at % _BUCKETS if int(now / _BUCKET_S) == self._at else self._bucket(now)] += 1
 
     def failed(self, ticket: Ticket, now: float) -> None:
         """Take note that an attempt failed, and that the deployment is to blame."""
@@ -167,6 +172,7 @@ class Breaker:
         if self.state is State.CLOSED:
             self._begin_epoch()
             self._window, self._waiting, self._since = max(1, min(window, _FULL)), 0, None
+            self.clear = False
 
     def _room(self, now: float) -> float:
         """Return how many may wait for the beginning of an answer."""
@@ -177,6 +183,7 @@ class Breaker:
 
     def _recovered(self) -> None:
         self._window, self._since, self._openings = None, None, 0
+        self.clear = self.state is State.CLOSED
 
     def _left_window(self, ticket: Ticket) -> None:
         if ticket.waiting:
@@ -196,6 +203,7 @@ class Breaker:
         self._row = self._waiting = 0
         self._window = self._since = None
         self._good, self._bad = [0] * _BUCKETS, [0] * _BUCKETS
+        self.clear = False
         self._changed(state)
 
     def _begin_epoch(self) -> None:
@@ -205,8 +213,6 @@ class Breaker:
     def _bucket(self, now: float) -> int:
         """Return the bucket of this second, having emptied those of seconds that nothing happened in."""
         second = int(now / _BUCKET_S)
-        if second == self._at:
-            return second % _BUCKETS
         for passed in range(max(self._at + 1, second - _BUCKETS + 1), second + 1):
             self._good[passed % _BUCKETS] = self._bad[passed % _BUCKETS] = 0
         self._at = max(self._at, second)

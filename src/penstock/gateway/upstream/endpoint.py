@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 
 from penstock.gateway.routing.latency import Latency
 from penstock.gateway.routing.prompts import UNKNOWN, Prompts
@@ -48,14 +47,6 @@ class Endpoint:
         self.latency = Latency()
         self.prompts = Prompts()
         self.record = Record()
-
-    def __enter__(self) -> None:
-        self.outstanding += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.outstanding -= 1
 
 
 class Endpoints:

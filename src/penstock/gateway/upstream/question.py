@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import msgspec
 
 from penstock.gateway.exchange import Exchange
+from penstock.gateway.upstream.credentials.credential import Credential
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import Place
 from penstock.http.pool import Timeouts
@@ -63,21 +63,18 @@ def question_of(exchange: Exchange, place: Place) -> Question:
 
 
 async def signed(
-    question: Question, exchange: Exchange, place: Place, endpoint: Endpoint, clock: Callable[[], float]
+    credential: Credential, question: Question, exchange: Exchange, endpoint: Endpoint, now: float
 ) -> bytes:
     """
-    Return the header lines of a question, with the credential that is made for each request where there is one.
+    Return the header lines of a credential that is made for each request.
 
     Raises:
         UpstreamUnreachable: there is none.
         UpstreamTimeout: it could not be had in time.
     """
-    if place.credential is None:
-        return question.headers
     target = endpoint.address.path.encode() + question.target
-    left_s = first_s(exchange, clock())
-    lines = await place.credential.lines(b"POST", endpoint.pool.host, target, question.body, left_s)
-    return question.headers + lines
+    left_s = first_s(exchange, now)
+    return await credential.lines(b"POST", endpoint.pool.host, target, question.body, left_s)
 
 
 def first_s(exchange: Exchange, now: float) -> float:
