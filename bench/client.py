@@ -1,4 +1,4 @@
-"""A small load client: OpenAI calls over our own pool, so that the load costs less than what is measured."""
+"""A small load client: calls over our own pool, so that the load costs less than what is measured."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from penstock.types.address import Address
 
 OK = 200
 UNAVAILABLE = 503
+CHAT, MESSAGES, RESPONSES = b"/v1/chat/completions", b"/v1/messages", b"/v1/responses"
 _SWEEP_S = 0.1
 
 
@@ -48,6 +49,11 @@ def chat_body(content: str, *, model: str = "chat", stream: bool = False, **fiel
     ).encode()
 
 
+def response_body(content: str, *, model: str = "chat", stream: bool = False, **fields: object) -> bytes:
+    """Return a request of the Responses API as JSON."""
+    return json.dumps({"model": model, "input": content, "stream": stream, **fields}).encode()
+
+
 class Client:
     """One caller with a key. Shared by tasks; each call takes a connection of the pool."""
 
@@ -56,14 +62,14 @@ class Client:
         self._headers = b"authorization: Bearer " + key.encode() + b"\r\ncontent-type: application/json\r\n"
         self._timeouts = Timeouts(first_byte_s=timeout_s, idle_s=timeout_s, total_s=timeout_s)
 
-    async def call(self, body: bytes) -> tuple[int, str, bytes]:
-        """Return status, request id and body of one chat completion."""
-        status, headers, content = await self.exchange(body)
+    async def call(self, body: bytes, path: bytes = CHAT) -> tuple[int, str, bytes]:
+        """Return status, request id and body of one call."""
+        status, headers, content = await self.exchange(body, path)
         return status, headers.get(b"x-request-id", b"").decode(), content
 
-    async def exchange(self, body: bytes) -> tuple[int, Mapping[bytes, bytes], bytes]:
-        """Return status, headers and body of one chat completion."""
-        with await self._pool.request(b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts) as reply:
+    async def exchange(self, body: bytes, path: bytes = CHAT) -> tuple[int, Mapping[bytes, bytes], bytes]:
+        """Return status, headers and body of one call."""
+        with await self._pool.request(b"POST", path, self._headers, body, self._timeouts) as reply:
             content = await reply.read(64 * 1024 * 1024)
             return reply.status, reply.headers, content
 
@@ -76,7 +82,7 @@ class Client:
 
     async def leave_after(self, body: bytes, chunks: int) -> int:
         """Begin a stream, read some chunks, go away; return how many bytes came."""
-        with await self._pool.request(b"POST", b"/v1/chat/completions", self._headers, body, self._timeouts) as reply:
+        with await self._pool.request(b"POST", CHAT, self._headers, body, self._timeouts) as reply:
             size = 0
             for _ in range(chunks):
                 size += len(await reply.chunk())

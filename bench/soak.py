@@ -1,6 +1,8 @@
 """
 `make soak`: hours of production in 20 minutes. Plain requests and streams at half of what this client can offer, 10 %
 left by their client, 5 % to an upstream that cuts, stalls, resets, answers nonsense or fails, through `penstock up`.
+What is good is asked in every dialect, translated and not, of upstreams of two kinds; some answers are kept, some are
+copied. Of the faults a part is among good answers, the rest keeps a breaker busy.
 
 It fails when an answer is wrong or when something leaks: resident memory, descriptors, tasks, slots, exchanges in
 progress. Memory is compared between the second quarter of the time and the last; the others have to come back to where
@@ -22,9 +24,9 @@ from typing import Any
 
 import uvloop
 
-from bench.client import OK, Client, chat_body, paced, pool
-from bench.stack import MIB, descriptors, footer, lab, machine, penstock, samples, stack_text, total, workers_of, write
-from penstock.lab.running import Running, resident_bytes
+from bench.client import CHAT, MESSAGES, OK, RESPONSES, Client, chat_body, paced, pool, response_body
+from bench.stack import MIB, descriptors, footer, lab, machine, penstock, samples, total, workers_of, write
+from penstock.lab.running import Running, free_port, resident_bytes
 from penstock.types.errors import PenstockError
 
 GROWTH_ALLOWED = 0.05
@@ -53,6 +55,35 @@ _FAULTS = {
 """Orders to the lab; N is how many events of a stream are whole. A plain answer has only one."""
 
 _WORDS = "one two three four five six seven eight"
+_KEPT = 500  # questions to the model with a cache, which keeps the answers to each for a minute
+_ENDS = {CHAT: b"data: [DONE]\n\n", MESSAGES: b"event: message_stop", RESPONSES: b"event: response.completed"}
+"""What begins the last event of a stream."""
+
+
+def stack(upstream: str, workers: int) -> str:
+    """Return a stack whose models have a part each: a plain one, failing ones, other dialects, a cache, a shadow."""
+    ports = [free_port() for _ in range(3)]
+    price = "price: {input: 1, output: 2}"
+    timeout = "timeout: {first_token: 2s, total: 5s}"
+    return f"""
+version: 1
+gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}, workers: {workers}}}
+admin: {{listen: 127.0.0.1:{ports[2]}}}
+deployments:
+  lab: {{provider: openai, base_url: "{upstream}/v1", model: chat, {price}}}
+  other: {{provider: anthropic, base_url: "{upstream}/v1", api_key: "${{LAB_KEY}}", model: chat, {price}}}
+  dying: {{provider: openai, base_url: "{upstream}/v1", model: chat, {price}}}
+  dead: {{provider: openai, base_url: "http://127.0.0.1:9/v1", model: chat, {price}}}
+models:
+  chat: {{targets: [lab], {timeout}}}
+  claude: {{targets: [other], {timeout}}}
+  faulty: {{targets: [dying], {timeout}}}
+  covered: {{targets: [dead], fallback: [lab], {timeout}}}
+  kept: {{targets: [lab], policies: kept, {timeout}}}
+  watched: {{targets: [lab], shadow: {{deployment: other, share: 50%}}, {timeout}}}
+policies:
+  kept: {{cache: {{ttl: 1m}}}}
+"""
 
 
 class Load:
@@ -67,25 +98,40 @@ class Load:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._random = random.Random(7)
-        self._plain = chat_body(_WORDS)
-        self._stream = chat_body(_WORDS, stream=True)
+        self._good = [
+            (path, stream, body(_WORDS, model=model, stream=stream, **cap))
+            for path, body, cap in (
+                (CHAT, chat_body, {}),
+                (MESSAGES, chat_body, {"max_tokens": 64}),
+                (RESPONSES, response_body, {}),
+            )
+            for model in ("chat", "claude", "covered", "watched", "kept")
+            for stream in (False, True)
+        ]
         self._slow = chat_body('lab: {"delay": "500ms"}')
         self._endless = chat_body('lab: {"events": 200, "delay_between": "5ms"}', stream=True)
         self._broken = {
-            (name, stream): chat_body("lab: " + order.replace("N", "3" if stream else "0"), stream=stream)
+            (name, stream, model): chat_body(
+                "lab: " + order.replace("N", "3" if stream else "0"), model=model, stream=stream
+            )
             for name, order in _FAULTS.items()
             for stream in (False, True)
+            for model in (("faulty",) if name == "429" else ("faulty", "chat", "chat"))  # all wait where one got a 429
         }
         self.outcomes: Counter[str] = Counter()
         self.wrong: list[str] = []
 
     async def good(self) -> None:
         """Ask for an answer that has to be right."""
-        stream = self._random.random() < STREAMS
-        status, _, content = await self._client.call(self._stream if stream else self._plain)
+        path, stream, body = self._random.choice(self._good)
+        body = body.replace(b"eight", b"%d" % self._random.randrange(_KEPT))
+        status, headers, content = await self._client.exchange(body, path)
         self.outcomes["good stream" if stream else "good plain"] += 1
-        if status != OK or (stream and not content.endswith(b"data: [DONE]\n\n")):
-            self.wrong.append(f"{status}: {content[-200:]!r}")
+        if b"x-penstock-cache" in headers:
+            self.outcomes[f"cache: {headers[b'x-penstock-cache'].decode()}"] += 1
+        last = content.rstrip().rpartition(b"\n\n")[2]
+        if status != OK or (stream and not last.startswith(_ENDS[path].rstrip())):
+            self.wrong.append(f"{path.decode()} {status}: {content[-200:]!r}")
 
     async def any(self) -> None:
         """Ask for an answer, or leave before it has come, or meet a fault."""
@@ -109,7 +155,7 @@ class Load:
                     await self._client.call(self._slow)
 
     async def _fail(self) -> None:
-        name, stream = key = self._random.choice(list(self._broken))
+        name, stream, _ = key = self._random.choice(list(self._broken))
         try:
             status, _, content = await self._client.call(self._broken[key])
         except PenstockError as error:
@@ -161,7 +207,9 @@ async def soak(running: Running, minutes: float, ceiling_s: float) -> dict[str, 
     """Run the load; return the figures."""
     levels = Levels(running)
     async with pool(running.url, 1) as connections:
-        await Client(connections, running.key).answer(chat_body(_WORDS))
+        client = Client(connections, running.key)
+        for model in ("chat", "claude", "kept", "watched"):
+            await client.answer(chat_body(_WORDS, model=model))
     await asyncio.sleep(2)  # metrics are sent once a second
     before = await asyncio.to_thread(levels.look)
     async with pool(running.url, _CALLERS * 2) as connections:
@@ -257,8 +305,7 @@ def main() -> int:
     parser.add_argument("--ceiling", type=float, default=10.0, help="seconds of the measurement of the ceiling")
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
-    model = ", timeout: {first_token: 2s, total: 5s}"
-    with lab() as (upstream, _), penstock(stack_text(upstream, workers=given.workers, model=model)) as running:
+    with lab() as (upstream, _), penstock(stack(upstream, given.workers), environ={"LAB_KEY": "any"}) as running:
         figures = uvloop.run(soak(running, given.minutes, given.ceiling))
     write("soak", figures, summary(figures))
     for problem in (*figures["leaks"], *figures["first_wrong"]):

@@ -12,6 +12,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -70,12 +71,14 @@ models:
 
 
 @contextlib.contextmanager
-def penstock(stack: str, *, log_level: str = "warning") -> Iterator[Running]:
+def penstock(
+    stack: str, *, log_level: str = "warning", environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Running]:
     """Run `penstock up` in a directory of its own for the time of a block; shows its log if the block fails."""
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         try:
-            with start(home, stack, environ={"PENSTOCK_LOG_LEVEL": log_level}) as running:
+            with start(home, stack, environ={"PENSTOCK_LOG_LEVEL": log_level, **environ}) as running:
                 yield running
         except BaseException:
             with contextlib.suppress(OSError):
