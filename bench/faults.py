@@ -1,10 +1,10 @@
 """
 `make bench-faults`: what clients notice when one of three deployments of a model fails, in every way that is known.
 
-Each fault is met by plain requests and by streams, over a model with three targets of equal weight of
-which one is at fault. Added latency is against the same requests with no fault at all; the time-outs of the models are
-short, so that a silence is told from a slow answer soon. `tests/gateway/test_faults.py` asserts what
-is promised, over the same faults.
+Each fault is met by plain requests and by streams, over a model with three targets of equal weight of which one is at
+fault; they speak the client's dialect, or another one. Added latency is against the same requests with no fault at all;
+the time-outs of the models are short, so that a silence is told from a slow answer soon.
+`tests/gateway/test_faults.py` asserts what is promised, over the same faults.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from penstock.lab.running import free_port
 
 FIRST_TOKEN_S, TOTAL_S = 1.0, 4.5
 NO_HOST = "a" * 70 + ".invalid"  # no resolver is asked for a label that long
+KINDS = {"plain": False, "stream": True, "plain, translated": False, "stream, translated": True}
+"""Of requests; True for streams. Translated ones go to upstreams that speak another dialect than the client."""
 _BURSTS = [number for number in range(1, 200) if (number - 1) // 8 % 2 == 0]
 _PROMPT = "one two three"
 
@@ -130,6 +132,10 @@ async def ask_all(url: str, key: str, models: Mapping[str, tuple[Fault, bool]], 
     return dict(zip(models, found, strict=True))
 
 
+def _name(number: int, kind: str) -> str:
+    return f"m{number}-{kind.replace(', ', '-')}"
+
+
 def _stack(upstream: str, models: Mapping[str, tuple[Fault, bool]]) -> str:
     port = int(upstream.rpartition(":")[2])
     bases = {
@@ -142,8 +148,9 @@ def _stack(upstream: str, models: Mapping[str, tuple[Fault, bool]]) -> str:
     lines = ["version: 1", f"gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}}}"]
     lines += [f"admin: {{listen: 127.0.0.1:{ports[2]}}}", "deployments:"]
     for model, (fault, _) in models.items():
+        provider = 'anthropic, api_key: "${LAB_KEY}"' if model.endswith("translated") else "openai"
         for name, where in ((f"{model}-bad", fault.where), (f"{model}-b", "lab"), (f"{model}-c", "lab")):
-            fields = f'provider: openai, base_url: "{bases[where]}", model: {name}, price: {{input: 1, output: 2}}'
+            fields = f'provider: {provider}, base_url: "{bases[where]}", model: {name}, price: {{input: 1, output: 2}}'
             lines.append(f"  {name}: {{{fields}}}")
     lines.append("models:")
     for model in models:
@@ -155,24 +162,25 @@ def _stack(upstream: str, models: Mapping[str, tuple[Fault, bool]]) -> str:
 def measure(count: int) -> dict[str, Any]:
     """Let clients meet every fault; return what they saw, by fault and kind of request."""
     models = {
-        f"m{number}-{'stream' if stream else 'plain'}": (fault, stream)
+        _name(number, kind): (fault, stream)
         for number, fault in enumerate(FAULTS)
-        for stream in fault.kinds
+        for kind, stream in KINDS.items()
+        if stream in fault.kinds
     }
     with lab() as (upstream, _):
         script = [rule for model, (fault, _) in models.items() for rule in rules(fault, f"{model}-bad")]
         httpx.post(f"{upstream}/lab/script", content=json.dumps(script)).raise_for_status()
-        with penstock(_stack(upstream, models)) as running:
+        with penstock(_stack(upstream, models), environ={"LAB_KEY": "any"}) as running:
             # Without anything else at the same time first: what a fault adds is to be its own.
             asked = {}
-            for model, kind in models.items():
-                asked.update(asyncio.run(ask_all(running.url, running.key, {model: kind}, count)))
+            for model, met in models.items():
+                asked.update(asyncio.run(ask_all(running.url, running.key, {model: met}, count)))
     figures: dict[str, Any] = {"machine": machine(), "count": count, "faults": {}}
-    for stream in ("plain", "stream"):
-        base = _median_ms(asked[f"m0-{stream}"])
+    for kind, stream in KINDS.items():
+        base = _median_ms(asked[_name(0, kind)])
         for number, fault in enumerate(FAULTS):
-            if (stream == "stream") in fault.kinds:
-                figures["faults"].setdefault(fault.name, {})[stream] = _figures(asked[f"m{number}-{stream}"], base)
+            if stream in fault.kinds:
+                figures["faults"].setdefault(fault.name, {})[kind] = _figures(asked[_name(number, kind)], base)
     return figures
 
 
@@ -194,23 +202,21 @@ def _figures(asked: Sequence[Asked], base_ms: float) -> dict[str, float]:
 def summary(figures: Mapping[str, Any]) -> str:
     """Return the table."""
     lines = [
-        f"One of three deployments at fault, {figures['count']} requests of each kind. Added latency is against the",
-        "median without a fault, in milliseconds: median, mean, worst.",
+        f"One of three deployments at fault, {figures['count']} requests of each kind: how many were answered well,",
+        "attempts for each, and the latency added to the median without a fault: median, mean, worst.",
         "",
-        "| fault | plain: good | attempts | added ms | stream: good | attempts | added ms |",
-        "|---|---|---|---|---|---|---|",
+        f"| fault | {' | '.join(KINDS)} |",
+        f"|---|{'---|' * len(KINDS)}",
     ]
     for name, kinds in figures["faults"].items():
-        cells = [name]
-        for kind in ("plain", "stream"):
-            found = kinds.get(kind)
-            if found is None:
-                cells += [""] * 3
-                continue
-            added = f"{found['added_p50_ms']:.1f}, {found['added_mean_ms']:.0f}, {found['added_max_ms']:.0f}"
-            cells += [f"{found['good']:.1%}", f"{found['attempts']:.2f}", added]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [_cell(kinds[kind]) if kind in kinds else "" for kind in KINDS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", footer("make bench-faults")])
+
+
+def _cell(found: Mapping[str, float]) -> str:
+    added = f"{found['added_p50_ms']:.1f}, {found['added_mean_ms']:.0f}, {found['added_max_ms']:.0f} ms"
+    return f"{found['good']:.1%}; {found['attempts']:.2f}; {added}"
 
 
 def main() -> int:
