@@ -31,6 +31,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: the cap on the answer's words, or None.
         inputs: the texts to embed.
         base64: embeddings as base64 instead of numbers.
+        previous: the id of the response that it goes on from, or None.
+        stored: the response is to be kept.
+        sealed: contents of items that were sealed before.
+        seals: thoughts are to be sealed.
+        seal: what with; empty until the lab's memory has been asked.
     """
 
     model: str = "unknown"
@@ -43,6 +48,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...] = ()
     dimensions: int = 8
     base64: bool = False
+    previous: str | None = None
+    stored: bool = False
+    sealed: tuple[str, ...] = ()
+    seals: bool = False
+    seal: str = ""
 
     @property
     def echo(self) -> str:
@@ -52,6 +62,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def without_order(self, text: str) -> Asked:
         """Return the same request with a prompt of which an order was the first part."""
         return msgspec.structs.replace(self, text=text)
+
+    def going_on(self, before: int, seal: str) -> Asked:
+        """Return the same request with the tokens of what it goes on from, and with what to seal thoughts with."""
+        if not before and not seal:
+            return self
+        return msgspec.structs.replace(self, prompt_tokens=self.prompt_tokens + before, seal=seal)
 
 
 class Turn(NamedTuple):

@@ -31,6 +31,7 @@ class Fault(NamedTuple):
     status: int
     type: str | None = None
     code: str | None = None
+    param: str | None = None
 
 
 class Stream(Protocol):

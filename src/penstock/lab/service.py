@@ -26,10 +26,11 @@ from penstock.lab.asked import PROMPT, Asked, AskedError
 from penstock.lab.delivery import Outlet, carry_out, open_outlet
 from penstock.lab.desk import Desk
 from penstock.lab.dialect import Dialect, Fault
-from penstock.lab.dialects import DIALECTS, messages, models, spoken
+from penstock.lab.dialects import DIALECTS, messages, models, responses, spoken
 from penstock.lab.grammar import parse, parse_json
 from penstock.lab.instant import Instant, Ready
 from penstock.lab.line import Line, Sleep
+from penstock.lab.memory import Memory
 from penstock.lab.orders import DEFAULT, Order, OrderError
 from penstock.lab.script import Script
 from penstock.lab.stats import Call, Received, Stats
@@ -109,6 +110,7 @@ class Upstream:
         self._sockets: list[socket.socket] = []
         self._server = _Server(self._handle, refuse, replace(_LIMITS, idle_s=idle_s), self.stats.changed)
         self._instant = Instant()
+        self._memory = Memory()
         self._desk = Desk(self.stats, self._replace_script)
 
     async def start(self, sock: socket.socket | None = None, *, tls: ServerTls | None = None) -> None:
@@ -180,7 +182,7 @@ class Upstream:
         asked = Asked()
         if dialect is not None:
             if body is not None:
-                asked = _asked(dialect, body)
+                asked = self._memory.recall(_asked(dialect, body))
             call.model = asked.model
             if order is None:
                 order, asked = self._order_in_prompt(path, asked)
@@ -188,6 +190,7 @@ class Upstream:
                     await _send_at_once(responder, made, call)
                     return 200, None
         order = order or self.script.after_body(path, "", "") or DEFAULT
+        self._memory.keep(responses.PREFIX + call.id, asked)
         answer = build(order, shown, call.id, lambda: self._ordinary(path, shown, asked, order, call.id))
         outlet, answer = open_outlet(responder, line, answer, order, shown.number_header, call, self._sleep)
         await carry_out(outlet, answer, order, shown.ping, call, self.stats, self._sleep)
@@ -307,7 +310,8 @@ def refuse(error: ExchangeError) -> Refusal:
         headers += b"allow: %b\r\n" % error.allow.encode()
     if number:
         headers += b"%b: %b\r\n" % (dialect.number_header, number.encode("latin-1"))
-    return Refusal(status, headers, dialect.error(Fault(str(error), status, code=error.code), number))
+    fault = Fault(str(error), status, code=error.code, param=error.param)
+    return Refusal(status, headers, dialect.error(fault, number))
 
 
 def _holds(key: bytes, headers: dict[bytes, bytes], dialect: Dialect) -> bool:

@@ -267,3 +267,42 @@ def test_any_body_is_a_request_or_refused(said: object, tools: object) -> None:
         assert str(error)
     else:
         assert asked.prompt_tokens >= 0
+
+
+def test_what_is_stored_can_be_gone_on_from(serve: Run) -> None:
+    async def case(upstream: Upstream) -> None:
+        async with sdk(upstream) as client:
+            first = await client.responses.create(model="m", input="one two")
+            for stream_it in (False, True):
+                call: Any = {"model": "m", "input": "three", "previous_response_id": first.id, "stream": stream_it}
+                said: Any = await client.responses.create(**call)
+                if stream_it:
+                    *_, last = [event async for event in said]
+                    said = last.response
+                assert (said.previous_response_id, said.usage.input_tokens) == (first.id, 3)
+            unkept = await client.responses.create(model="m", input="x", store=False)
+            for name in (unkept.id, "resp_of_others"):
+                with pytest.raises(openai.BadRequestError) as caught:
+                    await client.responses.create(model="m", input="x", previous_response_id=name)
+                told = (caught.value.param, caught.value.code)
+                assert told == ("previous_response_id", "previous_response_not_found")
+
+    serve(case)
+
+
+def test_what_is_sealed_here_is_known_here(serve: Run) -> None:
+    async def case(upstream: Upstream) -> None:
+        async with sdk(upstream) as client, Upstream() as other, sdk(other) as stranger:
+            call = {"include": ["reasoning.encrypted_content"], "store": False}
+            reply = await client.responses.create(**ordering("thinking=2", **call))
+            thought: Any = reply.output[0].model_dump(exclude_none=True)
+            assert thought["encrypted_content"].startswith("gAAAA")
+            again: Any = [thought, {"role": "user", "content": "go"}]
+            assert (await client.responses.create(model="m", input=again)).output_text == "echo: go"
+            with pytest.raises(openai.BadRequestError) as caught:
+                await stranger.responses.create(model="m", input=again)
+            assert caught.value.code == "invalid_encrypted_content"
+            plain = await client.responses.create(**ordering("thinking=2"))
+            assert "encrypted_content" not in plain.output[0].model_dump(exclude_none=True)
+
+    serve(case)

@@ -76,8 +76,8 @@ def error_body(fault: Fault, _number: str = "") -> bytes:
     """Return an error as OpenAI words it."""
     status = fault.status
     usual = _ERRORS.get(status, ("server_error", None) if status >= 500 or status < 400 else _ERRORS[400])
-    error = {"message": fault.message, "type": fault.type or usual[0], "param": None, "code": fault.code or usual[1]}
-    return _encode({"error": error})
+    kind, code = fault.type or usual[0], fault.code or usual[1]
+    return _encode({"error": {"message": fault.message, "type": kind, "param": fault.param, "code": code}})
 
 
 def usage_json(order: Order, prompt: int, completion: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: `/v1/responses`. Nothing is stored, so nothing can be retrieved or gone on from."""
+"""OpenAI's Responses API: `/v1/responses`. What is stored can be gone on from; nothing can be retrieved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from penstock.lab.orders import Order
 from penstock.lab.usage import ordered, worded
 
 _encode = msgspec.json.encode
-_PREFIX = "resp_"
+PREFIX = "resp_"
+_SEALS = "reasoning.encrypted_content"
 
 
 # Requests
@@ -30,6 +31,7 @@ class _Item(msgspec.Struct):
     content: str | list[Part] | None = None
     call_id: str = ""
     output: str | list[Part] | dict[str, Any] | None = None
+    encrypted_content: str | None = None
 
     @property
     def said(self) -> str | list[Part] | None:
@@ -50,6 +52,8 @@ class _Creating(msgspec.Struct):
     stream: bool | None = None
     max_output_tokens: int | None = None
     tools: list[_Tool] | None = None
+    store: bool | None = None
+    include: list[str] | None = None
 
 
 _CREATING = msgspec.json.Decoder(_Creating)
@@ -73,6 +77,10 @@ def _understand(request: _Creating) -> Asked:
         stream=request.stream is True,
         max_tokens=request.max_output_tokens,
         tools=tuple(Tool(tool.name, tool.parameters) for tool in request.tools or () if tool.name),
+        previous=request.previous_response_id,
+        stored=request.store is not False,
+        sealed=tuple(item.encrypted_content for item in items if item.encrypted_content),
+        seals=_SEALS in (request.include or ()),
     )
 
 
@@ -106,7 +114,7 @@ def _last_words(items: list[_Item]) -> str:
 
 def whole(asked: Asked, order: Order, number: str, said: Said) -> bytes:
     """Return a whole response."""
-    items = [_item(block, text, number, order) for block, text in said.blocks]
+    items = [_item(block, text, number, order, asked.seal) for block, text in said.blocks]
     return _response(asked, order, number, items, said.reason, _usage(order, asked, said.tokens))
 
 
@@ -116,7 +124,7 @@ def _response(
     """Return a response; without a reason it has not ended."""
     cut = reason == "length"
     fields: dict[str, object] = {
-        "id": _PREFIX + number,
+        "id": PREFIX + number,
         "object": "response",
         "created_at": CREATED,
         "status": _status(reason),
@@ -128,7 +136,8 @@ def _response(
         "model": order.model or asked.model,
         "output": msgspec.Raw(b"[%b]" % b",".join(items)),
         "parallel_tool_calls": True,
-        "previous_response_id": None,
+        "previous_response_id": asked.previous,
+        "store": asked.stored,
         "temperature": 1.0,
         "tool_choice": "auto",
         "tools": [
@@ -146,7 +155,7 @@ def _status(reason: Reason | None) -> str:
     return "in_progress" if reason is None else "incomplete" if reason == "length" else "completed"
 
 
-def _item(block: Block, text: str | None, number: str, order: Order) -> bytes:
+def _item(block: Block, text: str | None, number: str, order: Order, seal: str) -> bytes:
     """Return an item of the output; without text it is one of a stream that begins."""
     fields: dict[str, object] = {"id": _item_id(block, number)}
     status = "in_progress" if text is None else "incomplete" if block.capped else "completed"
@@ -154,6 +163,8 @@ def _item(block: Block, text: str | None, number: str, order: Order) -> bytes:
         case "thinking":
             summary = [] if text is None else [{"type": "summary_text", "text": text}]
             fields |= {"type": "reasoning", "summary": summary}
+            if seal:
+                fields["encrypted_content"] = seal
         case "text":
             content = [] if text is None else [msgspec.Raw(_part(block, text, order))]
             fields |= {"type": "message", "status": status, "role": "assistant", "content": content}
@@ -219,7 +230,7 @@ class Stream:
     def begin(self, block: Block) -> Iterator[Event]:
         """The item, still empty, and its only part if it has parts."""
         self._told = []
-        item = _item(block, None, self._number, self._order)
+        item = _item(block, None, self._number, self._order, self._asked.seal)
         yield self._event(b"response.output_item.added", b'"output_index":%d,"item":%b' % (block.index, item))
         kind, part, inner = _GRAMMAR[block.kind]
         self._place = b'"item_id":%b,"output_index":%d%b' % (
@@ -254,7 +265,7 @@ class Stream:
         else:
             name = _encode(block.name)
             yield self._event(kind + b".done", b'%b,"name":%b,"arguments":%b' % (self._place, name, _encode(text)))
-        item = _item(block, text, self._number, self._order)
+        item = _item(block, text, self._number, self._order, self._asked.seal)
         self._items.append(item)
         yield self._event(b"response.output_item.done", b'"output_index":%d,"item":%b' % (block.index, item))
 
