@@ -221,10 +221,10 @@ def test_a_cut_stream_of_a_response_is_an_error(of_openai: openai.OpenAI, upstre
 
 
 @pytest.mark.parametrize("upstream", OF_RESPONSES)
-def test_what_refers_to_something_kept_is_refused(of_openai: openai.OpenAI, upstream: str) -> None:
+def test_what_nobody_keeps_is_not_found(of_openai: openai.OpenAI, upstream: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         of_openai.responses.create(model=upstream, input="one", previous_response_id="resp_1")
-    assert (caught.value.param, caught.value.code) == ("previous_response_id", "unsupported_parameter")
+    assert (caught.value.param, caught.value.code) == ("previous_response_id", "previous_response_not_found")
 
 
 # The official SDK of Anthropic

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 
 from penstock.journal.records import Opened, Settled
 from penstock.snapshot.config import Balance, Deployment
 from penstock.snapshot.fleet import Fleet, Replica, ReplicaState
+from penstock.types.dialect import Dialect
 from tests.gateway.test_serve import order
 from tests.processes import PRICE, Child, Front, eventually, model
 
@@ -232,3 +235,31 @@ def test_nonsense_from_a_live_engine_is_told_at_once(engines: Engines) -> None:
     response = engines.front.chat(order(body="html"))
     assert response.status_code == 502
     assert response.json()["error"]["code"] == "upstream_failed"
+
+
+def test_a_response_is_gone_on_from_at_the_replica_that_keeps_it(engines: Engines) -> None:
+    speaking = msgspec.structs.replace(deployment(), speaks=(Dialect.RESPONSES,))
+    labs = [engines.lab(name) for name in "ab"]
+    engines.front.publish([speaking], [model("kept", "mini")])
+
+    def publish(*states: ReplicaState) -> None:
+        engines.publish(*(("", state, lab.path, "") for state, lab in zip(states, labs, strict=True)))
+
+    def respond(**fields: object) -> httpx.Response:
+        return engines.front.client.post("/v1/responses", json={"model": "kept", "input": "hi", **fields})
+
+    publish(ReplicaState.READY, ReplicaState.READY)
+    first = eventually(lambda: answer if (answer := respond()).status_code == 200 else None, "the replicas")
+    home = replica_of(engines, first.headers["x-request-id"])
+    for _ in range(6):
+        answer = respond(previous_response_id=first.json()["id"])
+        assert (answer.status_code, replica_of(engines, answer.headers["x-request-id"])) == (200, home)
+    left = [ReplicaState.FAILED if home == f"mini/{number}" else ReplicaState.READY for number in (0, 1)]
+    publish(*left)
+    gone = eventually(lambda: answer if (answer := respond(previous_response_id=first.json()["id"])).status_code != 200
+                      else None, "the end of its replica")  # fmt: skip
+    assert (gone.status_code, gone.json()["error"]["code"]) == (503, "overloaded")
+    assert gone.json()["error"]["message"].endswith("no other keeps what this goes on from")
+    assert respond().status_code == 200
+    publish(*reversed(left))
+    eventually(lambda: respond(previous_response_id=first.json()["id"]).status_code == 200, "its return")

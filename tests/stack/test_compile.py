@@ -54,6 +54,8 @@ deployments:
     ca: ca.pem
     max_in_flight: 10
     queue: 7
+    context: 128000
+    references: allow
 models:
   chat: {targets: {large: 3, mini: 0.5}, fallback: [mini], timeout: {total: 10s}}
 """
@@ -69,6 +71,7 @@ def test_the_config_is_what_gateways_need() -> None:
     assert (mini.balance, mini.prompt_cache) == (Balance.PREFIX, 65536)
     assert (large.provider, large.model, large.engine) == ("openai", "gpt-4o-mini", False)
     assert (large.seats, large.queue) == (10, 7)
+    assert [(each.context, each.references) for each in (mini, large)] == [(4096, False), (128_000, True)]
     assert large.address == Address("host", 443, tls=True, path="/v1", ca="/srv/stack/ca.pem")
     assert large.api_key == SecretRef(file="/run/secrets/key")
     assert large.price is None  # the price book knows the model, but not at this address

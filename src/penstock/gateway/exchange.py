@@ -12,6 +12,8 @@ from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import counters_line
 from penstock.gateway.dialects.spoken import Spoken
 from penstock.gateway.metering.account import Account
+from penstock.gateway.ownership.claim import Claim
+from penstock.gateway.ownership.stamp import Stamp
 from penstock.gateway.translation.translation import Translation
 from penstock.gateway.view import View
 from penstock.http.server import Responder
@@ -49,6 +51,8 @@ class Exchange(msgspec.Struct):
         attempt_deadline: clock time by which the attempt under way must be complete.
         answering: to be called when the answer of the attempt under way has begun to have content.
         broken: why the answer broke off behind its first content, if it did.
+        claim: what it has a claim to of what upstreams keep; None where that is nothing.
+        stamp: puts tags into the answer of the attempt under way; None where there are none to be put.
     """
 
     spoken: Spoken
@@ -77,6 +81,8 @@ class Exchange(msgspec.Struct):
     attempt_deadline: float = 0.0
     answering: Callable[[], None] | None = None
     broken: UpstreamError | None = None
+    claim: Claim | None = None
+    stamp: Stamp | None = None
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:
         """

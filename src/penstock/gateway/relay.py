@@ -47,7 +47,7 @@ async def read_whole(exchange: Exchange, reply: Reply) -> bytes:
     exchange.account.usage = usage.of_all(found, call.choices) if exchange.counts_first_choice else found
     if exchange.answering is not None:
         exchange.answering()
-    return body
+    return body if exchange.stamp is None else exchange.stamp.reply(body)
 
 
 async def relay_whole(exchange: Exchange, reply: Reply) -> None:
@@ -105,6 +105,7 @@ class _Stream:
         "_last",
         "_reply",
         "_splitter",
+        "_stamp",
         "_told",
         "_translation",
         "_usage_wanted",
@@ -116,6 +117,7 @@ class _Stream:
         self._exchange = exchange
         self._answers = exchange.spoken.answers
         self._translation = exchange.translation
+        self._stamp = exchange.stamp
         self._reply = reply
         self._keep_alive = keep_alive
         self._clock = clock
@@ -262,7 +264,7 @@ class _Stream:
             if kept:
                 self._delivered += 1
             elif answers.is_end(event):
-                self._last = event
+                self._last = event if self._stamp is None else self._stamp.event(event)
                 self.content = True
                 self._take_usage(event)
             elif answers.malformed(event):
@@ -286,6 +288,8 @@ class _Stream:
         if said.failed:
             self._failed, self._told = True, events.data_of(event)
         self.content = self.content or (said.content and not said.failed)
+        if self._stamp is not None:
+            event = self._stamp.event(event)
         return event if self._usage_wanted else self._answers.without_usage(event)
 
     def _take_usage(self, event: bytes) -> None:

@@ -24,11 +24,13 @@ from penstock.gateway.identity.caller import LOCAL, Caller, authenticate
 from penstock.gateway.keepalive import KeepAlive
 from penstock.gateway.metering import tags
 from penstock.gateway.metering.account import Account, Books
+from penstock.gateway.ownership.claim import Claim, claim_of
+from penstock.gateway.ownership.tags import Tags
 from penstock.gateway.relay import relay_stream, relay_whole
 from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.attempt import Dispatcher
-from penstock.gateway.view import EMPTY, Route, View
+from penstock.gateway.view import EMPTY, Plan, Route, View
 from penstock.http.server import Refusal, Request, Responder
 from penstock.snapshot.config import Model, Outage
 from penstock.types.dialect import Dialect
@@ -53,7 +55,7 @@ class Gateway:
     One worker's data plane. Made once per process; `view` is replaced as a whole when a document changes.
 
     Args:
-        pepper: the secret under which keys are hashed.
+        pepper: the secret under which keys and tags are hashed.
         clock: seconds, monotonic.
     """
 
@@ -73,6 +75,7 @@ class Gateway:
         self.dispatcher = dispatcher
         self.shadows = shadows
         self.digest = keys.Digester(pepper)
+        self.tags = Tags(pepper)
         self.clock = clock
         self.view: View = EMPTY
         self.draining = False
@@ -133,7 +136,12 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             model = route.model
             account.label = model.name
             deadline = request.received + model.total_s
+
+            # ownership: what an upstream keeps is for its tenant alone, to be had there alone, and has not been counted
+            claim = claim_of(call, caller.tenant, gateway.tags, route, view.places)
+            call = account.call = call if claim is None else claim.call
             exchange = Exchange(spoken, id_line, headers, view, call, model, account, responder, trace, deadline)
+            exchange.claim = claim
             exchange.heed(headers_in)
             if route.rules is not None:
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
@@ -147,7 +155,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 return gateway.books.metrics.responded(account.status)
 
             # routing
-            plan = route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
+            plan = _plan(route, claim)
             account.explanation.append(plan.explained)
             account.estimate(plan.prices)
 
@@ -215,6 +223,13 @@ def _route(view: View, caller: Caller, name: str) -> Route:
             f"The model '{name[:_MAX_ECHO]}' does not exist or you do not have access to it.", param="model"
         )
     return route
+
+
+def _plan(route: Route, claim: Claim | None) -> Plan:
+    """Return which deployments to try: of a drawn target first, unless the exchange has a claim to another."""
+    if claim is not None and claim.plan is not None:
+        return claim.plan
+    return route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
 
 
 def _described(model: Model) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ An exchange takes the view at the door and keeps it; everything that can fail ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -77,6 +77,10 @@ class Place(msgspec.Struct, frozen=True):
         cap_name: what it calls the cap of a chat's output.
         ways: how it is asked, for each dialect that a client may speak; those that are missing it does not have.
         balance: chooses one of several endpoints.
+        owners: of the responses that it keeps: its endpoints by name, also those that cannot be asked now. Empty where
+            it is not asked in Responses itself.
+        context: tokens that prompt and answer can have together, if that is known.
+        references: requests may name what its account keeps.
     """
 
     name: str
@@ -95,6 +99,9 @@ class Place(msgspec.Struct, frozen=True):
     ways: Mapping[Dialect, Way]
     balance: Balancing[Endpoint]
     credential: Credential | None = None
+    owners: tuple[str, ...] = ()
+    context: int | None = None
+    references: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -190,7 +197,9 @@ def compile_view(
     longest_s = max((model.total_s for model in config.models.values()), default=0.0)
     endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
     endpoints.keyring.keep((item.credential for item in config.deployments.values() if item.credential), longest_s)
-    routes = {name: _with_cache(_route(model, places), config, replicas) for name, model in config.models.items()}
+    routes = {
+        name: _with_cache(_route(model, places), config, places, replicas) for name, model in config.models.items()
+    }
     return View(routes, places, callers, config.gateway)
 
 
@@ -216,13 +225,20 @@ def _prices(names: Sequence[str], places: Mapping[str, Place]) -> tuple[Price, .
 def _shadow(model: Model, places: Mapping[str, Place]) -> Shadow | None:
     if model.shadow is None:
         return None
-    names = (model.shadow.deployment,)
-    explained = ("route", f"the shadow of {model.name}: {names[0]}")
-    return Shadow(model.shadow.share, Plan(names, (1.0,), _prices(names, places), explained))
+    name = model.shadow.deployment
+    return Shadow(model.shadow.share, plan_of_one(name, places, f"the shadow of {model.name}: {name}"))
 
 
-def _with_cache(route: Route, config: Config, replicas: Mapping[str, Sequence[Replica]]) -> Route:
-    rule = rule_of(route.model, route.capped, config.deployments, replicas)
+def plan_of_one(name: str, places: Mapping[str, Place], explained: str) -> Plan:
+    """Return the plan by which a single deployment is tried, and no other."""
+    return Plan((name,), (1.0,), _prices((name,), places), ("route", explained))
+
+
+def _with_cache(
+    route: Route, config: Config, places: Mapping[str, Place], replicas: Mapping[str, Sequence[Replica]]
+) -> Route:
+    stores = any(places[name].owners for name in route.plans[0].names if name in places)
+    rule = rule_of(route.model, route.capped, config.deployments, replicas, stores=stores)
     return route if rule is None else msgspec.structs.replace(route, cache=rule)
 
 
@@ -265,6 +281,7 @@ def _place(
             problem = str(error)
     coming = deployment.engine and replicas is not None
     coming = coming and (not replicas or any(replica.state in _COMING for replica in replicas or ()))
+    ways = {} if provider is None else _ways(provider, deployment)
     return Place(
         name=deployment.name,
         provider=provider,
@@ -279,10 +296,20 @@ def _place(
         answer_lines=b"x-penstock-deployment: " + deployment.name.encode() + b"\r\n",
         priced=("price", described(deployment.price)),
         cap_name="max_tokens" if provider is None else provider.cap_name(deployment.address or _ANYWHERE),
-        ways={} if provider is None else _ways(provider, deployment),
+        ways=ways,
         balance=WAYS[deployment.balance],
         credential=credential,
+        owners=_owners(deployment, replicas or (), ways),
+        context=deployment.context,
+        references=deployment.references,
     )
+
+
+def _owners(deployment: Deployment, replicas: Iterable[Replica], ways: Mapping[Dialect, Way]) -> tuple[str, ...]:
+    way = ways.get(Dialect.RESPONSES)
+    if way is None or way.translation is not None:
+        return ()
+    return tuple(replica.name for replica in replicas) if deployment.engine else (deployment.name,)
 
 
 def _kept(deployment: Deployment, workers: int) -> int:

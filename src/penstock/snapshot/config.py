@@ -44,6 +44,8 @@ class Deployment(msgspec.Struct, frozen=True):
         balance: how one of several replicas is chosen.
         speaks: the dialects that it understands; empty for those that its provider has.
         prompt_cache: tokens of prompts that each replica keeps, if that is known.
+        context: tokens that prompt and answer can have together, if that is known.
+        references: requests may name what the provider's account keeps, whichever tenant they are of.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Deployment(msgspec.Struct, frozen=True):
     speaks: tuple[Dialect, ...] = ()
     credential: Credential | None = None
     prompt_cache: int | None = None
+    context: int | None = None
+    references: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -75,6 +75,7 @@ def _deployment(name: str, item: Engine | Provider, price: Price | None) -> Depl
             balance=Balance(item.balance),
             prompt_cache=item.prompt_cache,
             speaks=_OF_ENGINES,
+            context=item.context,
         )
     address = msgspec.structs.replace(item.base_url, ca=item.ca)
     if item.provider == "anthropic" and not address.path:  # as Anthropic's own SDKs take it
@@ -91,6 +92,8 @@ def _deployment(name: str, item: Engine | Provider, price: Price | None) -> Depl
         api_key=item.api_key,
         credential=cloud.credential_of(item.provider, item.base_url, item),
         speaks=tuple(dialect for dialect in Dialect if dialect.value in item.speaks),
+        context=item.context,
+        references=item.references == "allow",
     )
 
 

@@ -139,6 +139,13 @@ class Provider(cloud.Cloud):
     queue: Annotated[int, quantity.whole(0, 65_536)] = default(
         64, "Exchanges that may wait beyond `max_in_flight`, over all workers; more get 503."
     )
+    context: Annotated[int | None, quantity.whole(64, 16_777_216)] = Field(
+        default=None,
+        description="Tokens that prompt and answer can have together; to go on from what it keeps, where these count.",
+    )
+    references: Annotated[str, word.choice("refuse", "allow")] = default(
+        "refuse", "Whether requests may name what the account keeps, such as files: every tenant the same ones."
+    )
     price: Price = default({}, "What the deployment charges.")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.cache.key import Keys
+from penstock.gateway.cache.key import Keys, stateful
 from penstock.gateway.dialects import openai, responses
 from penstock.types.dialect import Dialect
 
@@ -117,3 +117,17 @@ def test_two_tenants_have_no_key_in_common(one: str, other: str) -> None:
     first, second = key(BASE, tenant=one), key(BASE, tenant=other)
     assert (first == second) is (one == other)
     assert first[:-33] == one.encode(), "by construction, and not only by the hash"
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "c"}, "conversation"),
+        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ({"store": True, "conversation": None}, ""),
+    ],
+)
+def test_what_depends_on_more_than_itself_has_no_kept_answer(field: dict[str, Any], named: str) -> None:
+    assert stateful(responses.parse(json.dumps({"model": "m", "input": "hi", **field}).encode())) == named

@@ -71,6 +71,7 @@ def test_what_answers_depend_on_makes_other_ones(other: dict[str, Any]) -> None:
         {"of": changed(MODEL, targets=(Target("engine", 3.0), Target("hosted")))},
         {"of": changed(MODEL, total_s=1.0, cache=Cache(1.0, 1))},
         {"hosted": changed(HOSTED, price=None, seats=1, queue=1)},
+        {"hosted": changed(HOSTED, context=8000, references=True)},
         {"engine": changed(ENGINE, balance=Balance.ROUND_ROBIN)},
         {"replicas": (RUNNING, changed(RUNNING, name="engine/1", state=ReplicaState.STARTING))},
         {"replicas": (changed(RUNNING, state=ReplicaState.FAILED, generation=7, pid=5),)},

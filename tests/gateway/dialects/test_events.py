@@ -118,3 +118,9 @@ def test_an_event_without_its_blank_line_gets_it(rest: bytes, whole: bytes) -> N
 )
 def test_what_no_client_could_read(event: bytes, malformed: bool) -> None:
     assert events.malformed(event) is malformed
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_other_data_leaves_the_other_lines(end: bytes) -> None:
+    event = end.join([b"event: x", b'data: {"a":', b"data: 1}", b"id: 7", b"", b""])
+    assert events.with_data(event, b'{"b":\n2}') == b'event: x\nid: 7\ndata: {"b": 2}\n\n'

@@ -60,12 +60,19 @@ def test_what_is_missing_is_named(document: dict[str, Any], param: str) -> None:
     assert (caught.value.param, caught.value.code) == (param, "missing_required_parameter")
 
 
-@pytest.mark.parametrize("name", ["prompt", "previous_response_id", "conversation"])
-def test_what_an_upstream_keeps_is_no_input(name: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        responses.parse(body(**{name: "x"}))
-    assert (caught.value.param, caught.value.code) == (name, "unsupported_parameter")
-    assert responses.parse(body(**{name: None})).model == "chat"
+def test_what_an_upstream_keeps_is_noted() -> None:
+    plain = responses.parse(body())
+    assert (plain.previous, plain.reference, plain.sealed, plain.stored) == (None, "", False, True)
+    assert responses.parse(body(previous_response_id="resp_1")).previous == "resp_1"
+    assert responses.parse(body(conversation="c", previous_response_id=None)).reference == "conversation"
+    assert responses.parse(body(input=[{"type": "reasoning", "encrypted_content": "x"}])).sealed
+    assert not responses.parse(body(input="my encrypted_content")).sealed
+    assert [responses.parse(body(store=said)).stored for said in (None, True, False)] == [True, True, False]
+
+
+@pytest.mark.parametrize("field", [{"previous_response_id": "resp_1"}, {"prompt": {"id": "p"}}, {"conversation": "c"}])
+def test_who_goes_on_from_something_need_not_say_more(field: dict[str, Any]) -> None:
+    assert responses.parse(json.dumps({"model": "chat", **field}).encode()).model == "chat"
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "n_predict", "n", "n_cmpl", "best_of"])

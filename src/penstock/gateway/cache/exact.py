@@ -73,7 +73,7 @@ class ExactCache:
             UpstreamRejected: an equal request that was waited for is refused.
             JournalError: the exchange could not be settled; nothing was sent.
         """
-        state = stateful(exchange.call)
+        state = stateful(exchange.call) or ("store" if rule.stores and exchange.call.stored else "")
         asked = directives.neither(state) if state else directives.read(headers.get(b"cache-control"))
         account, model = exchange.account, exchange.model.name
         key = self._keys.of(account.caller.tenant, rule.fingerprint, exchange.call, exchange.features)

@@ -24,9 +24,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def stateful(call: Call) -> str:
-    """Return the field by which a call does more than to be answered, so that no kept answer will do; or nothing."""
+    """
+    Return the field by which a call does more than to be answered, or depends on more than itself, so that no kept
+    answer will do, and no other deployment's; or nothing.
+    """
+    if call.previous is not None:
+        return "previous_response_id"
     fields = call.document.fields
-    return next((name for name in _STATEFUL if name in fields and bytes(fields[name]) not in _NOTHING), "")
+    found = next((name for name in _STATEFUL if name in fields and bytes(fields[name]) not in _NOTHING), "")
+    return found or call.reference
 
 
 class Keys:

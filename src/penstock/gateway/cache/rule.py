@@ -10,7 +10,7 @@ import msgspec
 from penstock.snapshot.config import Deployment, Model
 from penstock.snapshot.fleet import Replica
 
-_WITHOUT = ("price", "seats", "queue", "balance")  # what an answer does not depend on
+_WITHOUT = ("price", "seats", "queue", "balance", "context", "references")  # what an answer does not depend on
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -22,16 +22,23 @@ class Rule(msgspec.Struct, frozen=True):
         max_entry: bytes of an answer.
         fingerprint: of all that decides how the model answers; another configuration has another one.
         targets: deployments whose answers are kept; one by a fallback is not to outlive what it stood in for.
+        stores: some of its deployments keep responses, so that each is to have an id of its own.
     """
 
     ttl_s: float
     max_entry: int
     fingerprint: str
     targets: frozenset[str]
+    stores: bool = False
 
 
 def rule_of(
-    model: Model, capped: bool, deployments: Mapping[str, Deployment], replicas: Mapping[str, Sequence[Replica]]
+    model: Model,
+    capped: bool,
+    deployments: Mapping[str, Deployment],
+    replicas: Mapping[str, Sequence[Replica]],
+    *,
+    stores: bool = False,
 ) -> Rule | None:
     """
     Return the rule of a model, or None where it has no cache.
@@ -39,6 +46,7 @@ def rule_of(
     Args:
         capped: answers without a cap get one.
         replicas: of this host, by deployment; their versions say which weights answer.
+        stores: as in `Rule`.
     """
     if model.cache is None:
         return None
@@ -46,7 +54,8 @@ def rule_of(
     names = sorted({*targets, *model.fallback})
     parts = [_described(deployments.get(name), replicas.get(name, ())) for name in names]
     whole = msgspec.json.encode((model.name, sorted(targets), model.fallback, capped, parts))
-    return Rule(model.cache.ttl_s, model.cache.max_entry, blake2b(whole, digest_size=16).hexdigest(), targets)
+    fingerprint = blake2b(whole, digest_size=16).hexdigest()
+    return Rule(model.cache.ttl_s, model.cache.max_entry, fingerprint, targets, stores)
 
 
 def _described(deployment: Deployment | None, replicas: Iterable[Replica]) -> object:

@@ -9,6 +9,7 @@ import msgspec
 from penstock.gateway.dialects import document
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.fields import AnyObject, Model, Share, Tokens, invalid, refuse
+from penstock.gateway.dialects.references import Part, in_turns
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 
@@ -24,7 +25,7 @@ _OTHER_NAMES = {
 
 class _Message(msgspec.Struct):
     role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    content: str | list[msgspec.Raw]
+    content: str | list[str | float | bool | Part | None]
 
 
 class _Counted(msgspec.Struct, kw_only=True):
@@ -64,7 +65,8 @@ def parse(body: bytes) -> Call:
     except msgspec.DecodeError as error:
         raise invalid(error) from error
     stream = bool(asked.stream)
-    return Call(Dialect.MESSAGES, asked.model, stream, stream, asked.max_tokens, 1, found)
+    reference = _reference(asked, found)
+    return Call(Dialect.MESSAGES, asked.model, stream, stream, asked.max_tokens, 1, found, reference=reference)
 
 
 def parse_count(body: bytes) -> Call:
@@ -82,10 +84,17 @@ def parse_count(body: bytes) -> Call:
     if "max_tokens" in found.fields or "stream" in found.fields:
         name = "max_tokens" if "max_tokens" in found.fields else "stream"
         raise InvalidRequest(f"'{name}' has no place where tokens are only counted", param=name, code="invalid_value")
-    return Call(Dialect.COUNT, asked.model, False, False, None, 1, found)
+    return Call(Dialect.COUNT, asked.model, False, False, None, 1, found, reference=_reference(asked, found))
 
 
 def for_upstream(call: Call, model: str, _cap_name: str | None) -> bytes:
     """Return the body for the upstream, with its own model name; every request says how much it wants at most."""
     found = call.document
     return found.body if model == call.model else found.patched("model", msgspec.json.encode(model))
+
+
+def _reference(asked: _Counted, found: document.Document) -> str:
+    """Return where a request names what its upstream's account keeps."""
+    if "container" in found.fields and bytes(found.fields["container"]) != b"null":
+        return "container"
+    return in_turns(asked.messages)

@@ -9,6 +9,9 @@ from penstock.types.dialect import Dialect
 
 OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
 
+MOST_ID = 512
+"""Characters of the name of something that an upstream keeps; no API has such long ones."""
+
 _EMBEDDINGS, _COUNT = Dialect.EMBEDDINGS, Dialect.COUNT
 _PROMPTS = {
     Dialect.CHAT: ("messages",),
@@ -33,6 +36,11 @@ class Call(msgspec.Struct, frozen=True):
         max_output: the client's cap on output tokens, if it set one.
         choices: how many answers are asked for.
         document: the request's body, as received.
+        previous: the id of the response that it goes on from, if it does.
+        reference: where in the body something else is named that an upstream's account keeps, or nothing.
+        sealed: its input may have items that only their owner can open.
+        stored: an upstream that speaks its dialect keeps the answer.
+        unseen: tokens that are read for it at the most and are not in the body.
     """
 
     dialect: Dialect
@@ -42,6 +50,11 @@ class Call(msgspec.Struct, frozen=True):
     max_output: int | None
     choices: int
     document: Document
+    previous: str | None = None
+    reference: str = ""
+    sealed: bool = False
+    stored: bool = False
+    unseen: int = 0
 
     @property
     def prompt_bytes(self) -> int:
@@ -51,8 +64,8 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def most_input(self) -> int:
-        """Tokens that the prompt can have: bytes bound them."""
-        return 0 if self.dialect is _COUNT else len(self.document.body)
+        """Tokens that the prompt can have: bytes bound them, and what an upstream adds to them has its own bound."""
+        return 0 if self.dialect is _COUNT else len(self.document.body) + self.unseen
 
     @property
     def most_output(self) -> int:

@@ -42,6 +42,11 @@ class Document(msgspec.Struct, frozen=True):
                 return self.body.replace(old, key + value)
         return _encode({**self.fields, name: msgspec.Raw(value)})
 
+    def exchanged(self, name: str, value: bytes) -> Document:
+        """Return the document with one of its fields exchanged, as `patched`."""
+        fields = {**self.fields, name: msgspec.Raw(value)}
+        return Document(self.patched(name, value), fields, self.compact)
+
     def extended(self, changes: dict[str, object]) -> bytes:
         """Return the object with some fields exchanged or added; the others keep their bytes and their order."""
         return _encode({**self.fields, **changes})

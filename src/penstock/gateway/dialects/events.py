@@ -100,6 +100,13 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+def with_data(event: bytes, data: bytes) -> bytes:
+    """Return an event with other JSON for its data, in one line, behind its other lines."""
+    lines = [line for line in LINE.split(event) if line and line.partition(b":")[0] != b"data"]
+    # There are no line ends inside of strings; what had its data in several lines may have some between tokens.
+    return b"\n".join([*lines, b"data: " + data.replace(b"\n", b" ").replace(b"\r", b" ")]) + b"\n\n"
+
+
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 

@@ -9,6 +9,7 @@ import msgspec
 from penstock.gateway.dialects import document
 from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
 from penstock.gateway.dialects.fields import Alternatives, AnyObject, Model, Share, Temperature, Tokens, invalid, refuse
+from penstock.gateway.dialects.references import Part, in_turns
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 
@@ -30,7 +31,7 @@ class _StreamOptions(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    content: str | list[msgspec.Raw] | None = None
+    content: str | list[str | float | bool | Part | None] | None = None
 
 
 class _Sampling(msgspec.Struct, kw_only=True):
@@ -93,7 +94,8 @@ def parse(dialect: Dialect, body: bytes) -> Call:
             cap = chat.max_tokens
             if chat.max_completion_tokens is not None:  # upstreams differ in which of the two counts
                 cap = max(cap or 0, chat.max_completion_tokens)
-            return _sampled(dialect, chat, cap, chat.n or 1, found)
+            reference = in_turns(chat.messages)
+            return _sampled(dialect, chat, cap, chat.n or 1, found, reference)
         if dialect is Dialect.COMPLETIONS:
             completion = _decode_completion(body)
             choices = max(completion.n or 1, completion.best_of or 1) * _prompts(completion.prompt)
@@ -131,9 +133,11 @@ def _prompts(prompt: str | list[Any]) -> int:
     return sum(isinstance(each, str | list) for each in prompt) or 1 if isinstance(prompt, list) else 1
 
 
-def _sampled(dialect: Dialect, given: _Sampling, cap: int | None, choices: int, found: document.Document) -> Call:
+def _sampled(
+    dialect: Dialect, given: _Sampling, cap: int | None, choices: int, found: document.Document, reference: str = ""
+) -> Call:
     stream = bool(given.stream)
     wanted = stream and given.stream_options is not None and bool(given.stream_options.include_usage)
     if given.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
-    return Call(dialect, given.model, stream, wanted, cap, choices, found)
+    return Call(dialect, given.model, stream, wanted, cap, choices, found, reference=reference)

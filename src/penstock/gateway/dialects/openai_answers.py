@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.gateway.dialects import usage
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.dialects.events import LINE, data_of, is_utf8, malformed
+from penstock.gateway.dialects.events import data_of, is_utf8, malformed, with_data
 from penstock.types.errors import UpstreamUnusable
 from penstock.types.usage import Usage
 
@@ -150,9 +150,7 @@ def without_usage(event: bytes) -> bytes:
     except UnicodeDecodeError:  # in a name that is not looked at
         return event
     del fields["usage"]
-    lines = [line for line in LINE.split(event) if line and line.partition(b":")[0] != b"data"]
-    left = msgspec.json.encode(fields).replace(b"\n", b" ")  # of data in several lines; there is none inside strings
-    return b"\n".join([*lines, b"data: " + left]) + b"\n\n"
+    return with_data(event, msgspec.json.encode(fields))
 
 
 def _cut(event: bytes, value: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.gateway.dialects import document
+from penstock.gateway.dialects import document, references
 from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
 from penstock.gateway.dialects.fields import (
     Alternatives,
@@ -29,15 +29,13 @@ _OTHER_NAMES = {
     "n_cmpl": None,
     "best_of": None,
 }
-_STATE = ("previous_response_id", "conversation", "prompt")
-"""
-What an upstream keeps, or has been given by whoever owns its account: input that no hold of a budget has seen, of any
-tenant who knows its name.
-"""
 
 
-class _Item(msgspec.Struct):
+class _Item(references.Holder, gc=False):
     type: str | None = None
+    role: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()
+    encrypted_content: msgspec.Raw = msgspec.Raw()
 
 
 class _StreamOptions(msgspec.Struct):
@@ -77,8 +75,7 @@ def parse(body: bytes) -> Call:
     """
     Check a request's body as far as Penstock and every upstream agree on it; what it does not know passes unread.
 
-    What goes on in the background is refused: its usage would be told to whoever asks for it later. So is what refers
-    to something that the upstream keeps.
+    What goes on in the background is refused: its usage would be told to whoever asks for it later.
 
     Raises:
         InvalidRequest: with the field at fault in `param`.
@@ -89,15 +86,13 @@ def parse(body: bytes) -> Call:
         request = _decode(body)
     except msgspec.DecodeError as error:
         raise invalid(error) from error
-    for name in _STATE:
-        if _given(found, name):
-            raise unsupported(name, f"'{name}' is not supported; send the whole input")
     if request.background:
         raise unsupported("background", "Responses in the background are not supported")
     stream = bool(request.stream)
     if request.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
-    if request.input is None:
+    reference = _reference(request, found)
+    if request.input is None and not reference and request.previous_response_id is None:
         raise InvalidRequest("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
     return Call(
         dialect=Dialect.RESPONSES,
@@ -107,6 +102,10 @@ def parse(body: bytes) -> Call:
         max_output=request.max_output_tokens,
         choices=1,
         document=found,
+        previous=request.previous_response_id,
+        reference=reference,
+        sealed=isinstance(request.input, list) and any(item.encrypted_content for item in request.input),
+        stored=request.store is not False,
     )
 
 
@@ -123,5 +122,17 @@ def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
     return found.body if model == call.model else found.patched("model", _encode(model))
 
 
-def _given(found: document.Document, name: str) -> bool:
-    return name in found.fields and bytes(found.fields[name]) != b"null"
+def _reference(request: _Request, found: document.Document) -> str:
+    """Return where a request names what its upstream's account keeps, but for the response that it goes on from."""
+    for name in ("conversation", "prompt"):
+        if name in found.fields and bytes(found.fields[name]) != b"null":
+            return name
+    if isinstance(request.input, list):
+        for position, item in enumerate(request.input):
+            if item.type == "item_reference" or (item.type is None and not item.role):
+                return f"input[{position}]"
+            if item.type == "image_generation_call" and bytes(item.result) in (b"", b"null"):
+                return f"input[{position}]"
+        if inner := references.file_in(request.input, "input"):
+            return inner
+    return references.tools(request.tools or ())

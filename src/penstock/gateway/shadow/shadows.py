@@ -186,6 +186,7 @@ class Shadows:
             capped=exchange.capped,
             features=exchange.features,
             priority=Priority.LOW,
+            claim=exchange.claim,
         )
 
     async def _send(

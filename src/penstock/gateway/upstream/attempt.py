@@ -106,7 +106,10 @@ class Dispatcher:
                 exchange.account.explain("fallback", f"{name}: {failures[-1]}; next is {following}")
                 self._counts.fell_back(name)
             name = following
-        raise self._told(plan, tried, failures)
+        told = self._told(plan, tried, failures)
+        if isinstance(told, NoCapacity) and exchange.claim is not None and exchange.claim.owner:
+            raise NoCapacity(f"{told}; no other keeps what this goes on from", retry_after=told.retry_after)
+        raise told
 
     def _first(self, exchange: Exchange, plan: Plan) -> str | None:
         """Return the deployment that was drawn, or another where that one is not to be asked now."""
@@ -176,7 +179,7 @@ class Dispatcher:
             endpoint = self._choose(place, failed, asking)
             if endpoint is None:
                 place, endpoint = await self._coming(exchange, name, failed, last, asking)
-            question = question_of(exchange, place)
+            question = question_of(exchange, place, endpoint.name)
             account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.attempts += 1
             more = lines if exchange.attempts == 1 else lines + b"x-penstock-attempts: %d\r\n" % exchange.attempts
@@ -305,7 +308,7 @@ class Dispatcher:
         place = (self.view or exchange.view).places.get(name) or exchange.view.places.get(name)
         if place is None:
             raise NoCapacity(f"the deployment {name} does not exist", retry_after=2)
-        return place
+        return place if exchange.claim is None else exchange.claim.narrowed(place)
 
     async def _coming(
         self, exchange: Exchange, name: str, failed: dict[Endpoint, UpstreamError], wait: bool, asking: Asking
@@ -348,5 +351,6 @@ class Dispatcher:
         return asking.endpoint
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
-        place = (self.view or exchange.view).places.get(name)
-        return place is not None and any(endpoint not in failed for endpoint in place.endpoints)
+        with contextlib.suppress(NoCapacity):  # a reload has removed it
+            return any(endpoint not in failed for endpoint in self._place(exchange, name).endpoints)
+        return False

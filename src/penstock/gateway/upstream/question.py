@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.upstream.credentials.credential import Credential
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.view import Place
 from penstock.http.pool import Timeouts
+from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest, UpstreamTimeout
 
 _CONNECT_S = 5.0
+_MAX_ECHO = 200  # characters of a client's text that an error repeats
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # names of fields are whatever a client may send
 
 
@@ -33,33 +37,64 @@ class Question(msgspec.Struct, frozen=True):
     admits: bytes = b""
 
 
-def question_of(exchange: Exchange, place: Place) -> Question:
+def question_of(exchange: Exchange, place: Place, endpoint: str) -> Question:
     """
     Word an exchange as its deployment understands it, and note in the exchange how its answer is to be read.
 
+    Args:
+        endpoint: the one of its endpoints that is asked, by name.
     Raises:
-        InvalidRequest: the deployment has no such operation, or its dialect no words for what is asked.
+        InvalidRequest: the deployment has no such operation, its dialect no words for what is asked, or its account
+            keeps things that nobody may name.
     """
     call, provider, account = exchange.call, place.provider, exchange.account
     assert provider is not None, "a place without a provider has no endpoint"
     account.provider = provider.name
     exchange.counts_first_choice = place.engine and call.choices > 1
-    exchange.translation = None
+    exchange.translation = exchange.stamp = None
     way = place.ways.get(call.dialect)
     if way is None:
         raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
     headers = place.headers + exchange.id_line + exchange.trace
     if way.translation is None:
+        call, admits = _owned(exchange, place, endpoint)
         body = exchange.spoken.for_upstream(call, place.model, place.cap_name if exchange.capped else None)
-        return Question(provider.target(way.dialect), headers + exchange.features, body)
+        return Question(provider.target(way.dialect), headers + exchange.features, body, admits)
     exchange.translation = translation = way.translation(call, place.model, place.cap_name, exchange.capped)
     body = translation.request()
-    admits = b""
-    if translation.dropped:
-        account.explain("translation", f"left out for {place.name}: {', '.join(translation.dropped)}")
-        told = ", ".join(name for name in translation.dropped if _PLAIN.fullmatch(name))
-        admits = b"x-penstock-dropped: %b\r\n" % told.encode()
-    return Question(provider.target(way.dialect), headers, body, admits)
+    return Question(provider.target(way.dialect), headers, body, _admitted(exchange, place, translation.dropped))
+
+
+def _owned(exchange: Exchange, place: Place, endpoint: str) -> tuple[Call, bytes]:
+    """
+    Return a call for an upstream that speaks its dialect, without what that has not made, and what admits to it.
+
+    Raises:
+        InvalidRequest: it names what only the account's owner may, or what cannot be left out.
+    """
+    call, claim = exchange.call, exchange.claim
+    if call.reference and not place.references:
+        raise InvalidRequest(
+            f"'{call.reference[:_MAX_ECHO]}' names what is kept at the provider for all who use this deployment; send"
+            " the content itself.",
+            param=call.reference,
+            code="unsupported_parameter",
+        )
+    if claim is None or call.dialect is not Dialect.RESPONSES:
+        return call, b""
+    exchange.stamp = claim.stamp(endpoint)
+    call, left_out = claim.call_for(call, endpoint)
+    return call, _admitted(exchange, place, left_out)
+
+
+def _admitted(exchange: Exchange, place: Place, left_out: Sequence[str]) -> bytes:
+    """Explain what was left out of a request, and return the header line that admits it, if anything was."""
+    if not left_out:
+        return b""
+    step = "ownership" if exchange.translation is None else "translation"
+    exchange.account.explain(step, f"left out for {place.name}: {', '.join(left_out)}")
+    told = ", ".join(name for name in left_out if _PLAIN.fullmatch(name))
+    return b"x-penstock-dropped: %b\r\n" % told.encode()
 
 
 async def signed(

@@ -8,16 +8,22 @@ import time
 
 from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.metering.account import Account
+from penstock.gateway.ownership.claim import NOT_FOUND, unknown
 from penstock.gateway.upstream.hints import retry_after
 from penstock.http.pool import Reply
-from penstock.types.errors import UpstreamError, UpstreamRejected
+from penstock.types.errors import InvalidRequest, UpstreamError, UpstreamRejected
 
 _MAX_BODY = 64 * 1024
 _BODY_S = 1.0
+_NOT_FOUND = frozenset({400, 404})
 
 
-async def rejection(account: Account, name: str, reply: Reply) -> UpstreamRejected:
-    """Explain the upstream's error status and return it as an error, with as much of its body as may be passed on."""
+async def rejection(account: Account, name: str, reply: Reply) -> UpstreamRejected | InvalidRequest:
+    """
+    Explain the upstream's error status and return it as an error, with as much of its body as may be passed on.
+
+    A response that it does not keep any more is as unknown as one that nobody has ever kept.
+    """
     body = b""  # where it does not come, the status says enough
     with contextlib.suppress(UpstreamError, TimeoutError):
         async with asyncio.timeout(_BODY_S):
@@ -28,5 +34,8 @@ async def rejection(account: Account, name: str, reply: Reply) -> UpstreamReject
         body=body,
         retry_after=retry_after(reply.headers, body, time.time()),
     )
-    account.explain("upstream", f"{rejected}{kind_of(body)}")
+    kind, previous = kind_of(body), account.call.previous
+    account.explain("upstream", f"{rejected}{kind}")
+    if previous is not None and reply.status in _NOT_FOUND and NOT_FOUND in kind:
+        return unknown(previous)
     return rejected

@@ -1,0 +1,139 @@
+"""
+What one exchange has a claim to of what upstreams keep, and where it therefore goes.
+
+Who goes on from a response that an upstream keeps can only go to the endpoint that has it. Who sends back what an
+upstream has sealed, as thoughts are, had better go there: others are asked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from penstock.gateway.dialects.call import MOST_ID, Call
+from penstock.gateway.ownership.items import Items
+from penstock.gateway.ownership.stamp import Stamp
+from penstock.gateway.ownership.tags import Kind, Tags
+from penstock.gateway.view import Place, Plan, Route, plan_of_one
+from penstock.types.dialect import Dialect
+from penstock.types.errors import InvalidRequest
+
+NOT_FOUND = "previous_response_not_found"
+_MOST_PREVIOUS = 2 * MOST_ID  # what is longer has no tag of ours
+_MAX_ECHO = 200  # characters of a client's text that an error repeats
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """
+    The claim of one exchange; made once, before its route is chosen.
+
+    Attributes:
+        call: as upstreams are to be asked.
+        plan: to be followed instead of a drawn one; None where any will do.
+        owner: the endpoint that alone may be asked, by name, or nothing.
+        previous: what the client calls the response that it goes on from, if it does.
+        items: those of its input that are sealed, if there are any.
+    """
+
+    tags: Tags
+    tenant: str
+    call: Call
+    plan: Plan | None = None
+    owner: str = ""
+    previous: str | None = None
+    items: Items | None = None
+
+    def narrowed(self, place: Place) -> Place:
+        """Return a deployment with only those endpoints that may be asked; a successor has nothing of an owner's."""
+        if not self.owner:
+            return place
+        found = tuple(endpoint for endpoint in place.endpoints if endpoint.name == self.owner)
+        problem = place.problem or ("" if found else f"{self.owner} is not ready")
+        return msgspec.structs.replace(place, endpoints=found, coming=False, problem=problem)
+
+    def call_for(self, call: Call, endpoint: str) -> tuple[Call, tuple[str, ...]]:
+        """
+        Return a call as an endpoint is to be asked, and the names of what was left out of it.
+
+        Raises:
+            InvalidRequest: what would have to be left out is the conversation itself.
+        """
+        if self.items is None:
+            return call, ()
+        value, left_out = self.items.for_owner(endpoint)
+        return msgspec.structs.replace(call, document=call.document.exchanged("input", value)), left_out
+
+    def stamp(self, endpoint: str) -> Stamp:
+        """Return what puts tags into the answer of an endpoint."""
+        return Stamp(self.tags, self.tenant, endpoint, self.previous, stored=self.call.stored)
+
+
+def claim_of(call: Call, tenant: str, tags: Tags, route: Route, places: Mapping[str, Place]) -> Claim | None:
+    """
+    Return what an exchange has a claim to; None for one that upstreams keep nothing of.
+
+    Raises:
+        InvalidRequest: it goes on from a response that no deployment of its model keeps for its tenant; or tokens or
+            money are counted, and nothing says how much of them what it refers to can be.
+    """
+    if call.dialect is not Dialect.RESPONSES and not call.reference:
+        return None
+    owners = {owner: place for place in _places(route, places) for owner in place.owners}
+    previous, owner, plan = call.previous, "", None
+    if previous is not None:
+        original, found = tags.owner(Kind.RESPONSE, tenant, owners, previous[:_MOST_PREVIOUS])
+        if found is None:
+            raise unknown(previous)
+        owner, place = found, owners[found]
+        plan = plan_of_one(place.name, places, f"{route.model.name}: {place.name} alone, which keeps {original}")
+        document = call.document.exchanged("previous_response_id", msgspec.json.encode(original))
+        unseen = _bound(route, [place], "previous_response_id")
+        call = msgspec.structs.replace(call, document=document, unseen=unseen)
+    elif call.reference and call.dialect is not Dialect.COUNT:
+        allowing = [place for place in _places(route, places) if place.references]
+        call = msgspec.structs.replace(call, unseen=_bound(route, allowing, call.reference))
+    items = Items.read(call, tags, tenant, owners) if call.sealed else None
+    if items is not None and plan is None and items.home is not None:
+        plan = _beginning(route, owners[items.home].name)
+    return Claim(tags, tenant, call, plan, owner, previous, items)
+
+
+def unknown(previous: str) -> InvalidRequest:
+    """Say that there is no such response, in the words of OpenAI's API, whatever the reason is."""
+    return InvalidRequest(
+        f"Previous response with id '{previous[:_MAX_ECHO]}' not found.",
+        param="previous_response_id",
+        code=NOT_FOUND,
+    )
+
+
+def _places(route: Route, places: Mapping[str, Place]) -> Iterator[Place]:
+    """Return all deployments of a model; each of its plans has them all."""
+    return (places[name] for name in route.plans[0].names if name in places)
+
+
+def _bound(route: Route, asked: Iterable[Place], param: str) -> int:
+    """Return how many tokens these deployments may add to a prompt, where tokens or money are counted."""
+    most = 0
+    for place in asked if route.capped else ():
+        if place.context is None:
+            raise InvalidRequest(
+                f"This model's tokens or money are counted, and it is not known how many tokens '{param}' can stand"
+                f" for: the stack file does not say deployments.{place.name}.context.",
+                param=param,
+                code="unsupported_parameter",
+            )
+        most = max(most, place.context)
+    return most
+
+
+def _beginning(route: Route, name: str) -> Plan:
+    """Return the plan that begins with a deployment, which may be a fallback; the others follow as ever."""
+    plan = next((plan for plan in route.plans if plan.names[0] == name), None)
+    if plan is None:
+        usual = route.plans[0]
+        names = (name, *(other for other in usual.names if other != name))
+        plan = msgspec.structs.replace(usual, names=names, weights=(1.0, *usual.weights))
+    why = f"{route.model.name}: {', then '.join(plan.names)}; {name} can open the sealed items"
+    return msgspec.structs.replace(plan, explained=("route", why))
