@@ -47,7 +47,6 @@ from penstock.gateway.metering.account import Account, Books, ExchangeLine
 from penstock.gateway.metering.attempts import Attempts
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
-from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.serve import Gateway, serve
 from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.asking import Asking
@@ -321,7 +320,7 @@ class Bench:
         failed: dict[Any, Any] = {}
         for _ in range(count):
             route = self.view.routes["chat"]
-            plan = route.plans[draw_target(route.ends, 0.5)]
+            plan = dispatcher.draw(route)
             place = self.view.places[plan.names[0]]
             asking = Asking(exchange)
             dispatcher._choose(place, failed, asking)  # noqa: SLF001  # the decision itself

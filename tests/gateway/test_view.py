@@ -109,3 +109,53 @@ def test_money_is_held_for_every_deployment_that_may_answer(tmp_path: Path) -> N
     assert [plan.names for plan in plans] == [("a", "b", "c"), ("b", "a", "c")]
     assert [plan.weights for plan in plans] == [(1.0, 1.0)] * 2
     assert all(set(plan.prices) == {price.ceiling for price in prices.values()} for plan in plans)
+
+
+def plans(zone: str, zones: dict[str, str], fleet: Fleet | None = None) -> tuple[list[tuple[str, ...]], list[int]]:
+    """Return what is tried by each plan of a model over these targets (one is an engine if its zone is `engine`)."""
+    address = Address(host="127.0.0.1", port=1, path="/v1")
+    engine = Deployment("mini", "openai", "mini", engine=True, price=PRICE, seats=8, queue=64)
+    deployments = {
+        name: msgspec.structs.replace(engine, name=name) if its == "engine" else provider(name, address, zone=its)
+        for name, its in {**zones, "z": zone}.items()
+    }
+    config = Config(1, deployments, {"chat": model("chat", *zones, fallback=("z",))}, GatewaySettings())
+    view = compile_view(config, Callers({}), fleet, Endpoints({}, time.monotonic), {"PENSTOCK_ZONE": zone})
+    route = view.routes["chat"]
+    assert len(route.ends) == len(route.plans) - 1
+    return [plan.names for plan in route.plans], [plan.near for plan in route.plans]
+
+
+ALIKE = [("a", "b", "c", "z"), ("b", "a", "c", "z"), ("c", "a", "b", "z")]
+HERE = Fleet(1, (Replica("b/0", "b", "v", S.STARTING, "/nowhere", 1),))
+
+
+@pytest.mark.parametrize(
+    ("zone", "zones", "fleet", "names", "near"),
+    [
+        ("eu", {"a": "us", "b": "eu", "c": "us"}, None, [("b", "a", "c", "z")], 1),
+        ("eu", {"a": "eu", "b": "us", "c": "eu"}, None, [("a", "c", "b", "z"), ("c", "a", "b", "z")], 2),
+        ("eu", {"a": "", "b": "eu", "c": ""}, None, [("b", "a", "c", "z")], 1),
+        ("eu", {"a": "us", "b": "us", "c": ""}, None, ALIKE, 0),
+        ("eu", {"a": "eu", "b": "eu", "c": "eu"}, None, ALIKE, 0),
+        ("", {"a": "", "b": "eu", "c": "us"}, None, ALIKE, 0),
+        ("eu", {"a": "us", "b": "engine", "c": "us"}, HERE, [("b", "a", "c", "z")], 1),
+        ("eu", {"a": "us", "b": "engine", "c": "eu"}, None, [("c", "a", "b", "z")], 1),
+        ("", {"a": "us", "b": "engine", "c": "us"}, HERE, ALIKE, 0),
+    ],
+    ids=[
+        "one in the zone",
+        "two in the zone",
+        "targets without a zone are elsewhere",
+        "all elsewhere",
+        "all in the zone",
+        "a gateway without a zone",
+        "an engine is where its host is",
+        "an engine that nobody runs here is nowhere",
+        "an engine of a gateway without a zone",
+    ],
+)
+def test_only_targets_in_the_gateways_zone_are_drawn_from_if_there_are_some(
+    zone: str, zones: dict[str, str], fleet: Fleet | None, names: list[tuple[str, ...]], near: int
+) -> None:
+    assert plans(zone, zones, fleet) == (names, [near] * len(names))

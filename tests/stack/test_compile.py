@@ -52,12 +52,13 @@ deployments:
     model: gpt-4o-mini
     api_key: file:/run/secrets/key
     ca: ca.pem
+    zone: eu-1
     max_in_flight: 10
     queue: 7
     context: 128000
     references: allow
 models:
-  chat: {targets: {large: 3, mini: 0.5}, fallback: [mini], timeout: {total: 10s}}
+  chat: {targets: {large: 3, mini: 0.5}, fallback: [mini], timeout: {total: 10s}, weights: adaptive}
 """
 
 
@@ -72,6 +73,7 @@ def test_the_config_is_what_gateways_need() -> None:
     assert (large.provider, large.model, large.engine) == ("openai", "gpt-4o-mini", False)
     assert (large.seats, large.queue) == (10, 7)
     assert [(each.context, each.references) for each in (mini, large)] == [(4096, False), (128_000, True)]
+    assert (mini.zone, large.zone) == ("", "eu-1")
     assert large.address == Address("host", 443, tls=True, path="/v1", ca="/srv/stack/ca.pem")
     assert large.api_key == SecretRef(file="/run/secrets/key")
     assert large.price is None  # the price book knows the model, but not at this address
@@ -83,6 +85,7 @@ def test_the_config_is_what_gateways_need() -> None:
             first_token_s=10.0,  # the default of 30s is longer than the total
             total_s=10.0,
             created=1_700_000_000,
+            adaptive=True,
         )
     }
     assert config.gateway == GatewaySettings(

@@ -65,8 +65,8 @@ def test_a_file_becomes_typed_values() -> None:
     assert large.api_key == SecretRef(env="OPENAI_API_KEY")
     assert large.price.cache_read == Decimal("0.075")
     assert large.price.output == Decimal("0.60")
-    assert stack.models["chat"].weights == {"mini": 1, "large": 1}
-    assert stack.models["gpt-4.1"].weights == {"large": 3, "mini": Decimal("0.5")}
+    assert stack.models["chat"].weighted == {"mini": 1, "large": 1}
+    assert stack.models["gpt-4.1"].weighted == {"large": 3, "mini": Decimal("0.5")}
     assert stack.models["gpt-4.1"].fallback == ("mini",)
 
 
@@ -113,7 +113,7 @@ def test_without_a_file_the_bundled_models_are_served(tmp_path: Path) -> None:
         assert isinstance(deployment, Engine)
         assert str(deployment.weights) == f"bundled:{name}"
         assert Path(deployment.weights.path).read_bytes()[:4] == b"GGUF"
-    served = {name: model.weights for name, model in stack.models.items()}
+    served = {name: model.weighted for name, model in stack.models.items()}
     assert served == {"chat": {"mini": 1}, **{name: {name: 1} for name in bundled.MODELS}}
     assert {str(origin) for origin in stack.origin.values()} == {"default"}
     assert stack.warnings == ()

@@ -190,6 +190,9 @@ def test_sections(section: str, message: str) -> None:
         ("{engine: llama.cpp, weights: bundled:mini, model: x}",
          [(".model: unknown key; the keys here are: balance, context, engine, parallel, price, prompt_cache, "
           "queue, replicas, threads, weights")]),
+        ("{engine: llama.cpp, weights: bundled:mini, zone: eu-1}",
+         [": has a zone:, which is for providers; an engine is where its host is, whose PENSTOCK_ZONE says it"]),
+        ("{provider: openai, model: m, zone: ''}", [".zone: must be text, and not empty"]),
         ("{engine: llama.cpp, weights: bundled:mini, price: 1}", [".price: must be a mapping of keys, not 1"]),
         ("{engine: llama.cpp, weights: bundled:mini, price: {input: 0.0000000001}}",
          [".price.input: a price has at most nine decimal places"]),

@@ -48,6 +48,7 @@ class Exchange(msgspec.Struct):
         cache_line: ready-made header line of what the cache had for it, where its model has one.
         session: what its client says it is part of, in a header.
         attempts: made so far, at whatever deployments.
+        degraded: the deployment that is tried is another one than was drawn.
         attempt_deadline: clock time by which the attempt under way must be complete.
         answering: to be called when the answer of the attempt under way has begun to have content.
         broken: why the answer broke off behind its first content, if it did.
@@ -78,6 +79,7 @@ class Exchange(msgspec.Struct):
     cache_line: bytes = b""
     session: bytes = b""
     attempts: int = 0
+    degraded: bool = False
     attempt_deadline: float = 0.0
     answering: Callable[[], None] | None = None
     broken: UpstreamError | None = None

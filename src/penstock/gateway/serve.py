@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +26,6 @@ from penstock.gateway.metering.account import Account, Books
 from penstock.gateway.ownership.claim import Claim, claim_of
 from penstock.gateway.ownership.tags import Tags
 from penstock.gateway.relay import relay_stream, relay_whole
-from penstock.gateway.routing.choose import draw_target
 from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.view import EMPTY, Plan, Route, View
@@ -155,7 +153,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 return gateway.books.metrics.responded(account.status)
 
             # routing
-            plan = _plan(route, claim)
+            plan = _plan(gateway, route, claim)
             account.explanation.append(plan.explained)
             account.estimate(plan.prices)
 
@@ -225,11 +223,11 @@ def _route(view: View, caller: Caller, name: str) -> Route:
     return route
 
 
-def _plan(route: Route, claim: Claim | None) -> Plan:
+def _plan(gateway: Gateway, route: Route, claim: Claim | None) -> Plan:
     """Return which deployments to try: of a drawn target first, unless the exchange has a claim to another."""
     if claim is not None and claim.plan is not None:
         return claim.plan
-    return route.plans[draw_target(route.ends, random.random())]  # noqa: S311  # no secret
+    return gateway.dispatcher.draw(route)
 
 
 def _described(model: Model) -> Mapping[str, object]:

@@ -40,6 +40,8 @@ _WORKING = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
 
 _ANYWHERE = Address()
 
+_ZONE = "PENSTOCK_ZONE"  # not in the stack file, which is the same for all hosts
+
 
 class Way(msgspec.Struct, frozen=True):
     """
@@ -81,6 +83,9 @@ class Place(msgspec.Struct, frozen=True):
             it is not asked in Responses itself.
         context: tokens that prompt and answer can have together, if that is known.
         references: requests may name what its account keeps.
+        zone: where it is, if that is said.
+        near: it is in the zone of this gateway; an engine is, as only those of this host can be reached.
+        measured: weights depend on how it does, so that it is to be counted.
     """
 
     name: str
@@ -102,6 +107,9 @@ class Place(msgspec.Struct, frozen=True):
     owners: tuple[str, ...] = ()
     context: int | None = None
     references: bool = False
+    zone: str = ""
+    near: bool = False
+    measured: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -109,16 +117,19 @@ class Plan(msgspec.Struct, frozen=True):
     Which deployments to try, with what is the same for every exchange that does.
 
     Attributes:
-        names: the one that was drawn first, then the other targets, then the fallbacks in their order.
+        names: the one that was drawn first, then the other targets, then the fallbacks in their order. Targets that are
+            near come before those that are not.
         weights: of the targets among them, which come first.
         prices: of those that are known, at their dearest; the dearest of them is reserved.
         explained: for the explanation of an exchange.
+        near: how many of the targets are, if others are not; 0 where there is nothing to prefer.
     """
 
     names: tuple[str, ...]
     weights: tuple[float, ...]
     prices: tuple[Price, ...]
     explained: tuple[str, str]
+    near: int = 0
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -139,12 +150,13 @@ class Route(msgspec.Struct, frozen=True):
     How a model is answered.
 
     Attributes:
-        ends: of the shares of its targets, see `routing.choose`.
-        plans: one for each target.
+        ends: of the shares of the targets that are drawn from, see `routing.choose`: those that are near, if some are.
+        plans: one for each of them.
         rules, purse: its limits and its budgets; None where it has none.
         capped: some of these count tokens or money, so that answers need a cap.
         cache: what of its answers may be kept; None for nothing.
         shadow: where copies go; None for nowhere.
+        adapts: its weights are to be worked out anew, from what its targets can do.
     """
 
     model: Model
@@ -155,15 +167,22 @@ class Route(msgspec.Struct, frozen=True):
     capped: bool
     cache: Rule | None = None
     shadow: Shadow | None = None
+    adapts: bool = False
 
 
 class View(msgspec.Struct, frozen=True):
-    """One consistent state of everything a request path reads."""
+    """
+    One consistent state of everything a request path reads.
+
+    Attributes:
+        zone: where this gateway is, if that is said.
+    """
 
     routes: Mapping[str, Route]
     places: Mapping[str, Place]
     callers: Callers
     settings: GatewaySettings
+    zone: str = ""
 
     @property
     def ready(self) -> bool:
@@ -189,33 +208,44 @@ def compile_view(
     replicas: dict[str, list[Replica]] = {}
     for replica in fleet.replicas if fleet else ():
         replicas.setdefault(replica.deployment, []).append(replica)
-    workers = config.gateway.workers
+    workers, zone = config.gateway.workers, environ.get(_ZONE, "")
     places = {
         name: _place(deployment, replicas.get(name, []) if fleet else None, endpoints, environ, workers)
         for name, deployment in config.deployments.items()
     }
+    for name in {target.deployment for model in config.models.values() if model.adaptive for target in model.targets}:
+        if name in places:
+            places[name] = msgspec.structs.replace(places[name], measured=True)
     longest_s = max((model.total_s for model in config.models.values()), default=0.0)
     endpoints.keep((endpoint for place in places.values() for endpoint in place.endpoints), longest_s)
     endpoints.keyring.keep((item.credential for item in config.deployments.values() if item.credential), longest_s)
     routes = {
-        name: _with_cache(_route(model, places), config, places, replicas) for name, model in config.models.items()
+        name: _with_cache(_route(model, places, zone), config, places, replicas)
+        for name, model in config.models.items()
     }
-    return View(routes, places, callers, config.gateway)
+    return View(routes, places, callers, config.gateway, zone)
 
 
-def _route(model: Model, places: Mapping[str, Place]) -> Route:
+def _route(model: Model, places: Mapping[str, Place], zone: str) -> Route:
     plans = []
     weights = {target.deployment: target.weight for target in model.targets}
-    for target in range(len(model.targets)):
-        names = choose.order(model, target)
+    near = [number for number, name in enumerate(weights) if name in places and places[name].near]
+    if len(near) == len(weights):
+        near = []
+    drawn = near or range(len(weights))
+    for target in drawn:
+        names = choose.order(model, target, near)
         shares = tuple(weights[name] for name in names if name in weights)
-        explained = ("route", f"{model.name}: {', then '.join(names)}")
-        plans.append(Plan(names, shares, _prices(names, places), explained))
+        explained = f"{model.name}: {', then '.join(names)}"
+        if near:
+            explained += f"; in {zone}: the first {len(near)}"
+        plans.append(Plan(names, shares, _prices(names, places), ("route", explained), len(near)))
     rules = Rules(model.name, model.limits) if model.limits else None
     purse = Purse(model.name, model.budgets) if model.budgets else None
     capped = purse is not None or (rules is not None and rules.tokens is not None)
-    ends = choose.shares([target.weight for target in model.targets])
-    return Route(model, ends, tuple(plans), rules, purse, capped, shadow=_shadow(model, places))
+    ends = choose.shares([model.targets[number].weight for number in drawn])
+    adapts = model.adaptive and len(weights) > 1
+    return Route(model, ends, tuple(plans), rules, purse, capped, shadow=_shadow(model, places), adapts=adapts)
 
 
 def _prices(names: Sequence[str], places: Mapping[str, Place]) -> tuple[Price, ...]:
@@ -255,6 +285,7 @@ def _place(
     workers: int,
 ) -> Place:
     """Compile one deployment; `replicas` is None where no node runs engines, so that none is coming either."""
+    zone = environ.get(_ZONE, "")
     found: list[Endpoint] = []
     headers, problem = b"", ""
     credential: Credential | None = None
@@ -302,6 +333,8 @@ def _place(
         owners=_owners(deployment, replicas or (), ways),
         context=deployment.context,
         references=deployment.references,
+        zone=deployment.zone,
+        near=bool(zone) and (replicas is not None if deployment.engine else deployment.zone == zone),
     )
 
 

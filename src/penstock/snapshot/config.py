@@ -46,6 +46,7 @@ class Deployment(msgspec.Struct, frozen=True):
         prompt_cache: tokens of prompts that each replica keeps, if that is known.
         context: tokens that prompt and answer can have together, if that is known.
         references: requests may name what the provider's account keeps, whichever tenant they are of.
+        zone: where a provider is; empty where that is not said. An engine is where the gateways are that reach it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Deployment(msgspec.Struct, frozen=True):
     prompt_cache: int | None = None
     context: int | None = None
     references: bool = False
+    zone: str = ""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -167,6 +169,7 @@ class Model(msgspec.Struct, frozen=True):
         priority: of its exchanges, unless their clients want a lower one.
         cache: None where nothing is kept.
         shadow: None where nothing is compared.
+        adaptive: the weights of targets are those of the best; others get less, by what they can do at the moment.
     """
 
     name: str
@@ -180,6 +183,7 @@ class Model(msgspec.Struct, frozen=True):
     priority: Priority = Priority.NORMAL
     cache: Cache | None = None
     shadow: Shadow | None = None
+    adaptive: bool = False
 
 
 class Tls(msgspec.Struct, frozen=True):

@@ -94,6 +94,7 @@ def _deployment(name: str, item: Engine | Provider, price: Price | None) -> Depl
         speaks=tuple(dialect for dialect in Dialect if dialect.value in item.speaks),
         context=item.context,
         references=item.references == "allow",
+        zone=item.zone or "",
     )
 
 
@@ -101,7 +102,7 @@ def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:
     timeout = model.timeout
     return Model(
         name=name,
-        targets=tuple(Target(deployment, float(weight)) for deployment, weight in model.weights.items()),
+        targets=tuple(Target(deployment, float(weight)) for deployment, weight in model.weighted.items()),
         fallback=model.fallback,
         first_token_s=min(timeout.first_token, timeout.total).seconds,
         total_s=timeout.total.seconds,
@@ -111,6 +112,7 @@ def _model(name: str, model: schema.Model, created: int, stack: Stack) -> Model:
         priority=_priority([stack.policies[name].priority for name in model.policies]),
         cache=_cache([cache for name in model.policies if (cache := stack.policies[name].cache) is not None]),
         shadow=None if model.shadow is None else Shadow(model.shadow.deployment, model.shadow.share.fraction),
+        adaptive=model.weights == "adaptive",
     )
 
 

@@ -130,6 +130,9 @@ class Provider(cloud.Cloud):
     api_key: Annotated[SecretRef | None, place.secret()] = Field(
         default=None, description="Where its credential is: ${NAME} or file:/path. Never the credential itself."
     )
+    zone: Annotated[str | None, word.text(63)] = Field(
+        default=None, description="Where it is. Gateways whose PENSTOCK_ZONE says the same prefer it to other targets."
+    )
     ca: Annotated[str | None, place.path()] = Field(
         default=None, description="PEM file with the certificates to trust instead of the system's."
     )
@@ -175,6 +178,8 @@ def _one_of_them(data: object) -> object:
     hosted = next((key for key in ("provider", "base_url") if key in keys), None)
     if "engine" in keys and hosted is not None:
         raise Unfit(f"has engine: (Penstock runs it) and {hosted}: (a hosted model); it is one of them, not both")
+    if {"engine", "zone"} <= keys:
+        raise Unfit("has a zone:, which is for providers; an engine is where its host is, whose PENSTOCK_ZONE says it")
     if keys & {"engine", "weights", "api_key"} or hosted is not None:
         return data
     known = {*Engine.model_fields, *Provider.model_fields}

@@ -167,7 +167,7 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
             elif not value.startswith(schemes):
                 known = " or ".join(schemes)
                 yield Problem(key, line, f"the address in the environment variable {where.env} must begin with {known}")
-    used = {name for model in root.models.values() for name in (*model.weights, *model.fallback)}
+    used = {name for model in root.models.values() for name in (*model.weighted, *model.fallback)}
     used |= {model.shadow.deployment for model in root.models.values() if model.shadow is not None}
     for name, deployment in root.deployments.items():
         key = ("deployments", name)

@@ -54,7 +54,7 @@ def uncountable(root: schema.Root, prices: Mapping[str, Priced], resolved: Resol
     told = set()
     for model, item in root.models.items():
         policies = [name for name in item.policies if root.policies[name].budgets]
-        for name in (*item.weights, *item.fallback):
+        for name in (*item.weighted, *item.fallback):
             if policies and name not in told and prices[name].price is None:
                 told.add(name)
                 key: KeyPath = ("deployments", name)

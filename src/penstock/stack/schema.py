@@ -149,6 +149,9 @@ class Model(Section):
         "weighted", "How a deployment is chosen."
     )
     targets: Targets = Field(description="The deployments to choose from: a name, a list, or {name: weight}.")
+    weights: Annotated[str, word.choice("fixed", "adaptive")] = default(
+        "fixed", "Whether targets are drawn by their weights as they are, or by these and what each can do lately."
+    )
     fallback: Annotated[Names, BeforeValidator(one_as_list, json_schema_input_type=str | list[str])] = Field(
         default=(), description="Deployments to try in order when the chosen one fails before any content."
     )
@@ -165,12 +168,12 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _compares_two(self) -> Model:
-        if self.shadow is not None and {*self.weights, *self.fallback} == {self.shadow.deployment}:
+        if self.shadow is not None and {*self.weighted, *self.fallback} == {self.shadow.deployment}:
             raise Unfit(f"shadow: {self.shadow.deployment!r} is all that answers, so it would be compared with itself")
         return self
 
     @property
-    def weights(self) -> dict[str, Decimal]:
+    def weighted(self) -> dict[str, Decimal]:
         """The targets with their weights; those of a list weigh the same."""
         return dict(self.targets) if isinstance(self.targets, dict) else dict.fromkeys(self.targets, Decimal(1))
 

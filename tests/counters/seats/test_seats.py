@@ -56,6 +56,11 @@ class Hall:
         usher = self.ushers[worker]
         return usher.spare("d", tenant) or await usher.take("d", tenant, priority, PATIENT_S)
 
+    async def at_once(self, worker: int, tenant: str = "red") -> Seat:
+        """Take a seat without waiting for one."""
+        usher = self.ushers[worker]
+        return usher.spare("d", tenant) or await usher.take("d", tenant, Priority.NORMAL, PATIENT_S, waits=False)
+
     async def wait(self, worker: int, tenant: str = "red", priority: Priority = Priority.NORMAL) -> asyncio.Task[Seat]:
         """Ask for a seat that is not there yet, and wait until that is known."""
         before = self.ushers[worker].waiting().get("d", 0)
@@ -322,6 +327,38 @@ def test_more_seats_are_given_out_at_once_and_none_at_all_lets_nobody_wait(with_
     with_hall(test)
 
 
+def test_who_would_not_wait_is_told_at_once_and_drives_nobody_out(with_hall: WithHall) -> None:
+    async def test(hall: Hall) -> None:
+        await hall.resize(2, 3)
+        seats = [await hall.at_once(0), await hall.at_once(1)]
+        with pytest.raises(Full):
+            await hall.at_once(2)
+        waiting = await hall.wait(2)
+        for worker in (0, 1, 2):
+            with pytest.raises(
+                Full
+            ):  # of a tenant that has less than the one that waits, and for whom there is no room
+                await hall.at_once(worker, "blue")
+        with seats[0]:
+            pass
+        assert (await waiting).tenant == "red"
+
+    with_hall(test)
+
+
+def test_who_would_not_wait_gets_the_seat_that_lay_idle_elsewhere_the_next_time(with_hall: WithHall) -> None:
+    async def test(hall: Hall) -> None:
+        await hall.resize(1, 1)
+        with await hall.take(0):
+            pass
+        with pytest.raises(Full):
+            await hall.at_once(1)
+        await hall.heard()
+        assert (await hall.at_once(1)).deployment == "d"
+
+    with_hall(test)
+
+
 @pytest.mark.parametrize("kind", ["in process", "over sockets"])
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @example(seats=1, room=0, steps=[("ask", 0), ("ask", 2), ("ask", 0), ("ask", 0), ("sweep", 38)])
@@ -329,7 +366,8 @@ def test_more_seats_are_given_out_at_once_and_none_at_all_lets_nobody_wait(with_
     seats=st.integers(1, 3),
     room=st.integers(0, 4),
     steps=st.lists(
-        st.tuples(st.sampled_from(["ask", "give", "cancel", "sweep", "calm", "turn"]), st.integers(0, 100)), max_size=60
+        st.tuples(st.sampled_from(["ask", "at once", "give", "cancel", "sweep", "calm", "turn"]), st.integers(0, 100)),
+        max_size=60,
     ),
 )
 def test_whatever_happens_no_more_are_seated_than_there_are_seats_and_none_is_lost(
@@ -349,8 +387,9 @@ def test_whatever_happens_no_more_are_seated_than_there_are_seats_and_none_is_lo
             assert sum(not seat.share for seat in held) <= seats
 
         for step, number in steps:
-            if step == "ask":
-                asked.append(asyncio.create_task(hall.take(number % 3, "red" if number % 2 else "blue")))
+            if step in ("ask", "at once"):
+                ask = hall.take if step == "ask" else hall.at_once
+                asked.append(asyncio.create_task(ask(number % 3, "red" if number % 2 else "blue")))
             elif step == "give" and held:
                 held.pop(number % len(held)).__exit__(None, None, None)
             elif step == "cancel" and asked:

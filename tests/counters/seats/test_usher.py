@@ -172,3 +172,41 @@ def test_an_idle_seat_goes_back_after_a_while_and_at_once_when_others_wait() -> 
         assert silence.new() == [Rise("strange", [], answer=True)]
 
     with_silence(test, PATIENT_S)
+
+
+def test_nobody_is_asked_for_a_seat_at_once_by_a_worker_that_uses_them_all() -> None:
+    async def test(silence: Silence) -> None:
+        for number in (1, 2, 3, 4):
+            await seated(silence, number)
+        silence.new()
+        with pytest.raises(Full):
+            await silence.usher.take("d", "red", Priority.NORMAL, PATIENT_S, waits=False)
+        assert silence.new() == []
+
+    with_silence(test, PATIENT_S)
+
+
+def test_without_an_answer_a_seat_at_once_is_one_of_the_share() -> None:
+    async def test(silence: Silence) -> None:
+        for _ in range(2):
+            assert (await silence.usher.take("d", "red", Priority.NORMAL, PATIENT_S, waits=False)).share
+        with pytest.raises(Full):
+            await silence.usher.take("d", "red", Priority.NORMAL, PATIENT_S, waits=False)
+        assert silence.usher.waiting() == {}
+
+    with_silence(test)
+
+
+def test_seats_in_use_are_the_workers_own_or_all_while_somebody_waits() -> None:
+    async def test(silence: Silence) -> None:
+        assert silence.usher.used("d") == silence.usher.used("strange") == 0
+        with await seated(silence, 1):
+            assert silence.usher.used("d") == 0.25
+            silence.usher.heard(Mood("d", crowded=True))
+            assert silence.usher.used("d") == 1
+            silence.usher.heard(Mood("d", crowded=False))
+        assert silence.usher.used("d") == 0
+        silence.usher.resize({"d": Size(0, 0)}, workers=2)
+        assert silence.usher.used("d") == 0
+
+    with_silence(test, PATIENT_S)

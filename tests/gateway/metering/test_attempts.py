@@ -1,6 +1,7 @@
 from prometheus_client import CollectorRegistry
 
 from penstock.gateway.metering.attempts import Attempts
+from penstock.gateway.routing.zone import Spill
 from penstock.gateway.upstream.breaker import State
 from penstock.gateway.upstream.verdicts import Again
 
@@ -19,10 +20,12 @@ def test_what_was_done_about_failures_is_counted_by_deployment() -> None:
     counts.unpaid("large")
     counts.fell_back("large")
     counts.ejected("large")
+    counts.spilled("large", Spill.FULL)
     assert [value("penstock_breakers", state=state) for state in ("closed", "half_open", "open")] == [0, 0, 1]
     assert registry.get_sample_value("penstock_breakers", {"penstock_deployment": "gone", "state": "open"}) is None
     assert value("penstock_breaker_changes_total", state="open") == 1
     assert value("penstock_retries_total", reason="refused") == 1
+    assert value("penstock_spilled_total", reason="full") == 1
     for name in ("retries_refused", "fallbacks", "replicas_ejected"):
         assert value(f"penstock_{name}_total") == 1
     counts.follow({})

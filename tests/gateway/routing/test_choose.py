@@ -33,6 +33,25 @@ def test_an_exchange_goes_on_to_the_other_targets_by_their_weights() -> None:
     assert found == {"d1": 750, "d2": 250}
 
 
+def test_what_is_near_comes_before_what_is_not() -> None:
+    assert order(model([1, 1, 1, 1], ("x",)), 3, (1, 3)) == ("d3", "d1", "d0", "d2", "x")
+
+
+@given(
+    st.sets(st.sampled_from(["d0", "d1", "d2", "x"])),
+    st.lists(st.floats(0.001, 1000), min_size=3, max_size=3),
+    st.integers(1, 2),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_an_exchange_goes_on_to_what_is_near_however_heavy_the_rest_is(
+    usable: set[str], weights: list[float], near: int, draw: float
+) -> None:
+    names = ("d0", "d1", "d2", "x")
+    found = onward(names, weights, usable, draw, near)
+    best = next((part for part in (names[:near], names[near:3], names[3:]) if usable & set(part)), ())
+    assert found in usable & set(best) or (found is None and not usable)
+
+
 @given(st.sets(st.sampled_from(["d0", "d1", "x", "y"])), st.floats(0, 1, exclude_max=True))
 def test_an_exchange_goes_on_to_what_is_usable_and_to_targets_first(usable: set[str], draw: float) -> None:
     found = onward(("d0", "d1", "x", "y"), (1.0, 2.0), usable, draw)

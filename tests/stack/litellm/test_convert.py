@@ -42,7 +42,7 @@ def test_there_are_configurations() -> None:
 def test_entries_of_one_name_are_one_model_with_weights() -> None:
     found = imported((CONFIGS[0].parent / "balanced.yaml").read_bytes())
     model = stack_of(found).models["gpt-4o"]
-    assert model.weights == {"azure-gpt4o-sweden": Decimal(3), "azure-gpt4o-france": Decimal(1)}
+    assert model.weighted == {"azure-gpt4o-sweden": Decimal(3), "azure-gpt4o-france": Decimal(1)}
     assert model.fallback == ("azure-gpt4o-sweden", "azure-gpt4o-france", "mistral-mistral-large-latest")
     assert (str(model.timeout.first_token), str(model.timeout.total)) == ("12500ms", "90s")
 
@@ -55,7 +55,7 @@ def test_an_alias_is_a_model_of_its_own() -> None:
 def test_order_says_who_is_tried_next() -> None:
     model = stack_of(imported((CONFIGS[0].parent / "self_hosted.yaml").read_bytes())).models["llama"]
     first = "hosted_vllm-meta-llama-llama-3.3-70b-instruct"
-    assert model.weights == {first: Decimal(3), f"{first}-2": Decimal(1)}
+    assert model.weighted == {first: Decimal(3), f"{first}-2": Decimal(1)}
     assert model.fallback == (first, f"{first}-2", "ollama_chat-llama3.3", "openai-llama-spare")
 
 
@@ -234,8 +234,8 @@ def test_equal_entries_are_one_deployment_whose_weights_add_up() -> None:
         """)
     stack = stack_of(found)
     assert list(stack.deployments) == ["openai-x", "openai-y"]
-    assert stack.models["m"].weights == {"openai-x": 3, "openai-y": 1}
-    assert stack.models["n"].weights == {"openai-x": 1}
+    assert stack.models["m"].weighted == {"openai-x": 3, "openai-y": 1}
+    assert stack.models["n"].weighted == {"openai-x": 1}
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_weights(weights: str, expected: dict[str, str]) -> None:
     entries = zip("ab", weights.split(", "), strict=True)
     lines = [f"- {{model_name: m, litellm_params: {{model: openai/{name}, {rest}}}}}" for name, rest in entries]
     model = stack_of(imported("model_list:\n" + "\n".join(lines))).models["m"]
-    assert model.weights == {f"openai-{name}": Decimal(weight) for name, weight in expected.items()}
+    assert model.weighted == {f"openai-{name}": Decimal(weight) for name, weight in expected.items()}
     if len(expected) == 1:
         assert model.fallback == ("openai-b",)
 
@@ -326,7 +326,7 @@ def test_a_stack_has_at_most_a_thousand_deployments() -> None:
 def test_a_model_names_at_most_64_deployments() -> None:
     entries = "".join(f"- {{model_name: m, litellm_params: {{model: openai/x{n}}}}}\n" for n in range(70))
     found = imported("model_list:\n" + entries)
-    assert len(stack_of(found).models["m"].weights) == 64
+    assert len(stack_of(found).models["m"].weighted) == 64
     assert any("at most 64 deployments" in line for line in left_out(found))
 
 

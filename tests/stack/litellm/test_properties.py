@@ -137,7 +137,7 @@ def test_any_configuration_becomes_a_valid_stack_without_its_secrets(config: Any
         assert SECRET not in str(error)
         return
     stack = stack_of(found)
-    names = {name for model in stack.models.values() for name in (*model.weights, *model.fallback)}
+    names = {name for model in stack.models.values() for name in (*model.weighted, *model.fallback)}
     assert names == set(stack.deployments)
     printed = writer.text(found, "config.yaml") + str(writer.plain(found.stack)) + "".join(told(found))
     assert SECRET not in printed

@@ -33,7 +33,7 @@ def written(model: str, weight: Decimal = Decimal(1)) -> str:
 def model_of(text: str) -> str:
     stack = parse(text.encode(), Path("/srv/penstock.yaml"), "penstock.yaml", {})
     assert list(stack.models) == ["true"]
-    assert list(stack.models["true"].weights) == ["a", "1e5"]
+    assert list(stack.models["true"].weighted) == ["a", "1e5"]
     deployment = stack.deployments["a"]
     assert isinstance(deployment, Provider)
     return deployment.model

@@ -68,6 +68,11 @@ class Line:
         """How many more wait than there is room for; less than 0 while there is some."""
         return self.waiting - max(0, self.size.most - self.size.seats)
 
+    @property
+    def free(self) -> bool:
+        """Whether who joins now is seated at once."""
+        return not self.waiting and self.taken < self.size.seats
+
     def join(self, waiter: Waiter) -> None:
         """Let somebody wait; `advance` and `trim` say what becomes of it."""
         self._order += 1

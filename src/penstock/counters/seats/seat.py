@@ -27,7 +27,7 @@ class NoSeat(Exception):
 
 
 class Full(NoSeat):
-    """As many wait already as may."""
+    """As many wait already as may; or there was no seat for one that would not wait."""
 
 
 class Displaced(NoSeat):

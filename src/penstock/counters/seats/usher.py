@@ -129,23 +129,39 @@ class Usher:
         row.busy.add(seat)
         return seat
 
-    async def take(self, deployment: str, tenant: str, priority: Priority, patience_s: float) -> Seat:
+    async def take(
+        self, deployment: str, tenant: str, priority: Priority, patience_s: float, *, waits: bool = True
+    ) -> Seat:
         """
         Ask for a seat, and wait for it if need be.
 
+        Args:
+            waits: otherwise there is a seat at once or none. Then nobody is asked where this worker uses them all.
         Raises:
-            Full: there is no room in the line.
+            Full: there is no room in the line, or no seat for one that would not wait.
             Displaced: it waited and had to make room.
             Expired: it waited for `patience_s` seconds.
         """
         row = self._rows.get(deployment)
         if row is None:
             raise Full
+        if not waits and len(row.busy) >= row.size.seats:
+            raise Full
         began = self._clock()
         try:
-            return await self._ask(row, tenant, priority, began, patience_s)
+            return await self._ask(row, tenant, priority, began, patience_s, waits)
         except _Away:
-            return await self._take_share(row, tenant, priority, began + patience_s - self._clock())
+            return await self._take_share(row, tenant, priority, began + patience_s - self._clock(), waits)
+
+    def used(self, deployment: str) -> float:
+        """
+        Return the share of a deployment's seats that are used, as far as this worker knows without asking anybody: by
+        itself, or all of them while somebody waits for one, anywhere on the host.
+        """
+        row = self._rows.get(deployment)
+        if row is None or not row.size.seats:
+            return 0.0
+        return 1.0 if row.crowded else min(1.0, len(row.busy) / row.size.seats)
 
     def waiting(self) -> dict[str, int]:
         """Return how many wait here, by deployment; those for whom nobody does are not in it."""
@@ -187,7 +203,9 @@ class Usher:
         self._turn_away()
         self._away_until = math.inf
 
-    async def _ask(self, row: _Row, tenant: str, priority: Priority, now: float, patience_s: float) -> Seat:
+    async def _ask(
+        self, row: _Row, tenant: str, priority: Priority, now: float, patience_s: float, waits: bool
+    ) -> Seat:
         if now < self._away_until:
             raise _Away
         if self._away_until:  # this one finds out for all
@@ -196,7 +214,7 @@ class Usher:
         self._number = number = self._number + 1
         asking = self._asking[number] = _Asking(row, tenant, loop.create_future(), now, patience_s)
         asking.timer = loop.call_later(min(self.timeout_s, patience_s), self._due, number, asking)
-        self._send(Sit(number, row.name, tenant, priority))
+        self._send(Sit(number, row.name, tenant, priority, waits))
         try:
             return await asking.future
         except asyncio.CancelledError:
@@ -303,7 +321,7 @@ class Usher:
             self._send(Rise(row.name, [seat.known for seat in some]))
         del row.idle[:count]
 
-    async def _take_share(self, row: _Row, tenant: str, priority: Priority, patience_s: float) -> Seat:
+    async def _take_share(self, row: _Row, tenant: str, priority: Priority, patience_s: float, waits: bool) -> Seat:
         """Take one of the worker's own even share."""
         if self._share is None:
             self._share = local(House(self._clock), self._clock)
@@ -311,7 +329,9 @@ class Usher:
             row.alone = True
             self._give_back(row, len(row.idle))
             self._tend(row)
-        seat = self._share.spare(row.name, tenant) or await self._share.take(row.name, tenant, priority, patience_s)
+        seat = self._share.spare(row.name, tenant)
+        if seat is None:
+            seat = await self._share.take(row.name, tenant, priority, patience_s, waits=waits)
         seat.share = True
         return seat
 

@@ -15,7 +15,7 @@ class Verdict(IntEnum):
 
     SEATED = 0
     WAITING = 1
-    FULL = 2  # too many wait
+    FULL = 2  # too many wait, or one that would not wait found no seat
     DISPLACED = 3  # it waited, and had to make room
     LEFT = 4  # it has asked to leave the line, and had not been seated
 
@@ -27,12 +27,19 @@ class Sizes(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Sit(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A worker asks for a seat. `number` comes back with the answers."""
+    """
+    A worker asks for a seat.
+
+    Attributes:
+        number: comes back with the answers.
+        waits: it joins the line where there is none; otherwise the answer is `FULL`.
+    """
 
     number: int
     deployment: str
     tenant: str
     priority: Priority
+    waits: bool = True
 
 
 class Leave(msgspec.Struct, frozen=True, array_like=True, tag=True):

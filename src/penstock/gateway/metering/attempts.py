@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from penstock.gateway.routing.zone import Spill
 from penstock.gateway.upstream.breaker import State
 from penstock.gateway.upstream.verdicts import Again
 
@@ -15,7 +16,12 @@ _LABEL = "penstock_deployment"
 
 
 class Attempts(Collector):
-    """Counts of one worker. Labels are the names of deployments, and words of fixed sets."""
+    """
+    Counts of one worker. Labels are the names of deployments and models, and words of fixed sets.
+
+    Attributes:
+        weights: returns model, target and weight in use, where weights adapt.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._states: dict[str, State] = {}
@@ -24,6 +30,8 @@ class Attempts(Collector):
         self._unpaid: dict[str, int] = {}
         self._fallbacks: dict[str, int] = {}
         self._ejected: dict[str, int] = {}
+        self.weights: Callable[[], Iterable[tuple[str, str, float]]] = tuple
+        self._spilled: dict[tuple[str, str], int] = {}
         registry.register(self)
 
     def follow(self, states: Mapping[str, State]) -> None:
@@ -48,6 +56,10 @@ class Attempts(Collector):
         """Count an exchange that went on to another deployment from this one."""
         self._fallbacks[name] = self._fallbacks.get(name, 0) + 1
 
+    def spilled(self, name: str, reason: Spill) -> None:
+        """Count an exchange that went to this target, as nothing in the gateway's zone could take it."""
+        self._spilled[name, reason.value] = self._spilled.get((name, reason.value), 0) + 1
+
     def ejected(self, name: str) -> None:
         """Count a replica that is left out."""
         self._ejected[name] = self._ejected.get(name, 0) + 1
@@ -71,6 +83,20 @@ class Attempts(Collector):
         for (name, reason), count in self._retries.items():
             retries.add_metric((name, reason), count)
         yield retries
+        spilled = CounterMetricFamily(
+            "penstock_spilled", "Exchanges that went to a target outside the gateway's zone.", labels=[_LABEL, "reason"]
+        )
+        for (name, reason), count in self._spilled.items():
+            spilled.add_metric((name, reason), count)
+        yield spilled
+        weights = GaugeMetricFamily(
+            "penstock_target_weight",
+            "Weights in use where weights adapt, of all workers together.",
+            labels=["gen_ai_request_model", _LABEL],
+        )
+        for model, name, weight in self.weights():
+            weights.add_metric((model, name), weight)
+        yield weights
         for metric, what, counts in (
             ("penstock_retries_refused", "Retries that the budget had nothing left for.", self._unpaid),
             ("penstock_fallbacks", "Exchanges that went on from a deployment to another.", self._fallbacks),

@@ -134,6 +134,8 @@ def _beginning(route: Route, name: str) -> Plan:
     if plan is None:
         usual = route.plans[0]
         names = (name, *(other for other in usual.names if other != name))
-        plan = msgspec.structs.replace(usual, names=names, weights=(1.0, *usual.weights))
+        known = dict(zip(usual.names, usual.weights, strict=False))  # of the targets, which are the first
+        weights = tuple(known.get(other, 1.0) for other in names if other == name or other in known)
+        plan = msgspec.structs.replace(usual, names=names, weights=weights, near=0)
     why = f"{route.model.name}: {', then '.join(plan.names)}; {name} can open the sealed items"
     return msgspec.structs.replace(plan, explained=("route", why))

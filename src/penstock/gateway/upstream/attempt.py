@@ -3,7 +3,7 @@ From a plan to a reply that has begun: which deployment and which endpoint is tr
 
 Nothing of an answer has reached the client while this goes on, so every failure here may still become somebody else's
 success. What went wrong on the way is in the exchange's explanation. What a failure means is decided in `verdicts`;
-who may be asked at all is in `health`.
+who may be asked at all is in `health`; which deployment is chosen, in `choosing`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Container
-from functools import partial
 
+from penstock.counters.seats.seat import Seat
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.attempts import Attempts
-from penstock.gateway.routing.choose import onward
 from penstock.gateway.upstream import verdicts
 from penstock.gateway.upstream.asking import Asking
+from penstock.gateway.upstream.choosing import Choosing
 from penstock.gateway.upstream.ejection import candidates
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.upstream.health import PATIENCE_S, Health, Healths
 from penstock.gateway.upstream.question import Question, question_of, signed, timeouts_of
 from penstock.gateway.upstream.rejection import rejection
 from penstock.gateway.upstream.seating import Seating
-from penstock.gateway.upstream.verdicts import TRIES, Again, Blame
-from penstock.gateway.view import Place, Plan, View
+from penstock.gateway.upstream.verdicts import TRIES, Again, Blame, Failure
+from penstock.gateway.view import Place, Plan, Route, View
 from penstock.http.pool import Reply
 from penstock.types.errors import (
     InvalidRequest,
@@ -42,7 +42,6 @@ _UNAUTHORIZED = 401
 _PLAIN_SHARE = 2 / 3  # of the time left that a plain answer may take where another deployment could be asked after it
 _SPREAD_S = 0.1  # over which exchanges that have waited for the same moment are spread
 
-Failure = NoCapacity | UpstreamError | InvalidRequest
 Relay = Callable[[Exchange, Reply], Awaitable[None]]
 
 
@@ -63,6 +62,7 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._healths = Healths(counts, clock, chance)
+        self._choosing = Choosing(self._healths, seating, counts, clock, chance)
         self._turn = 0
         self._changed = asyncio.Event()
         self.view: View | None = None
@@ -72,8 +72,13 @@ class Dispatcher:
         self.view = view
         self._seating.follow(view)
         self._healths.follow(view.places)
+        self._choosing.follow(view)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def draw(self, route: Route) -> Plan:
+        """See `Choosing.draw`."""
+        return self._choosing.draw(route)
 
     async def run(self, exchange: Exchange, plan: Plan, relay: Relay) -> None:
         """
@@ -89,93 +94,47 @@ class Dispatcher:
         """
         failures: list[Failure] = []
         tried: list[str] = []
-        name = self._first(exchange, plan)
+        name = self._choosing.first(exchange, plan)
+        seat: Seat | None = None
         while name is not None:
+            exchange.degraded = name != plan.names[0]  # as it has failed or is not asked; to be full is not enough
+            if plan.near:
+                name, seat = await self._choosing.seated(exchange, plan, name, tried)
             tried.append(name)
-            last = len(tried) == len(plan.names) or not self._more(plan, tried)
+            last = len(tried) == len(plan.names) or not self._choosing.more(plan, tried)
             try:
-                return await self._deployment(exchange, plan, name, relay, last)
+                return await self._deployment(exchange, name, relay, last, seat)
             except UpstreamRejected as error:
                 if error.final:
                     raise
                 failures.append(error)
             except (NoCapacity, UpstreamError, InvalidRequest) as error:  # what one cannot express another may
                 failures.append(error)
-            following = self._next(plan, tried)
+            following = self._choosing.next(plan, tried)
             if following is not None:
                 exchange.account.explain("fallback", f"{name}: {failures[-1]}; next is {following}")
                 self._counts.fell_back(name)
             name = following
-        told = self._told(plan, tried, failures)
-        if isinstance(told, NoCapacity) and exchange.claim is not None and exchange.claim.owner:
-            raise NoCapacity(f"{told}; no other keeps what this goes on from", retry_after=told.retry_after)
-        raise told
+        raise self._choosing.told(exchange, plan, tried, failures)
 
-    def _first(self, exchange: Exchange, plan: Plan) -> str | None:
-        """Return the deployment that was drawn, or another where that one is not to be asked now."""
-        drawn, now = plan.names[0], self._clock()
-        wait_s = self._healths.of(drawn).wait_s(now)
-        if not wait_s:
-            return drawn
-        found = self._next(plan, ())
-        if found != drawn:
-            state = self._healths.of(drawn).breaker.state.value
-            instead = f"; {found} instead" if found else ""
-            exchange.account.explain("breaker", f"{drawn} is {state}, and not asked for {wait_s:.1f} s{instead}")
-        return found
-
-    def _more(self, plan: Plan, tried: Collection[str]) -> bool:
-        """Tell whether another deployment could be tried now."""
-        now, healths = self._clock(), self._healths
-        return any(name not in tried and not healths.of(name).wait_s(now) for name in plan.names)
-
-    def _usable(self, plan: Plan, tried: Collection[str]) -> set[str]:
-        """Return the deployments that could be tried now."""
-        now, healths = self._clock(), self._healths
-        return {name for name in plan.names if name not in tried and not healths.of(name).wait_s(now)}
-
-    def _next(self, plan: Plan, tried: Collection[str]) -> str | None:
-        """Return the next deployment: one that may be asked now, else the one that may be soonest; None for none."""
-        found = onward(plan.names, plan.weights, self._usable(plan, tried), self._chance())
-        if found is not None:
-            return found
-        now = self._clock()
-        soon = [name for name in plan.names if name not in tried and self._healths.of(name).soon(now)]
-        return min(soon, key=lambda name: self._healths.of(name).wait_s(now), default=None)
-
-    def _told(self, plan: Plan, tried: Collection[str], failures: list[Failure]) -> Failure:
-        """Return the failure for the client, with the soonest time at which another try makes sense."""
-        now = self._clock()
-        waits = {name: self._healths.of(name).wait_s(now) for name in plan.names}
-        for name, failure in zip(tried, failures, strict=True):
-            waits[name] = max(waits[name], failure.retry_after or 0.0)
-        soonest = min(waits.values())
-        if not failures:
-            return NoCapacity("no deployment of the model may be asked now", retry_after=soonest)
-        error = verdicts.most_telling(failures)
-        if isinstance(error, InvalidRequest):
-            return error
-        error.retry_after = soonest or error.retry_after
-        return error
-
-    async def _deployment(self, exchange: Exchange, plan: Plan, name: str, relay: Relay, last: bool) -> None:
-        """Wait for a seat at the deployment, and keep it for as long as its endpoints are tried."""
+    async def _deployment(self, exchange: Exchange, name: str, relay: Relay, last: bool, seat: Seat | None) -> None:
+        """Wait for a seat at the deployment, unless it has one, and keep it for as long as its endpoints are tried."""
         now, deadline = self._clock(), exchange.deadline
         exchange.first_token_deadline = min(now + exchange.model.first_token_s, deadline)
         exchange.attempt_deadline = deadline if last else now + _PLAIN_SHARE * (deadline - now)
         health = self._healths.of(name)
-        with await self._seating.seat(exchange, self._place(exchange, name), last):
-            await self._tries(exchange, plan, name, health, relay, last)
+        with seat or await self._seating.seat(exchange, self._choosing.place(exchange, name), last):
+            await self._tries(exchange, name, health, relay, last)
 
-    async def _tries(self, exchange: Exchange, plan: Plan, name: str, health: Health, relay: Relay, last: bool) -> None:
+    async def _tries(self, exchange: Exchange, name: str, health: Health, relay: Relay, last: bool) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
         account, asking = exchange.account, Asking(exchange)
-        lines = b"" if name == plan.names[0] else b"x-penstock-degraded: fallback\r\n"
+        lines = b"x-penstock-degraded: fallback\r\n" if exchange.degraded else b""
         health.budget.asked()
         for retries in range(TRIES):
             if health.wait_s(self._clock()):
                 await self._turn_at(exchange, name, health, last)
-            place = self._place(exchange, name)
+            place = self._choosing.place(exchange, name)
             endpoint = self._choose(place, failed, asking)
             if endpoint is None:
                 place, endpoint = await self._coming(exchange, name, failed, last, asking)
@@ -217,7 +176,6 @@ class Dispatcher:
         ticket = health.breaker.admit(began)
         if ticket is None:
             raise self._not_now(place.name, health)
-        exchange.answering = partial(health.breaker.answers, ticket) if ticket.waiting else None
         answers = False
         blame: Blame | None = Blame.NOTHING  # of a client that leaves, say
         try:
@@ -227,6 +185,7 @@ class Dispatcher:
                     headers += await signed(place.credential, question, exchange, endpoint, began)
                     began = self._clock()
                 timeouts = timeouts_of(exchange, began)
+                exchange.answering = health.answering(ticket, began, self._clock)
                 with await endpoint.pool.request(b"POST", question.target, headers, question.body, timeouts) as reply:
                     if reply.status != _OK:
                         if reply.status == _UNAUTHORIZED and place.credential is not None:
@@ -303,13 +262,6 @@ class Dispatcher:
             raise error
         await asyncio.sleep(pause_s)
 
-    def _place(self, exchange: Exchange, name: str) -> Place:
-        # A deployment that a reload has removed is still known to the exchange's own view.
-        place = (self.view or exchange.view).places.get(name) or exchange.view.places.get(name)
-        if place is None:
-            raise NoCapacity(f"the deployment {name} does not exist", retry_after=2)
-        return place if exchange.claim is None else exchange.claim.narrowed(place)
-
     async def _coming(
         self, exchange: Exchange, name: str, failed: dict[Endpoint, UpstreamError], wait: bool, asking: Asking
     ) -> tuple[Place, Endpoint]:
@@ -321,7 +273,7 @@ class Dispatcher:
             UpstreamError: there is nowhere any more; why the last endpoint failed.
         """
         while True:
-            place = self._place(exchange, name)
+            place = self._choosing.place(exchange, name)
             endpoint = self._choose(place, failed, asking)
             if endpoint is not None:
                 return place, endpoint
@@ -352,5 +304,5 @@ class Dispatcher:
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         with contextlib.suppress(NoCapacity):  # a reload has removed it
-            return any(endpoint not in failed for endpoint in self._place(exchange, name).endpoints)
+            return any(endpoint not in failed for endpoint in self._choosing.place(exchange, name).endpoints)
         return False

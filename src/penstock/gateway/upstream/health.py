@@ -1,5 +1,6 @@
 """
-How each deployment is doing, as this worker knows it: its breaker, the pause it has asked for, the retries it has.
+How each deployment is doing, as this worker knows it: its breaker, the pause it has asked for, the retries it has, and
+what its weights adapt to.
 
 All this belongs to the deployment, by name and address, and not to a configuration: it is kept from view to view for as
 long as the newest one has the deployment.
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from penstock.gateway.metering.attempts import Attempts
+from penstock.gateway.routing.vitals import Vitals
 from penstock.gateway.upstream.breaker import Breaker, State, Ticket
 from penstock.gateway.upstream.budget import RetryBudget
 from penstock.gateway.upstream.verdicts import Blame
@@ -29,12 +31,14 @@ class Health:
 
     Attributes:
         address: of a provider; None for an engine, or where it is not known.
+        vitals: where weights depend on them.
     """
 
-    __slots__ = ("_not_before", "_unsaid", "address", "breaker", "budget")
+    __slots__ = ("_not_before", "_unsaid", "address", "breaker", "budget", "vitals")
 
     def __init__(self, breaker: Breaker, budget: RetryBudget) -> None:
         self.address: Address | None = None
+        self.vitals: Vitals | None = None
         self.breaker = breaker
         self.budget = budget
         self._not_before = 0.0
@@ -68,6 +72,24 @@ class Health:
             self._not_before = now + seconds
             self.breaker.ease(busy // 2)
 
+    def answering(self, ticket: Ticket, began: float, clock: Callable[[], float]) -> Callable[[], None] | None:
+        """
+        Return what is to be called when the answer to an attempt begins to have content; None for nothing.
+
+        Args:
+            began: clock time at which it was asked.
+        """
+        vitals = self.vitals
+        if vitals is None:
+            return partial(self.breaker.answers, ticket) if ticket.waiting else None
+
+        def answers() -> None:
+            self.breaker.answers(ticket)
+            now = clock()
+            vitals.answers(now - began, now)
+
+        return answers
+
     def ended(self, ticket: Ticket, blame: Blame | None, now: float) -> None:
         """
         Take note of how an attempt ended.
@@ -75,6 +97,8 @@ class Health:
         Args:
             blame: None when it came to a good end.
         """
+        if self.vitals is not None and blame is not Blame.NOTHING:
+            self.vitals.ended(blame is None, now)
         if blame is None:
             self._unsaid = 0
             self.breaker.succeeded(ticket, now)
@@ -103,6 +127,7 @@ class Healths:
                 health = self._new(name)
             health.address = address or health.address
             health.budget.resize(place.size.seats)
+            health.vitals = (health.vitals or Vitals()) if place.measured else None
             known[name] = health
         self._known = known
         self._counts.follow({name: health.breaker.state for name, health in known.items()})

@@ -35,9 +35,30 @@ class Seating:
         """Say what deployments take from now on."""
         self._usher.resize({name: place.size for name, place in view.places.items()}, view.settings.workers)
 
+    def used(self, deployment: str) -> float:
+        """See `Usher.used`."""
+        return self._usher.used(deployment)
+
     def sweep(self) -> None:
         """See `Usher.sweep`."""
         self._usher.sweep()
+
+    async def at_once(self, exchange: Exchange, place: Place) -> Seat | None:
+        """Return a seat at a deployment that is free now, likewise; None where there is none. The node may be asked."""
+        if not place.endpoints:
+            return None
+        tenant = exchange.account.caller.tenant
+        seat = self._usher.spare(place.name, tenant)
+        if seat is not None:
+            self._queues.kept += 1
+            return seat
+        try:
+            patience_s = exchange.model.first_token_s
+            seat = await self._usher.take(place.name, tenant, exchange.priority, patience_s, waits=False)
+        except NoSeat:
+            return None
+        self._taken(exchange, place, seat)
+        return seat
 
     async def seat(self, exchange: Exchange, place: Place, last: bool) -> Seat:
         """
@@ -65,6 +86,12 @@ class Seating:
             )
         except NoSeat as none:
             raise self._refused(exchange, place, none, self._clock() - began) from None
+        self._taken(exchange, place, seat)
+        return seat
+
+    def _taken(self, exchange: Exchange, place: Place, seat: Seat) -> None:
+        """Count and explain how a seat was had that was asked for."""
+        account = exchange.account
         if seat.share:
             self._queues.share += 1
             account.explain("queue", "the node does not answer; taken from this worker's even share of the seats")
@@ -73,7 +100,6 @@ class Seating:
             account.explain("queue", f"waited {seat.waited_s * 1000:.0f} ms for {place.name}, {seat.ahead} ahead")
         else:
             self._queues.asked += 1
-        return seat
 
     def _refused(self, exchange: Exchange, place: Place, none: NoSeat, waited_s: float) -> NoCapacity:
         """Count and explain that there was no seat, and return it as an error."""

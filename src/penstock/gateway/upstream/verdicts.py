@@ -30,6 +30,9 @@ _FAIR = 0.3  # of the time that a model allows; who was given less is not to bla
 _BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 1.0
 
+Failure = NoCapacity | UpstreamError | InvalidRequest
+"""Why a deployment did not answer an exchange that another one may answer."""
+
 
 class Blame(Enum):
     """What an attempt says about its deployment."""
@@ -118,9 +121,7 @@ def backoff_s(retries: int, draw: float) -> float:
     return draw * min(_LONGEST_BACKOFF_S, _BACKOFF_S * (1 << retries))
 
 
-def most_telling(
-    failures: Sequence[NoCapacity | UpstreamError | InvalidRequest],
-) -> NoCapacity | UpstreamError | InvalidRequest:
+def most_telling(failures: Sequence[Failure]) -> Failure:
     """
     Return the failure that the client is told of, of at least one.
 
@@ -130,7 +131,7 @@ def most_telling(
     return max(reversed(failures), key=_weight)
 
 
-def _weight(error: NoCapacity | UpstreamError | InvalidRequest) -> int:
+def _weight(error: Failure) -> int:
     if isinstance(error, InvalidRequest):
         return -1
     if isinstance(error, NoCapacity):
