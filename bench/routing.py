@@ -107,7 +107,7 @@ def decisions(case: Case) -> Run:
     seating = Seating(usher, Queues(CollectorRegistry(), usher.waiting), time.monotonic)
     dispatcher = Dispatcher(seating, Attempts(CollectorRegistry()), time.monotonic, random.random)
     dispatcher.follow(view)
-    choosing = dispatcher._choosing  # noqa: SLF001  # the decisions themselves
+    choosing = dispatcher.choosing
     asked = cast("Any", Asked(Caller("k", "default")))
     asked.model = view.routes["chat"].model
     exchange, failed = cast("Exchange", asked), dict[Any, Any]()

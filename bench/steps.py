@@ -320,7 +320,7 @@ class Bench:
         failed: dict[Any, Any] = {}
         for _ in range(count):
             route = self.view.routes["chat"]
-            plan = dispatcher.draw(route)
+            plan = dispatcher.choosing.draw(route)
             place = self.view.places[plan.names[0]]
             asking = Asking(exchange)
             dispatcher._choose(place, failed, asking)  # noqa: SLF001  # the decision itself

@@ -227,7 +227,7 @@ def _plan(gateway: Gateway, route: Route, claim: Claim | None) -> Plan:
     """Return which deployments to try: of a drawn target first, unless the exchange has a claim to another."""
     if claim is not None and claim.plan is not None:
         return claim.plan
-    return gateway.dispatcher.draw(route)
+    return gateway.dispatcher.choosing.draw(route)
 
 
 def _described(model: Model) -> Mapping[str, object]:

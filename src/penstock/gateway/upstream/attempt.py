@@ -25,7 +25,7 @@ from penstock.gateway.upstream.question import Question, question_of, signed, ti
 from penstock.gateway.upstream.rejection import rejection
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.upstream.verdicts import TRIES, Again, Blame, Failure
-from penstock.gateway.view import Place, Plan, Route, View
+from penstock.gateway.view import Place, Plan, View
 from penstock.http.pool import Reply
 from penstock.types.errors import (
     InvalidRequest,
@@ -49,6 +49,9 @@ class Dispatcher:
     """
     Sends exchanges to endpoints. One per worker; `view` and `changed` follow the worker's documents.
 
+    Attributes:
+        choosing: which deployment an exchange goes to.
+
     Args:
         clock: seconds, monotonic.
         chance: returns a number in [0, 1), uniformly random.
@@ -62,7 +65,7 @@ class Dispatcher:
         self._clock = clock
         self._chance = chance
         self._healths = Healths(counts, clock, chance)
-        self._choosing = Choosing(self._healths, seating, counts, clock, chance)
+        self.choosing = Choosing(self._healths, seating, counts, clock, chance)
         self._turn = 0
         self._changed = asyncio.Event()
         self.view: View | None = None
@@ -72,13 +75,9 @@ class Dispatcher:
         self.view = view
         self._seating.follow(view)
         self._healths.follow(view.places)
-        self._choosing.follow(view)
+        self.choosing.follow(view)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-    def draw(self, route: Route) -> Plan:
-        """See `Choosing.draw`."""
-        return self._choosing.draw(route)
 
     async def run(self, exchange: Exchange, plan: Plan, relay: Relay) -> None:
         """
@@ -94,14 +93,14 @@ class Dispatcher:
         """
         failures: list[Failure] = []
         tried: list[str] = []
-        name = self._choosing.first(exchange, plan)
+        name = self.choosing.first(exchange, plan)
         seat: Seat | None = None
         while name is not None:
             exchange.degraded = name != plan.names[0]  # as it has failed or is not asked; to be full is not enough
             if plan.near:
-                name, seat = await self._choosing.seated(exchange, plan, name, tried)
+                name, seat = await self.choosing.seated(exchange, plan, name, tried)
             tried.append(name)
-            last = len(tried) == len(plan.names) or not self._choosing.more(plan, tried)
+            last = len(tried) == len(plan.names) or not self.choosing.more(plan, tried)
             try:
                 return await self._deployment(exchange, name, relay, last, seat)
             except UpstreamRejected as error:
@@ -110,12 +109,12 @@ class Dispatcher:
                 failures.append(error)
             except (NoCapacity, UpstreamError, InvalidRequest) as error:  # what one cannot express another may
                 failures.append(error)
-            following = self._choosing.next(plan, tried)
+            following = self.choosing.next(plan, tried)
             if following is not None:
                 exchange.account.explain("fallback", f"{name}: {failures[-1]}; next is {following}")
                 self._counts.fell_back(name)
             name = following
-        raise self._choosing.told(exchange, plan, tried, failures)
+        raise self.choosing.told(exchange, plan, tried, failures)
 
     async def _deployment(self, exchange: Exchange, name: str, relay: Relay, last: bool, seat: Seat | None) -> None:
         """Wait for a seat at the deployment, unless it has one, and keep it for as long as its endpoints are tried."""
@@ -123,7 +122,7 @@ class Dispatcher:
         exchange.first_token_deadline = min(now + exchange.model.first_token_s, deadline)
         exchange.attempt_deadline = deadline if last else now + _PLAIN_SHARE * (deadline - now)
         health = self._healths.of(name)
-        with seat or await self._seating.seat(exchange, self._choosing.place(exchange, name), last):
+        with seat or await self._seating.seat(exchange, self.choosing.place(exchange, name), last):
             await self._tries(exchange, name, health, relay, last)
 
     async def _tries(self, exchange: Exchange, name: str, health: Health, relay: Relay, last: bool) -> None:
@@ -134,7 +133,7 @@ class Dispatcher:
         for retries in range(TRIES):
             if health.wait_s(self._clock()):
                 await self._turn_at(exchange, name, health, last)
-            place = self._choosing.place(exchange, name)
+            place = self.choosing.place(exchange, name)
             endpoint = self._choose(place, failed, asking)
             if endpoint is None:
                 place, endpoint = await self._coming(exchange, name, failed, last, asking)
@@ -273,7 +272,7 @@ class Dispatcher:
             UpstreamError: there is nowhere any more; why the last endpoint failed.
         """
         while True:
-            place = self._choosing.place(exchange, name)
+            place = self.choosing.place(exchange, name)
             endpoint = self._choose(place, failed, asking)
             if endpoint is not None:
                 return place, endpoint
@@ -304,5 +303,5 @@ class Dispatcher:
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:
         with contextlib.suppress(NoCapacity):  # a reload has removed it
-            return any(endpoint not in failed for endpoint in self._choosing.place(exchange, name).endpoints)
+            return any(endpoint not in failed for endpoint in self.choosing.place(exchange, name).endpoints)
         return False

@@ -57,7 +57,9 @@ def question_of(exchange: Exchange, place: Place, endpoint: str) -> Question:
         raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
     headers = place.headers + exchange.id_line + exchange.trace
     if way.translation is None:
-        call, admits = _owned(exchange, place, endpoint)
+        admits = b""
+        if call.reference or exchange.claim is not None:
+            call, admits = _owned(exchange, place, endpoint)
         body = exchange.spoken.for_upstream(call, place.model, place.cap_name if exchange.capped else None)
         return Question(provider.target(way.dialect), headers + exchange.features, body, admits)
     exchange.translation = translation = way.translation(call, place.model, place.cap_name, exchange.capped)
