@@ -120,6 +120,11 @@ def check(provider: str, given: set[str]) -> None:
         raise Unfit("aws needs region, for which signatures are made")
 
 
+def fits(part: str, value: str) -> bool:
+    """Tell whether a value can be that part of an address."""
+    return _FORMS.get(part, _WHOLE_LABEL).fullmatch(value) is not None
+
+
 def credential_of(provider: str, address: Address, item: Cloud) -> credential.Credential | None:
     """Compile what is more than a header line."""
     if item.aws is not None:
@@ -170,9 +175,7 @@ def _with_address(data: dict[str, Any]) -> dict[str, Any]:
         if beside:
             raise Unfit(f"{beside[0]} says where it is, and so does base_url; leave out one of them")
         return data
-    well = all(
-        isinstance(value, str) and _FORMS.get(name, _WHOLE_LABEL).fullmatch(value) for name, value in parts.items()
-    )
+    well = all(isinstance(value, str) and fits(name, value) for name, value in parts.items())
     complete = all(name in parts or (provider, name) in _OPTIONAL for name in names)
     if not (names and well and complete):
         return data

@@ -12,14 +12,22 @@ from penstock.stack.litellm.document import parse
 from penstock.stack.load import parse as load
 from penstock.stack.stack import Stack
 
-ADDRESS = "https://variable.example/v1"  # what every variable holds, as one may be an address
+ADDRESS = "https://variable.example/v1"  # what most variables hold, as one may be an address
+OTHERS = {
+    "AWS_REGION_NAME": "us-west-2",
+    "LOCATION": "europe-west4",
+    "PROJECT": "acme-prod",
+    "TENANT": "acme.example",
+    "VERTEXAI_LOCATION": "us-central1",
+    "VERTEXAI_PROJECT": "acme-prod",
+}  # what no address can be
 
 
 class Everything(Mapping[str, str]):
-    """An environment in which every variable is set; `TENANT` is one of Entra's, which no address can be."""
+    """An environment in which every variable is set."""
 
     def __getitem__(self, name: str) -> str:
-        return "acme.example" if name == "TENANT" else ADDRESS
+        return OTHERS.get(name, ADDRESS)
 
     def __contains__(self, name: object) -> bool:
         return True

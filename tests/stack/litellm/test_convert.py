@@ -158,7 +158,7 @@ def test_where_a_model_is(params: str, expected: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        (one("model: bedrock/x"), "litellm_params.model: bedrock has a protocol"),
+        (one("model: azure_ai/x"), "litellm_params.model: azure_ai has a protocol"),
         (one(AZURE + "azure_ad_token: t"), "it has neither an api_key nor all of tenant_id"),
         (one(AZURE + "api_key: none"), "it has neither an api_key"),
         (one("model: cohere/x"), "Penstock has no provider 'cohere'"),
@@ -208,8 +208,8 @@ def test_what_has_no_counterpart_is_told(config: str, sentence: str) -> None:
 
 
 def test_a_note_names_the_line() -> None:
-    found = imported("model_list:\n- model_name: m\n  litellm_params:\n    model: bedrock/m\n")
-    assert any(line.startswith("4: model_list[0].litellm_params.model: bedrock has") for line in left_out(found))
+    found = imported("model_list:\n- model_name: m\n  litellm_params:\n    model: azure_ai/m\n")
+    assert any(line.startswith("4: model_list[0].litellm_params.model: azure_ai has") for line in left_out(found))
 
 
 def test_what_occurs_often_is_told_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.stack.litellm import writer
+from penstock.stack.litellm.clouds import CLOUDS
 from penstock.stack.litellm.convert import _GENERAL_READ, _LITELLM_READ, _ROUTER_READ
 from penstock.stack.litellm.deployments import _COSTS
 from penstock.stack.litellm.document import NotImported
@@ -33,10 +35,24 @@ SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXT, NAMES)
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | NAMES, inner, max_size=3), max_leaves=6
 )
+OF_CLOUDS = st.sampled_from(
+    [
+        "gemini-2.5-pro",
+        "meta/llama-4-scout-maas",
+        "openai/123",
+        "claude-haiku-5-5",
+        "openai.gpt-oss-20b-1:0",
+        "converse/eu.openai.gpt-6-sol",
+        "eu-west-1/qwen.qwen3-32b-v1:0",
+        "amazon.nova-pro-v1:0",
+        "endpoint-1",
+    ]
+)
 UPSTREAMS = mostly(
     st.builds(
         "{}/{}".format, st.sampled_from(["openai", "anthropic", "hosted_vllm", "azure", *PROVIDERS]), NAMES | TEXT
-    ),
+    )
+    | st.builds("{}/{}".format, st.sampled_from(sorted(CLOUDS)), OF_CLOUDS | NAMES | TEXT),
     NAMES | TEXT | st.sampled_from([*NOT_CARRIED, "cohere/x"]),
 )
 ADDRESSES = st.sampled_from(
@@ -54,6 +70,22 @@ ADDRESSES = st.sampled_from(
     ]
 )
 KEYS = st.sampled_from([f"sk-{SECRET}", "none", "os.environ/KEY", "os.environ/NO-KEY", f"os.environ/{SECRET}!"])
+
+OF_GOOGLE = {"type": "service_account", "private_key": SECRET}
+CLOUD_SETTINGS = {
+    "vertex_project": st.sampled_from(["acme", "os.environ/PROJECT", 12, "no project", ""]),
+    "vertex_location": st.sampled_from(["global", "os.environ/LOCATION", "a/b", ""]),
+    "vertex_credentials": st.sampled_from(
+        [OF_GOOGLE, json.dumps(OF_GOOGLE), json.dumps({"type": "authorized_user", "refresh_token": SECRET}), "k.json"]
+    )
+    | KEYS,
+    "aws_region_name": st.sampled_from(["eu-west-1", "os.environ/AWS_REGION_NAME", "a b", ""]),
+    "aws_access_key_id": KEYS,
+    "aws_secret_access_key": KEYS,
+    "aws_session_token": KEYS,
+    "aws_role_name": st.just("arn:aws:iam::1:role/r"),
+    "model_id": st.sampled_from(["component-1", "no component"]),
+}
 
 
 def mapping(
@@ -79,7 +111,7 @@ PARAMS = mapping(
         "stream_timeout": NUMBERS,
         "max_parallel_requests": NUMBERS,
         "litellm_credential_name": NAMES,
-        "aws_secret_access_key": st.just(SECRET),
+        **CLOUD_SETTINGS,
         "extra_headers": st.just({"authorization": SECRET}),
         **dict.fromkeys(_COSTS, NUMBERS),
     },
@@ -93,7 +125,10 @@ INFO = mapping(
 ENTRY = mapping({"model_name": NAMES, "litellm_params": PARAMS}, {"model_info": INFO}, {"rpm", "x"})
 FALLBACKS = st.lists(st.dictionaries(NAMES, st.lists(NAMES | ANYTHING, max_size=3) | NAMES, max_size=2), max_size=3)
 CREDENTIAL = st.fixed_dictionaries(
-    {"credential_name": NAMES, "credential_values": mapping({"api_key": KEYS}, {"api_base": ADDRESSES}, {"x"})}
+    {
+        "credential_name": NAMES,
+        "credential_values": mapping({"api_key": KEYS}, {"api_base": ADDRESSES, **CLOUD_SETTINGS}, {"x"}),
+    }
 )
 CONFIG = mapping(
     {"model_list": mostly(st.lists(ENTRY, min_size=1, max_size=6), ANYTHING)},

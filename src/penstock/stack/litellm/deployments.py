@@ -11,11 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from penstock.stack import url
+from penstock.stack.litellm.clouds import CLOUDS, READ, Asked
 from penstock.stack.litellm.cursor import Cursor
 from penstock.stack.litellm.document import variable_of
 from penstock.stack.litellm.notes import Notes
 from penstock.stack.litellm.parameters import MODES_NOT_SERVED, tell_rest
-from penstock.stack.litellm.providers import NOT_CARRIED, PROVIDERS, Provider, split
+from penstock.stack.litellm.providers import NO_KEY, NOT_CARRIED, PROVIDERS, Provider, split
 from penstock.stack.litellm.variables import Variables
 from penstock.stack.reader import PRINTABLE, shown
 
@@ -29,8 +30,6 @@ _DEAREST_USD = 1_000_000  # per million tokens
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
 _CREDENTIALS = ("azure_ad_token", "tenant_id", "client_id", "client_secret", "azure_username", "azure_password")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-# What people write where a client wants a key and the server none.
-_NO_KEY = frozenset({"", "none", "null", "empty", "na", "n/a", "dummy", "fake", "fake-key", "not-needed", "anything"})
 _COSTS: Final[Mapping[str, tuple[str, ...]]] = {
     "input_cost_per_token": ("input",),
     "output_cost_per_token": ("output",),
@@ -108,7 +107,7 @@ class Deployments:
         deployment = same or self._free(stem)
         self.values.setdefault(deployment, values)
         self.lines.setdefault(deployment, []).append(entry.line)
-        tell_rest(entry, params, notes)
+        tell_rest(entry, params, READ.get(values["provider"], frozenset()), notes)
         return Member(entry, name, identity, deployment, params)
 
     def _read(self, entry: Cursor, name: str, params: Cursor, notes: Notes) -> tuple[dict[str, Any], str, str] | None:
@@ -131,8 +130,8 @@ class Deployments:
             return None
         custom = params.get("custom_llm_provider")
         kind, upstream = split(model.text, custom.text if custom is not None else None)
-        provider = PROVIDERS.get(kind or "")
-        if provider is None:
+        provider, cloud = PROVIDERS.get(kind or ""), CLOUDS.get(kind or "")
+        if provider is None and cloud is None:
             notes.left_out(model, _unknown(kind))
             return None
         if not _sayable(upstream):
@@ -141,6 +140,27 @@ class Deployments:
         given = info.get("id") if info is not None else None
         identity = (given.text if given is not None else None) or ""
         stem = _slug(identity) if identity else _slug(f"{kind}-{upstream}")
+        values: dict[str, Any] | None = None
+        if provider is not None:
+            values = self._hosted(upstream, params, provider, name, notes)
+        elif cloud is not None and mode is not None and mode.text == "embedding":
+            notes.left_out(mode, f"Penstock asks {kind} for chats only")
+        elif cloud is not None:
+            values = cloud(self._asked(model, upstream, params, name, notes))
+        if values is None:
+            return None
+        if in_flight := self._parallel(params, notes):
+            values["max_in_flight"] = in_flight
+        if price := _price(params, info, notes):
+            values["price"] = price
+        if provider is not None and provider.remark:
+            notes.remark(model, f"{kind} {provider.remark}")
+        return values, stem, identity
+
+    def _hosted(
+        self, upstream: str, params: Cursor, provider: Provider, name: str, notes: Notes
+    ) -> dict[str, Any] | None:
+        """Return the keys that say where it is and what it is asked with; None, with a note, when it cannot be."""
         values: dict[str, Any] = {"provider": provider.protocol}
         address = self._address(params, provider, notes)
         if address is None:
@@ -149,16 +169,18 @@ class Deployments:
             values["base_url"] = address
         values["model"] = upstream.replace("$", "$$")
         credential = self._credential(params, provider, address, name, notes)
-        if credential is None:
-            return None
-        values |= credential
-        if in_flight := self._parallel(params, notes):
-            values["max_in_flight"] = in_flight
-        if price := _price(params, info, notes):
-            values["price"] = price
-        if provider.remark:
-            notes.remark(model, f"{kind} {provider.remark}")
-        return values, stem, identity
+        return None if credential is None else values | credential
+
+    def _asked(self, model: Cursor, upstream: str, params: Cursor, name: str, notes: Notes) -> Asked:
+        """Return the entry as the clouds read it."""
+
+        def setting(key: str) -> Cursor | None:
+            return self._setting(params, key)
+
+        def secret(at: Cursor, content: str, ending: str) -> str:
+            return self._secret(at, name, notes, content, ending)
+
+        return Asked(model, upstream, setting, secret, notes)
 
     def _setting(self, params: Cursor, key: str) -> Cursor | None:
         """Return a setting of the entry, or of the credential that it names."""
@@ -224,7 +246,7 @@ class Deployments:
         if key.text is None:
             notes.left_out(key, "an api_key is one word, or os.environ/NAME")
             return None
-        if key.text.lower() in _NO_KEY:
+        if key.text.lower() in NO_KEY:
             notes.remark(key, "looks like a stand-in for no key, so the deployment has none")
             return None
         return self._secret(key, name, notes)
@@ -247,11 +269,17 @@ class Deployments:
             "client_secret": self._secret(secret, name, notes),
         }
 
-    def _secret(self, key: Cursor, name: str, notes: Notes) -> str:
-        """Return a reference to the variable that holds a secret, or is to hold it."""
+    def _secret(self, key: Cursor, name: str, notes: Notes, content: str | None = None, ending: str = "API_KEY") -> str:
+        """
+        Return a reference to the variable that holds a secret, or is to hold it.
+
+        Args:
+            content: the secret, where it is not the word at `key`.
+            ending: of the variable's name, where it is a new one.
+        """
         if key.variable is not None:
             return f"${{{key.variable}}}"
-        variable = self._variables.holding(key.text or "", name)
+        variable = self._variables.holding(content if content is not None else key.text or "", name, ending)
         told = "the key stands in the file itself; it is copied nowhere: put it into the environment variable"
         notes.remark(key, f"{told} {variable}")
         return f"${{{variable}}}"

@@ -112,13 +112,18 @@ _INFORMED: Final[Mapping[str, str]] = {
 _BEGINNINGS: Final = (("aws_", _CLOUD), ("vertex_", _CLOUD), ("azure_", _CLOUD), ("s3_", _CLOUD))
 
 
-def tell_rest(entry: Cursor, params: Cursor, notes: Notes) -> None:
-    """Say what an entry that was carried over has, and its deployment has not."""
+def tell_rest(entry: Cursor, params: Cursor, own: frozenset[str], notes: Notes) -> None:
+    """
+    Say what an entry that was carried over has, and its deployment has not.
+
+    Args:
+        own: parameters that were read for its provider.
+    """
     for key, value in entry.entries():
         if key not in {"model_name", "litellm_params", "model_info", *_READ}:
             notes.left_out(value, "Penstock knows no such key of a deployment")
     for key, value in params.entries():
-        if key not in _READ and not value.off:
+        if key not in _READ | own and not value.off:
             notes.left_out(value, _PARAMETERS.get(key) or _by_beginning(key) or _CALL)
     info = entry.get("model_info")
     for key, value in () if info is None else info.entries():

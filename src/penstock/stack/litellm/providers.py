@@ -95,19 +95,23 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
 }
 
 _OWN = "has a protocol and credentials of its own"
-_BEDROCK = "one that its OpenAI-compatible endpoint has is added by hand, as provider: bedrock; see docs/providers.md"
-_SAGEMAKER = "where the container speaks like OpenAI, add it by hand, as provider: sagemaker; see docs/providers.md"
-_VERTEX = "add the model by hand, as provider: vertex with a service_account; see docs/providers.md"
+_CONTAINER = "where the container speaks like OpenAI, add it by hand, as provider: sagemaker; see docs/providers.md"
+_MANTLE = (
+    "is another endpoint of Bedrock: add the model by hand, as provider: bedrock with its region and"
+    " base_url: https://bedrock-mantle.REGION.api.aws/v1, or …/openai/v1 where the model's card at AWS says so"
+)
 
 NOT_CARRIED: Final[Mapping[str, str]] = {
     "azure_ai": f"azure_ai {_OWN}; where the model has an OpenAI-compatible address, add it as provider: openai",
-    "bedrock": f"bedrock {_OWN}; {_BEDROCK}",
-    "bedrock_converse": f"bedrock_converse {_OWN}; {_BEDROCK}",
-    "sagemaker": f"sagemaker {_OWN}; {_SAGEMAKER}",
-    "sagemaker_chat": f"sagemaker_chat {_OWN}; {_SAGEMAKER}",
-    "vertex_ai": f"vertex_ai {_OWN}; {_VERTEX}",
-    "vertex_ai_beta": f"vertex_ai_beta {_OWN}; {_VERTEX}",
+    "bedrock_mantle": f"bedrock_mantle {_MANTLE}",
+    "sagemaker": f"sagemaker is asked by the protocol of its container; {_CONTAINER}",
+    "sagemaker_nova": f"sagemaker_nova is asked by the protocol of its container; {_CONTAINER}",
 }
+
+# What people write where a client wants a key and the server none.
+NO_KEY: Final = frozenset(
+    {"", "none", "null", "empty", "na", "n/a", "dummy", "fake", "fake-key", "not-needed", "anything"}
+)
 
 # How LiteLLM knows the provider of a model that names none: it has a list of models, which these beginnings stand for.
 _BEGINNINGS: Final = (

@@ -17,12 +17,12 @@ class Variables:
         self._taken = set(taken)
         self._names: dict[str, str] = {}
 
-    def holding(self, secret: str, owner: str) -> str:
+    def holding(self, secret: str, owner: str, ending: str = "API_KEY") -> str:
         """Return the variable for a secret: `GPT_4O_API_KEY` after its first owner `gpt-4o`; equal ones share it."""
         if secret not in self._names:
             stem = _NOT_IN_NAMES.sub("_", owner.upper()).strip("_") or "MODEL"
             stem = f"_{stem}" if stem[0].isdigit() else stem
-            numbered = (f"{stem}_API_KEY" + (f"_{number}" if number > 1 else "") for number in count(1))
+            numbered = (f"{stem}_{ending}" + (f"_{number}" if number > 1 else "") for number in count(1))
             name = next(name for name in numbered if name not in self._taken)
             self._taken.add(name)
             self._names[secret] = name
