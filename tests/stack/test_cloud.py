@@ -46,6 +46,10 @@ def deployment(body: str) -> Deployment:
             "provider: vertex, project: p-1, location: global, endpoint: '123', service_account: '${K}'",
             "https://aiplatform.googleapis.com/v1/projects/p-1/locations/global/endpoints/123",
         ),
+        (
+            "provider: vertex, project: p-1, location: eu, service_account: '${K}'",
+            "https://aiplatform.eu.rep.googleapis.com/v1/projects/p-1/locations/eu/endpoints/openapi",
+        ),
         (f"provider: bedrock, region: us-west-2, {AWS}", "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1"),
         (
             "provider: vertex, project: 'acme.com:p', location: l, service_account: '${K}'",

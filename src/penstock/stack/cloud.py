@@ -37,6 +37,7 @@ _PROJECT = r"[A-Za-z0-9_-][A-Za-z0-9_.:-]{0,62}"  # old ones have a domain in fr
 _FORMS = {"project": re.compile(_PROJECT)}
 _WHOLE_LABEL = re.compile(_LABEL)
 _MANTLE = "bedrock-mantle"
+_MULTI_REGIONS = ("eu", "us")  # of Vertex: each has a host whose data stays there
 _RULE = "has 1 to 63 letters, digits and '-', and begins and ends with a letter or digit"
 
 _Part = Annotated[str | None, word.name(_LABEL, f"here {_RULE}")]
@@ -194,7 +195,11 @@ def _base_url(provider: str, parts: Mapping[str, str]) -> str:
             where = f"https://runtime.sagemaker.{parts['region']}.{_aws_domain(parts['region'])}"
             return f"{where}/endpoints/{parts['endpoint']}{below}/openai/v1"
     location = parts["location"]
-    host = "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
+    host = f"{location}-aiplatform.googleapis.com"
+    if location == "global":
+        host = "aiplatform.googleapis.com"
+    elif location in _MULTI_REGIONS:
+        host = f"aiplatform.{location}.rep.googleapis.com"
     path = f"/v1/projects/{parts['project']}/locations/{location}/endpoints/{parts.get('endpoint', 'openapi')}"
     return f"https://{host}{path}"
 
