@@ -15,7 +15,8 @@ from penstock.gateway.dialects.call import MOST_ID, Call
 from penstock.gateway.ownership.items import Items
 from penstock.gateway.ownership.stamp import Stamp
 from penstock.gateway.ownership.tags import Kind, Tags
-from penstock.gateway.view import Place, Plan, Route, plan_of_one
+from penstock.gateway.place import Place
+from penstock.gateway.view import Plan, Route, plan_of_one
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Container
 from penstock.counters.seats.seat import Seat
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.attempts import Attempts
+from penstock.gateway.place import Place
 from penstock.gateway.upstream import verdicts
 from penstock.gateway.upstream.asking import Asking
 from penstock.gateway.upstream.choosing import Choosing
@@ -25,7 +26,7 @@ from penstock.gateway.upstream.question import Question, question_of, signed, ti
 from penstock.gateway.upstream.rejection import rejection
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.upstream.verdicts import TRIES, Again, Blame, Failure
-from penstock.gateway.view import Place, Plan, View
+from penstock.gateway.view import Plan, View
 from penstock.http.pool import Reply
 from penstock.types.errors import (
     InvalidRequest,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from penstock.counters.seats.seat import Seat
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.attempts import Attempts
+from penstock.gateway.place import Place
 from penstock.gateway.routing.choose import draw_target, onward
 from penstock.gateway.routing.zone import Spill, spill
 from penstock.gateway.upstream import verdicts
@@ -18,7 +19,7 @@ from penstock.gateway.upstream.health import Healths
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.upstream.verdicts import Failure
 from penstock.gateway.upstream.weights import Weights
-from penstock.gateway.view import Place, Plan, Route, View
+from penstock.gateway.view import Plan, Route, View
 from penstock.types.errors import InvalidRequest, NoCapacity
 
 _SPILLS = {

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from penstock.gateway.metering.attempts import Attempts
+from penstock.gateway.place import Place
 from penstock.gateway.routing.vitals import Vitals
 from penstock.gateway.upstream.breaker import Breaker, State, Ticket
 from penstock.gateway.upstream.budget import RetryBudget
 from penstock.gateway.upstream.verdicts import Blame
-from penstock.gateway.view import Place
 from penstock.types.address import Address
 
 _FIRST_PAUSE_S = 1.0  # after a 429 that does not say how long

@@ -9,9 +9,9 @@ import msgspec
 
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.exchange import Exchange
+from penstock.gateway.place import Place
 from penstock.gateway.upstream.credentials.credential import Credential
 from penstock.gateway.upstream.endpoint import Endpoint
-from penstock.gateway.view import Place
 from penstock.http.pool import Timeouts
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest, UpstreamTimeout

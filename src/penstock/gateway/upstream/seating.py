@@ -8,7 +8,8 @@ from penstock.counters.seats.seat import Displaced, Full, NoSeat, Seat
 from penstock.counters.seats.usher import Usher
 from penstock.gateway.exchange import Exchange
 from penstock.gateway.metering.queues import Queues
-from penstock.gateway.view import Place, View
+from penstock.gateway.place import Place
+from penstock.gateway.view import View
 from penstock.types.errors import NoCapacity
 
 _BRIEF_S = 0.25
