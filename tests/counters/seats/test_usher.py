@@ -197,6 +197,19 @@ def test_without_an_answer_a_seat_at_once_is_one_of_the_share() -> None:
     with_silence(test)
 
 
+def test_whoever_keeps_the_seats_is_asked_whether_somebody_waits_yet_by_a_worker_that_uses_none() -> None:
+    async def test(silence: Silence) -> None:
+        silence.usher.heard(Mood("d", crowded=True))
+        silence.new()
+        silence.usher.sweep()
+        assert silence.new() == [Rise("d", [])]
+        silence.usher.heard(Mood("d", crowded=False))
+        silence.usher.sweep()
+        assert silence.new() == []
+
+    with_silence(test, PATIENT_S)
+
+
 def test_seats_in_use_are_the_workers_own_or_all_while_somebody_waits() -> None:
     async def test(silence: Silence) -> None:
         assert silence.usher.used("d") == silence.usher.used("strange") == 0

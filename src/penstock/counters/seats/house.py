@@ -127,12 +127,7 @@ class House:
 
     def _sit(self, holder: int, sit: Sit) -> None:
         room, key = self._room(sit.deployment), (holder, sit.number)
-        if not sit.waits and not room.line.free:
-            # It would have waited, so there may be others that do; and idle seats are to come back for the next one.
-            self._crowd(sit.deployment, room)
-            self._tell(holder, Told(sit.number, Verdict.FULL))
-            return
-        waiter = Waiter(holder, sit.number, sit.tenant, sit.priority)
+        waiter = Waiter(holder, sit.number, sit.tenant, sit.priority, stays=sit.waits)
         self._waiters[key] = room, waiter
         room.line.join(waiter)
         self._settle(sit.deployment, room)
@@ -146,20 +141,16 @@ class House:
         for waiter in line.advance():
             self._answer(waiter, Verdict.SEATED)
         if line.waiting:
-            self._crowd(deployment, room)
+            room.waited_at = now
+            if not room.crowded:
+                self._change(deployment, room, crowded=True)
+                room.unanswered = set(self._workers)
+                room.answer_by = now + ANSWER_S
             if not room.unanswered or now >= room.answer_by:
                 for waiter in line.trim():
-                    self._answer(waiter, Verdict.FULL if waiter.extra else Verdict.DISPLACED)
+                    self._answer(waiter, Verdict.FULL if waiter.extra or not waiter.stays else Verdict.DISPLACED)
         elif room.crowded and now >= room.waited_at + CALM_S:
             self._change(deployment, room, crowded=False)
-
-    def _crowd(self, deployment: str, room: _Room) -> None:
-        """Have all workers give back what lies idle: somebody waits now, or would have."""
-        room.waited_at = now = self._clock()
-        if not room.crowded:
-            self._change(deployment, room, crowded=True)
-            room.unanswered = set(self._workers)
-            room.answer_by = now + ANSWER_S
 
     def _change(self, deployment: str, room: _Room, *, crowded: bool) -> None:
         room.crowded = crowded

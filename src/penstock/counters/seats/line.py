@@ -30,17 +30,19 @@ class Waiter:
         number: the worker's own for it.
         order: of its arrival; set by the line.
         extra: when it came there was no room for it.
+        stays: it waits until it is seated, and not only until it is known that nothing is free.
     """
 
-    __slots__ = ("extra", "holder", "number", "order", "priority", "tenant")
+    __slots__ = ("extra", "holder", "number", "order", "priority", "stays", "tenant")
 
-    def __init__(self, holder: int, number: int, tenant: str, priority: Priority) -> None:
+    def __init__(self, holder: int, number: int, tenant: str, priority: Priority, *, stays: bool = True) -> None:
         self.holder = holder
         self.number = number
         self.tenant = tenant
         self.priority = priority
         self.order = 0
         self.extra = True
+        self.stays = stays
 
 
 class Line:
@@ -62,16 +64,12 @@ class Line:
         self._taken_at: dict[int, dict[str, int]] = {}  # by holder and tenant
         self._served: dict[str, int] = {}  # the number of the last seat it was given; longest ago first
         self._order = 0
+        self._brief: dict[Waiter, None] = {}  # those that do not stay, in the order in which they came
 
     @property
     def extra(self) -> int:
         """How many more wait than there is room for; less than 0 while there is some."""
-        return self.waiting - max(0, self.size.most - self.size.seats)
-
-    @property
-    def free(self) -> bool:
-        """Whether who joins now is seated at once."""
-        return not self.waiting and self.taken < self.size.seats
+        return self.waiting - len(self._brief) - max(0, self.size.most - self.size.seats)
 
     def join(self, waiter: Waiter) -> None:
         """Let somebody wait; `advance` and `trim` say what becomes of it."""
@@ -79,6 +77,8 @@ class Line:
         waiter.order = self._order
         self._classes[waiter.priority].setdefault(waiter.tenant, deque()).append(waiter)
         self.waiting += 1
+        if not waiter.stays:
+            self._brief[waiter] = None
 
     def leave(self, waiter: Waiter) -> None:
         """Take somebody who waits out of the line."""
@@ -93,6 +93,7 @@ class Line:
         if not own:
             del tenants[waiter.tenant]
         self.waiting -= 1
+        self._brief.pop(waiter, None)
 
     def advance(self) -> list[Waiter]:
         """Seat those whose turn it is, as far as there are seats, and return them."""
@@ -110,8 +111,10 @@ class Line:
         return seated
 
     def trim(self) -> list[Waiter]:
-        """Take those out of the line for whom there is no room to wait, and return them."""
-        gone = []
+        """Take those out of the line that do not stay or for whom there is no room to wait, and return them."""
+        gone = list(self._brief)
+        for waiter in gone:
+            self.leave(waiter)
         while self.extra > 0:
             waiter = self._last()
             self.leave(waiter)

@@ -136,7 +136,8 @@ class Usher:
         Ask for a seat, and wait for it if need be.
 
         Args:
-            waits: otherwise there is a seat at once or none. Then nobody is asked where this worker uses them all.
+            waits: otherwise only for other workers to give back what lies idle, which takes a message. Then nobody is
+                asked where this worker uses all seats.
         Raises:
             Full: there is no room in the line, or no seat for one that would not wait.
             Displaced: it waited and had to make room.
@@ -180,6 +181,10 @@ class Usher:
                 old += 1
             if old:
                 self._give_back(row, old)
+            if row.crowded and not row.busy:
+                self._send(
+                    Rise(row.name, [])
+                )  # whoever keeps the seats has no clock of his own: does anybody wait yet?
         if self._share is not None:
             self._share.sweep()
         if self._pinged:

@@ -32,7 +32,7 @@ class Sit(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
     Attributes:
         number: comes back with the answers.
-        waits: it joins the line where there is none; otherwise the answer is `FULL`.
+        waits: it stays in the line; otherwise the answer is `FULL` once no worker can have a seat that lies idle.
     """
 
     number: int

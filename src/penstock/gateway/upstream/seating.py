@@ -18,6 +18,9 @@ How long a deployment is waited for that is not the last of the plan. Without an
 seat that comes free, and the others always the fallback; longer, and a fallback would be of little use.
 """
 
+_IDLE_S = 0.1
+"""How long other workers may take to give back seats that lie idle, before a deployment counts as full."""
+
 
 class Seating:
     """
@@ -54,7 +57,7 @@ class Seating:
             self._queues.kept += 1
             return seat
         try:
-            patience_s = exchange.model.first_token_s
+            patience_s = min(_IDLE_S, exchange.model.first_token_s)
             seat = await self._usher.take(place.name, tenant, exchange.priority, patience_s, waits=False)
         except NoSeat:
             return None
