@@ -149,6 +149,15 @@ def test_in_a_zone_the_weights_in_use_are_drawn_by_too() -> None:
     assert [world.draw(chance).names[0] for chance in (0.74, 0.76)] == ["b", "c"]
 
 
+def test_those_in_the_zone_keep_their_proportions_however_quick_the_others_are() -> None:
+    world = World(ADAPTIVE, zone="eu")
+    for name, seconds in (("a", 0.002), ("b", 0.5), ("c", 4.0)):
+        world.answer(name, seconds)
+    plan = world.draw()
+    assert (plan.names, plan.near) == (("b", "c", "a", "z"), 2)
+    assert plan.weights == pytest.approx((1.0, 0.125, 2.0))
+
+
 def test_the_breaker_is_told_of_an_answer_that_begins_all_the_same() -> None:
     world = World(ADAPTIVE)
     health = world.healths.of("a")

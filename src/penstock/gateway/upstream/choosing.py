@@ -63,7 +63,7 @@ class Choosing:
     def draw(self, route: Route) -> Plan:
         """Return the plan of the target that chance says, by the weights in use."""
         if route.adapts:
-            route = self._weights.of(route)
+            return self._weights.draw(route, self._chance())
         return route.plans[draw_target(route.ends, self._chance())]
 
     def first(self, exchange: Exchange, plan: Plan) -> str | None:

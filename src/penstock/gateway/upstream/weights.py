@@ -26,14 +26,16 @@ class _InUse(msgspec.Struct, frozen=True):
     """
     Attributes:
         of: the route as it is configured.
-        now: the same with the weights in use, in its plans too.
+        ends: of the shares of the targets that are drawn from, by the weights in use.
         weights: by deployment.
+        plans: its plans with the weights in use, by number; those that have been drawn.
         until: clock time up to which they are used.
     """
 
     of: Route
-    now: Route
+    ends: tuple[float, ...]
     weights: dict[str, float]
+    plans: dict[int, Plan]
     until: float
 
 
@@ -57,9 +59,19 @@ class Weights:
         self._view = view
         self._known = {name: used for name, used in self._known.items() if name in view.routes}
 
-    def of(self, route: Route) -> Route:
-        """Return a route, whose model's weights adapt, with the weights in use."""
-        return self._in_use(route).now
+    def draw(self, route: Route, draw: float) -> Plan:
+        """
+        Return the plan of a target of a route whose model's weights adapt.
+
+        Args:
+            draw: a number in [0, 1), uniformly random.
+        """
+        used = self._in_use(route)
+        number = choose.draw_target(used.ends, draw)
+        plan = used.plans.get(number)
+        if plan is None:
+            plan = used.plans[number] = _with(route.plans[number], used.weights)
+        return plan
 
     def reported(self) -> Iterator[tuple[str, str, float]]:
         """Yield model, target and weight in use, where weights adapt."""
@@ -72,21 +84,26 @@ class Weights:
         used = self._known.get(name)
         if used is None or used.of is not route or now >= used.until:
             weights = self._weights(route, now)
-            plans = tuple(_with(plan, weights) for plan in route.plans)
-            ends = choose.shares([weights[plan.names[0]] for plan in plans])
-            adapts = msgspec.structs.replace(route, ends=ends, plans=plans)
-            used = self._known[name] = _InUse(route, adapts, weights, now + _EVERY_S)
+            ends = choose.shares([weights[plan.names[0]] for plan in route.plans])
+            used = self._known[name] = _InUse(route, ends, weights, {}, now + _EVERY_S)
         return used
 
     def _weights(self, route: Route, now: float) -> dict[str, float]:
-        targets, loads = route.model.targets, list[Load]()
-        for target in targets:
-            vitals = self._healths.of(target.deployment).vitals
-            if vitals is not None:
-                vitals.looked(self._seating.used(target.deployment), now)
-            loads.append(_UNKNOWN if vitals is None else vitals.load(now))
-        found = adapted([target.weight for target in targets], loads)
-        return {target.deployment: weight for target, weight in zip(targets, found, strict=True)}
+        plan, found = route.plans[0], dict[str, float]()
+        # Those that are near are drawn from without the others, so they are compared with each other.
+        for part in (slice(plan.near), slice(plan.near, None)):
+            weights = plan.weights[part]
+            names = plan.names[part][: len(weights)]  # behind them are the fallbacks
+            if names:
+                found |= zip(names, adapted(weights, [self._load(name, now) for name in names]), strict=True)
+        return {target.deployment: found[target.deployment] for target in route.model.targets}
+
+    def _load(self, name: str, now: float) -> Load:
+        vitals = self._healths.of(name).vitals
+        if vitals is None:
+            return _UNKNOWN
+        vitals.looked(self._seating.used(name), now)
+        return vitals.load(now)
 
 
 def _with(plan: Plan, weights: dict[str, float]) -> Plan:
