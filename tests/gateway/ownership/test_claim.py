@@ -118,6 +118,7 @@ def test_sealed_items_go_home_first(owner: str, names: tuple[str, ...]) -> None:
     claim = claimed(sealed(owner, owner))
     assert claim.plan is not None
     assert (claim.plan.names, claim.owner) == (names, "")
+    assert [claim.prefers(name) for name in names] == [True, *(False for _ in names[1:])], "nor is it left for a seat"
     assert len(claim.plan.weights) == (3 if owner in ("a", "b") else 4), "targets, and what goes before them"
     assert claim.narrowed(VIEW.places["a"]) is VIEW.places["a"]
 
@@ -125,6 +126,7 @@ def test_sealed_items_go_home_first(owner: str, names: tuple[str, ...]) -> None:
 def test_sealed_items_of_several_go_wherever_they_are_drawn() -> None:
     assert claimed(sealed("a", "b")).plan is None
     assert claimed(sealed("elsewhere")).plan is None
+    assert not claimed(sealed("elsewhere")).prefers("a")
     assert claimed(call_of()).plan is None
 
 

@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from penstock.auth.secrets import SecretRef
 from penstock.counters.seats.house import House
-from penstock.counters.seats.usher import local
+from penstock.counters.seats.seat import Size
+from penstock.counters.seats.usher import Usher
+from penstock.counters.seats.wire import Asked, Sit
 from penstock.gateway.dialects import openai
 from penstock.gateway.dialects.spoken import BY_PATH
 from penstock.gateway.exchange import Exchange
@@ -24,6 +27,7 @@ from penstock.gateway.metering.account import Account, Books
 from penstock.gateway.metering.attempts import Attempts
 from penstock.gateway.metering.metrics import Metrics
 from penstock.gateway.metering.queues import Queues
+from penstock.gateway.upstream.attempt import Dispatcher
 from penstock.gateway.upstream.breaker import IN_A_ROW
 from penstock.gateway.upstream.choosing import Choosing
 from penstock.gateway.upstream.endpoint import Endpoints
@@ -36,6 +40,7 @@ from penstock.journal.segment import Writer
 from penstock.snapshot.config import Config, GatewaySettings
 from penstock.types.address import Address
 from penstock.types.dialect import Dialect
+from penstock.types.errors import NoCapacity
 from penstock.types.priority import Priority
 from tests.counters.test_tally import Clock
 from tests.gateway.cache.test_exact import Journal, Wire
@@ -53,7 +58,9 @@ class World:
     def __init__(self, draws: Callable[[], float] = lambda: 0.0) -> None:
         self.clock, self.registry = Clock(), CollectorRegistry()
         counts = Attempts(self.registry)
-        self.usher = local(House(self.clock), self.clock)
+        self.house, self.asked = House(self.clock), list[Asked]()
+        self.usher = Usher(self._ask, self.clock)
+        self._number = self.house.enter(self.usher.heard)
         self.seating = Seating(self.usher, Queues(CollectorRegistry(), self.usher.waiting), self.clock)
         self.healths = Healths(counts, self.clock, lambda: 0.5)
         self.choosing = Choosing(self.healths, self.seating, counts, self.clock, draws)
@@ -71,6 +78,10 @@ class World:
         responder = Responder(Wire(), bodiless=False, chunks=True)
         spoken = BY_PATH["/v1/chat/completions"]
         self.exchange = Exchange(spoken, b"", b"", self.view, call, self.model, self.account, responder, b"", 1e12)
+
+    def _ask(self, message: Asked) -> None:
+        self.asked.append(message)
+        self.house.heard(self._number, message)
 
     def follow(self) -> None:
         config = Config(1, self.deployments, {"chat": self.model}, GatewaySettings())
@@ -94,12 +105,12 @@ class World:
     async def fill(self, name: str) -> None:
         await self.usher.take(name, "blue", Priority.NORMAL, 1.0)
 
-    async def choose(self, tried: tuple[str, ...] = ()) -> tuple[str | None, bool]:
+    async def choose(self, tried: tuple[str, ...] = (), *, full: bool = False) -> tuple[str | None, bool]:
         """Return where an exchange goes, and whether it has a seat there."""
         first = self.choosing.next(self.plan, tried) if tried else self.choosing.first(self.exchange, self.plan)
         if first is None:
             return None, False
-        name, seat = await self.choosing.seated(self.exchange, self.plan, first, tried)
+        name, seat = await self.choosing.seated(self.exchange, self.plan, first, tried, full)
         assert seat is None or seat.deployment == name
         return name, seat is not None
 
@@ -157,6 +168,15 @@ def test_where_nothing_is_free_the_exchange_waits_for_what_was_drawn() -> None:
     run(case)
 
 
+def test_where_nothing_was_free_nobody_is_asked_again_and_that_is_why_it_leaves() -> None:
+    async def case(world: World) -> None:
+        assert await world.choose(("a", "b"), full=True) == ("x", False)
+        assert world.explained == "no target in here has a free seat; x in there instead"
+        assert world.spilled("x", "full") == 1
+
+    run(case)
+
+
 def test_a_zone_that_may_not_be_asked_spills_over() -> None:
     async def case(world: World) -> None:
         world.down("a")
@@ -189,6 +209,30 @@ def test_a_failed_zone_spills_over_and_a_fallback_is_no_spill() -> None:
         assert world.spilled("x", "failed") == 1
         assert await world.choose(tried=NAMES) == ("z", False)
         assert world.spilled("z", "failed") is None
+
+    run(case)
+
+
+def test_when_all_is_full_each_target_is_asked_for_a_seat_at_once_and_then_to_wait() -> None:
+    async def case(world: World) -> None:
+        counts = Attempts(CollectorRegistry())
+        dispatcher = Dispatcher(world.seating, counts, world.clock, lambda: 0.0)
+        dispatcher.follow(world.view)
+        # By others, so that this worker has to ask; as many wait already as may.
+        others, names = Usher(lambda message: world.house.heard(number, message), world.clock), [*NAMES, "z"]
+        number = world.house.enter(others.heard)
+        others.resize({name: Size(1, 2) for name in names}, 2)
+        for name in names:
+            await others.take(name, "blue", Priority.NORMAL, 60.0)
+        line = [asyncio.ensure_future(others.take(name, "blue", Priority.HIGH, 60.0)) for name in names]
+        await asyncio.sleep(0)
+        world.asked.clear()
+        with pytest.raises(NoCapacity):
+            await dispatcher.run(world.exchange, world.plan, cast("Any", None))
+        asked = [(message.deployment, message.waits) for message in world.asked if isinstance(message, Sit)]
+        assert sorted(asked) == sorted([*((name, False) for name in NAMES), *((name, True) for name in names)])
+        for waiting in line:
+            waiting.cancel()
 
     run(case)
 

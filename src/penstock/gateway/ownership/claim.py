@@ -53,6 +53,10 @@ class Claim(msgspec.Struct, frozen=True):
         problem = place.problem or ("" if found else f"{self.owner} is not ready")
         return msgspec.structs.replace(place, endpoints=found, coming=False, problem=problem)
 
+    def prefers(self, name: str) -> bool:
+        """Tell whether a deployment is worth a short wait, though others have a free seat: these would be told less."""
+        return self.plan is not None and name == self.plan.names[0]
+
     def call_for(self, call: Call, endpoint: str) -> tuple[Call, tuple[str, ...]]:
         """
         Return a call as an endpoint is to be asked, and the names of what was left out of it.

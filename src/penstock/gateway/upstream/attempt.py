@@ -95,11 +95,13 @@ class Dispatcher:
         failures: list[Failure] = []
         tried: list[str] = []
         name = self.choosing.first(exchange, plan)
-        seat: Seat | None = None
+        full = False
         while name is not None:
+            seat: Seat | None = None
             exchange.degraded = name != plan.names[0]  # as it has failed or is not asked; to be full is not enough
-            if plan.near:
-                name, seat = await self.choosing.seated(exchange, plan, name, tried)
+            if plan.near and not (exchange.claim is not None and exchange.claim.prefers(name)):
+                name, seat = await self.choosing.seated(exchange, plan, name, tried, full)
+                full = seat is None
             tried.append(name)
             last = len(tried) == len(plan.names) or not self.choosing.more(plan, tried)
             try:

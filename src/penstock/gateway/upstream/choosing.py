@@ -102,7 +102,7 @@ class Choosing:
         return min(soon, key=lambda name: self._healths.of(name).wait_s(now), default=None)
 
     async def seated(
-        self, exchange: Exchange, plan: Plan, name: str, tried: Collection[str]
+        self, exchange: Exchange, plan: Plan, name: str, tried: Collection[str], full: bool = False
     ) -> tuple[str, Seat | None]:
         """
         Return a target with a free seat, and that seat: this one or another one that is near, else one that is not.
@@ -112,20 +112,22 @@ class Choosing:
 
         Args:
             name: from `first` or `next`.
+            full: nothing was free when this was called before; then nobody is asked again, as it would be for each of
+                the targets that the exchange waits for.
         Returns:
             The seat is None where nothing is free; otherwise its block is to be entered at once.
         """
         if plan.names.index(name) >= len(plan.weights):
             return name, None
-        found, seat = name, await self._free(exchange, name)
-        if seat is None:
+        found, seat = name, None if full else await self._free(exchange, name)
+        if seat is None and not full:
             left = self._usable(plan, tried) - {name}
             while seat is None and (following := self._target(plan, left)) is not None:
                 left.discard(following)
                 found, seat = following, await self._free(exchange, following)
             found = name if seat is None else found
         if plan.near <= plan.names.index(found):
-            self._spills(exchange, plan, found, tried)
+            self._spills(exchange, plan, found, tried, full)
         return found, seat
 
     async def _free(self, exchange: Exchange, name: str) -> Seat | None:
@@ -135,10 +137,10 @@ class Choosing:
     def _target(self, plan: Plan, usable: Collection[str]) -> str | None:
         return onward(plan.names[: len(plan.weights)], plan.weights, usable, self._chance(), plan.near)
 
-    def _spills(self, exchange: Exchange, plan: Plan, name: str, tried: Collection[str]) -> None:
+    def _spills(self, exchange: Exchange, plan: Plan, name: str, tried: Collection[str], full: bool) -> None:
         """Count and explain that an exchange that could be answered nearby goes to a target that is not near."""
         near = plan.names[: plan.near]
-        reason = spill(near, tried, self._usable(plan, tried))
+        reason = Spill.FULL if full else spill(near, tried, self._usable(plan, tried))
         self._counts.spilled(name, reason)
         place = self._known(exchange, name)
         there = f"{name} in {place.zone}" if place is not None and place.zone else name
