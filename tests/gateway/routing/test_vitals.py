@@ -24,6 +24,16 @@ def test_of_few_answers_nothing_is_said() -> None:
     assert vitals.load(now).latency_s == pytest.approx(0.5)
 
 
+def test_a_wait_that_a_client_gave_up_counts_if_it_was_longer_than_usual() -> None:
+    vitals, now = asked(0.5, 20)
+    vitals.given_up(0.4, now)
+    assert vitals.load(now).latency_s == pytest.approx(0.5)
+    for _ in range(200):
+        now += 0.1
+        vitals.given_up(20.0, now)
+    assert vitals.load(now).latency_s > 5
+
+
 @given(st.floats(0.002, 100), st.floats(0.01, 60))
 def test_a_steady_latency_is_known_exactly_however_often_it_is_seen(seconds: float, every_s: float) -> None:
     vitals, now = asked(seconds, 30, every_s=every_s)

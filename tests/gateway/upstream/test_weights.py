@@ -69,6 +69,20 @@ class World:
                 answering()
             health.ended(ticket, blame, self.clock())
 
+    def abandon(self, name: str, seconds: float, *, content: bool, count: int = 50) -> None:
+        """Have clients leave so often after so many seconds, behind the first content or before it."""
+        health = self.healths.of(name)
+        for _ in range(count):
+            ticket = health.breaker.admit(self.clock())
+            assert ticket is not None
+            beginning = health.answering(ticket, self.clock(), self.clock)
+            assert beginning is not None
+            if content:
+                self.clock.now += 0.1
+                beginning()
+            self.clock.now += seconds
+            health.ended(ticket, Blame.NOTHING, self.clock(), beginning)
+
     def draw(self, chance: float = 0.0) -> Plan:
         self.drawn = chance
         return self.choosing.draw(self.view.routes["chat"])
@@ -102,6 +116,21 @@ def test_failures_count_and_what_is_no_fault_of_the_target_does_not() -> None:
         world.answer("b", 0.1, count=1)
     world.clock.now += 1
     assert world.draw().weights[1] < 0.4
+
+
+def test_a_stall_that_clients_give_up_counts_and_a_stream_that_they_leave_does_not() -> None:
+    world = World(ADAPTIVE)
+    for name in "abc":
+        world.answer(name, 0.1)
+    world.abandon("b", 20.0, content=True)
+    for name in "ac":
+        world.answer(name, 0.1)
+    assert world.draw().weights == pytest.approx((2.0, 1.0, 1.0), rel=0.01)
+    world.abandon("b", 20.0, content=False)
+    for name in "ac":
+        world.answer(name, 0.1)
+    world.clock.now += 1
+    assert world.draw().weights[1] == pytest.approx(0.05), "the least that there is"
 
 
 def test_seats_that_run_out_count() -> None:

@@ -182,9 +182,8 @@ class Usher:
             if old:
                 self._give_back(row, old)
             if row.crowded and not row.busy:
-                self._send(
-                    Rise(row.name, [])
-                )  # whoever keeps the seats has no clock of his own: does anybody wait yet?
+                # Whoever keeps the seats has no clock of his own, and is to see whether anybody waits yet.
+                self._send(Rise(row.name, []))
         if self._share is not None:
             self._share.sweep()
         if self._pinged:

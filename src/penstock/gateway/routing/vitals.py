@@ -64,6 +64,11 @@ class Vitals:
         self._answers += 1
         self._at = now
 
+    def given_up(self, seconds: float, now: float) -> None:
+        """Take in that a client has left before the first content: that would have taken longer than this."""
+        if seconds > math.exp(self._log_s):
+            self.answers(seconds, now)
+
     def ended(self, well: bool, now: float) -> None:
         """Take in how an answer ended, or that there was none."""
         self._fade(now)

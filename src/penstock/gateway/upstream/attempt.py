@@ -21,7 +21,7 @@ from penstock.gateway.upstream.asking import Asking
 from penstock.gateway.upstream.choosing import Choosing
 from penstock.gateway.upstream.ejection import candidates
 from penstock.gateway.upstream.endpoint import Endpoint
-from penstock.gateway.upstream.health import PATIENCE_S, Health, Healths
+from penstock.gateway.upstream.health import PATIENCE_S, Beginning, Health, Healths
 from penstock.gateway.upstream.question import Question, question_of, signed, timeouts_of
 from penstock.gateway.upstream.rejection import rejection
 from penstock.gateway.upstream.seating import Seating
@@ -180,6 +180,7 @@ class Dispatcher:
             raise self._not_now(place.name, health)
         answers = False
         blame: Blame | None = Blame.NOTHING  # of a client that leaves, say
+        beginning: Beginning | None = None
         try:
             with asking:
                 headers = question.headers
@@ -187,7 +188,7 @@ class Dispatcher:
                     headers += await signed(place.credential, question, exchange, endpoint, began)
                     began = self._clock()
                 timeouts = timeouts_of(exchange, began)
-                exchange.answering = health.answering(ticket, began, self._clock)
+                exchange.answering = beginning = health.answering(ticket, began, self._clock)
                 with await endpoint.pool.request(b"POST", question.target, headers, question.body, timeouts) as reply:
                     if reply.status != _OK:
                         if reply.status == _UNAUTHORIZED and place.credential is not None:
@@ -215,7 +216,7 @@ class Dispatcher:
             blame = self._failed(exchange, place, endpoint, error, began)
             raise
         finally:
-            health.ended(ticket, blame, self._clock())
+            health.ended(ticket, blame, self._clock(), beginning)
 
     def _failed(
         self, exchange: Exchange, place: Place, endpoint: Endpoint, error: UpstreamError, began: float

@@ -72,33 +72,28 @@ class Health:
             self._not_before = now + seconds
             self.breaker.ease(busy // 2)
 
-    def answering(self, ticket: Ticket, began: float, clock: Callable[[], float]) -> Callable[[], None] | None:
+    def answering(self, ticket: Ticket, began: float, clock: Callable[[], float]) -> Beginning | None:
         """
         Return what is to be called when the answer to an attempt begins to have content; None for nothing.
 
         Args:
             began: clock time at which it was asked.
         """
-        vitals = self.vitals
-        if vitals is None:
-            return partial(self.breaker.answers, ticket) if ticket.waiting else None
+        return Beginning(self, ticket, began, clock) if ticket.waiting or self.vitals is not None else None
 
-        def answers() -> None:
-            self.breaker.answers(ticket)
-            now = clock()
-            vitals.answers(now - began, now)
-
-        return answers
-
-    def ended(self, ticket: Ticket, blame: Blame | None, now: float) -> None:
+    def ended(self, ticket: Ticket, blame: Blame | None, now: float, beginning: Beginning | None = None) -> None:
         """
         Take note of how an attempt ended.
 
         Args:
             blame: None when it came to a good end.
+            beginning: from `answering`, if the attempt came so far.
         """
-        if self.vitals is not None and blame is not Blame.NOTHING:
-            self.vitals.ended(blame is None, now)
+        if self.vitals is not None:
+            if blame is not Blame.NOTHING:
+                self.vitals.ended(blame is None, now)
+            elif beginning is not None and not beginning.seen:
+                self.vitals.given_up(now - beginning.began, now)
         if blame is None:
             self._unsaid = 0
             self.breaker.succeeded(ticket, now)
@@ -106,6 +101,33 @@ class Health:
             self.breaker.failed(ticket, now)
         else:
             self.breaker.left(ticket)
+
+
+class Beginning:
+    """
+    Called when the answer to an attempt begins to have content.
+
+    Attributes:
+        began: clock time at which it was asked.
+        seen: it has been called.
+    """
+
+    __slots__ = ("_clock", "_health", "_ticket", "began", "seen")
+
+    def __init__(self, health: Health, ticket: Ticket, began: float, clock: Callable[[], float]) -> None:
+        self._health = health
+        self._ticket = ticket
+        self._clock = clock
+        self.began = began
+        self.seen = False
+
+    def __call__(self) -> None:
+        health = self._health
+        self.seen = True
+        health.breaker.answers(self._ticket)
+        if health.vitals is not None:
+            now = self._clock()
+            health.vitals.answers(now - self.began, now)
 
 
 class Healths:
