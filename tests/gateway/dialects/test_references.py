@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,6 +39,29 @@ def of_responses(given_: Any, **fields: Any) -> str:
 
 def test_files_in_chats() -> None:
     assert of_chat([{"type": "text", "text": "x"}, FILE]) == "messages[1].content[1].file.file_id"
+
+
+def steps(action: Callable[[], object]) -> int:
+    """Return how many functions of Python are called or gone on with."""
+    count = 0
+
+    def called(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(called)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("of", [of_chat, of_messages])
+@pytest.mark.parametrize("part", [{"file": 0}, {"type": "tool_result", "content": [{"type": "text", "text": "x"}]}])
+def test_ten_times_the_parts_are_ten_times_the_work(of: Callable[[Any], str], part: Any) -> None:
+    few, many = (steps(partial(of, [part] * n)) for n in (20, 200))
+    assert many < 11 * few
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,10 @@ def in_turns(turns: Iterable[Turn]) -> str:
         content = turn.content
         if content.__class__ is list:
             for part in content:
-                if _holds(part) and (found := file_in(content, f"messages[{position}].content")):
-                    return found
+                if _holds(part):
+                    if found := file_in(content, f"messages[{position}].content"):
+                        return found
+                    break  # all parts have been looked through
     return ""
 
 
