@@ -41,6 +41,18 @@ def test_files_in_chats() -> None:
     assert of_chat([{"type": "text", "text": "x"}, FILE]) == "messages[1].content[1].file.file_id"
 
 
+@pytest.mark.parametrize(("audio", "where"), [({"id": "audio_1"}, "messages[1].audio"), (None, "")])
+def test_sound_of_an_earlier_answer(audio: Any, where: str) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "audio": audio}]
+    assert openai.parse(Dialect.CHAT, json.dumps({"model": "m", "messages": turns}).encode()).reference == where
+
+
+@pytest.mark.parametrize(("container", "where"), [("cntr_1", "input[0].container_id"), (None, "")])
+def test_containers_that_a_tool_has_run_in(container: Any, where: str) -> None:
+    call = {"type": "code_interpreter_call", "id": "ci_1", "code": "1", "container_id": container}
+    assert of_responses([call, {"role": "user", "content": "go on"}]) == where
+
+
 def steps(action: Callable[[], object]) -> int:
     """Return how many functions of Python are called or gone on with."""
     count = 0

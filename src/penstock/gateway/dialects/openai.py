@@ -32,6 +32,7 @@ class _StreamOptions(msgspec.Struct):
 class _Message(msgspec.Struct):
     role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     content: str | list[str | float | bool | Part | None] | None = None
+    audio: msgspec.Raw = msgspec.Raw()
 
 
 class _Sampling(msgspec.Struct, kw_only=True):
@@ -94,7 +95,7 @@ def parse(dialect: Dialect, body: bytes) -> Call:
             cap = chat.max_tokens
             if chat.max_completion_tokens is not None:  # upstreams differ in which of the two counts
                 cap = max(cap or 0, chat.max_completion_tokens)
-            reference = in_turns(chat.messages)
+            reference = in_turns(chat.messages) or _spoken(chat.messages)
             return _sampled(dialect, chat, cap, chat.n or 1, found, reference)
         if dialect is Dialect.COMPLETIONS:
             completion = _decode_completion(body)
@@ -131,6 +132,14 @@ def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
 def _prompts(prompt: str | list[Any]) -> int:
     """Return how many prompts a completion has; a list of numbers is one, as tokens."""
     return sum(isinstance(each, str | list) for each in prompt) or 1 if isinstance(prompt, list) else 1
+
+
+def _spoken(messages: list[_Message]) -> str:
+    """Return where a message names sound that the account keeps of an earlier answer, or nothing."""
+    for position, message in enumerate(messages):
+        if message.audio and bytes(message.audio) != b"null":
+            return f"messages[{position}].audio"
+    return ""
 
 
 def _sampled(

@@ -36,6 +36,7 @@ class _Item(references.Holder, gc=False):
     role: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
     encrypted_content: msgspec.Raw = msgspec.Raw()
+    container_id: msgspec.Raw = msgspec.Raw()
 
 
 class _StreamOptions(msgspec.Struct):
@@ -133,6 +134,8 @@ def _reference(request: _Request, found: document.Document) -> str:
                 return f"input[{position}]"
             if item.type == "image_generation_call" and bytes(item.result) in (b"", b"null"):
                 return f"input[{position}]"
+            if item.container_id and bytes(item.container_id) != b"null":  # tools go on in it
+                return f"input[{position}].container_id"
         if inner := references.file_in(request.input, "input"):
             return inner
     return references.tools(request.tools or ())
