@@ -53,6 +53,13 @@ def test_containers_that_a_tool_has_run_in(container: Any, where: str) -> None:
     assert of_responses([call, {"role": "user", "content": "go on"}]) == where
 
 
+@pytest.mark.parametrize("shape", [lambda n: [[0] * n] * n, lambda n: {"values": [{"x": 0}] * n * n}])
+def test_tools_are_looked_through_as_far_as_anybody_needs(shape: Callable[[int], Any]) -> None:
+    assert of_responses("x", tools=[{"type": "web_search", "filters": shape(100)}]) == ""
+    with pytest.raises(InvalidRequest, match="100000 values"):
+        of_responses("x", tools=[{"type": "web_search", "filters": shape(400)}])
+
+
 def steps(action: Callable[[], object]) -> int:
     """Return how many functions of Python are called or gone on with."""
     count = 0

@@ -23,6 +23,7 @@ _ABSENT = msgspec.Raw()
 _NULL = b"null"
 _TEXTS = frozenset({str, type(None)})
 _MOST_PATH, _MOST_NAME = 200, 64
+_MOST_VALUES = 100_000  # inside of an upstream's own tools, which have a few; each takes most of a microsecond
 
 
 class Holder(msgspec.Struct, gc=False):
@@ -103,8 +104,9 @@ def tools(given: Iterable[AnyObject]) -> str:
     Return where tools that an upstream runs itself name what its account keeps, or nothing.
 
     Raises:
-        InvalidRequest: a tool is nested too deep to be looked through.
+        InvalidRequest: a tool is nested too deep to be looked through, or they have more than 100,000 values.
     """
+    seen = 0
     for position, tool in enumerate(given):
         if bytes(tool.get("type", b"")) in _OWN:
             continue
@@ -114,6 +116,10 @@ def tools(given: Iterable[AnyObject]) -> str:
             where, name, value = left.pop()
             if value and (name in _OF_TOOLS or (name == "container" and isinstance(value, str))):
                 return where
+            if isinstance(value, list | dict):
+                seen += len(value)
+                if seen > _MOST_VALUES:
+                    raise InvalidRequest(f"tools have more than {_MOST_VALUES} values", param="tools")
             if isinstance(value, list):
                 left.extend((where, "", each) for each in value)
             elif isinstance(value, dict) and value.get("type") not in _KINDS:
