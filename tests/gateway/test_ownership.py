@@ -20,6 +20,7 @@ from penstock.snapshot.config import Budget, Cache, Limit, Measure, Outage, Shad
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.address import Address
 from penstock.types.dialect import Dialect
+from penstock.types.usage import UsageSource
 from tests.gateway.streams.client import order
 from tests.processes import Front, Lab, eventually, model, provider
 
@@ -174,6 +175,17 @@ def test_what_the_upstream_has_forgotten_is_as_unknown(tmp_path: Path) -> None:
     }
 
 
+def test_an_engine_that_has_forgotten_says_so_in_a_sentence(front: Front) -> None:
+    """As vLLM does, with its own name for the response, which is none of the client's."""
+    first = respond(front).json()["id"]
+    original = first[: -len("-kxMbBZ2NJXzAPKbvvuH7bA")]
+    said = order(status=404, error=f"Response with id '{original}' not found.", error_type="NotFoundError")
+    answer = respond(front, said, previous_response_id=first)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "previous_response_not_found")
+    other = respond(front, order(status=404, error="The model does not exist."), previous_response_id=first)
+    assert other.json()["error"]["code"] != "previous_response_not_found"
+
+
 def test_another_gateway_with_the_same_secret_knows_it_too(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         labs = [stack.enter_context(Lab()) for _ in NAMES]
@@ -227,6 +239,16 @@ def test_tokens_that_nobody_has_seen_count(front: Front) -> None:
     answer = respond(front, model="few", max_output_tokens=7, previous_response_id=first.json()["id"])
     assert answer.status_code == 200
     assert int(answer.headers["x-ratelimit-remaining-tokens"]) < 1000, "while it was under way"
+
+
+def test_what_a_stream_that_broke_off_has_not_told_is_taken_to_have_been_all_that_it_could(front: Front) -> None:
+    """Else a budget could be overrun by leaving in time, again and again."""
+    first = respond(front, model="paid").json()["id"]
+    cut = order(events=9, cut_after=3)
+    answer = respond(front, cut, model="paid", stream=True, previous_response_id=first)
+    settled = front.settled(answer.headers["x-request-id"])
+    assert settled.usage.source is UsageSource.COUNTED
+    assert settled.usage.input_tokens == 3000 + -(-len(json.dumps(cut)) // 4)
 
 
 @pytest.mark.parametrize("name", ["previous_response_id", "conversation"])

@@ -210,10 +210,10 @@ class _Stream:
         if not self.content:
             account.usage = Usage()  # nothing was delivered, whatever the upstream may have counted
         elif account.usage.source is UsageSource.NONE:
-            account.usage = usage.counted(self._exchange.call.prompt_bytes, self._delivered)
+            account.usage = usage.counted(self._exchange.call.prompt_tokens, self._delivered)
         elif not self._ended and self._delivered > account.usage.output_tokens:
             # Told in parts, of which the last did not come.
-            account.usage = usage.with_output(account.usage, self._exchange.call.prompt_bytes, self._delivered)
+            account.usage = usage.with_output(account.usage, self._exchange.call.prompt_tokens, self._delivered)
 
     @property
     def _ended(self) -> bool:

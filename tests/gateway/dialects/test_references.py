@@ -53,6 +53,18 @@ def test_containers_that_a_tool_has_run_in(container: Any, where: str) -> None:
     assert of_responses([call, {"role": "user", "content": "go on"}]) == where
 
 
+def test_containers_that_a_shell_has_run_in() -> None:
+    call = {"type": "shell_call", "call_id": "c", "action": {"commands": ["ls"]}}
+    there = {"type": "container_reference", "container_id": "cntr_1"}
+    assert of_responses([{**call, "environment": there}]) == "input[0].environment"
+    assert of_responses([{**call, "environment": {"type": "local"}}]) == of_responses([call]) == ""
+
+
+def test_what_googles_account_has_cached() -> None:
+    assert of_chat("x", extra_body={"google": {"cached_content": "cachedContents/1"}}) == "extra_body"
+    assert of_chat("x", extra_body={"google": {"thinking_config": {}}}) == ""
+
+
 @pytest.mark.parametrize("shape", [lambda n: [[0] * n] * n, lambda n: {"values": [{"x": 0}] * n * n}])
 def test_tools_are_looked_through_as_far_as_anybody_needs(shape: Callable[[int], Any]) -> None:
     assert of_responses("x", tools=[{"type": "web_search", "filters": shape(100)}]) == ""

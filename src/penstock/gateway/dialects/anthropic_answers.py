@@ -176,4 +176,4 @@ def usage_of(body: bytes, call: Call) -> Usage:
     if found is not None and (found.input_tokens or found.output_tokens):
         return found
     # Nothing is told, or zeros where there has to be a number, as translations write for upstreams that tell nothing.
-    return usage.estimated(call.prompt_bytes, sum(len(block) for block in content))
+    return usage.estimated(call.prompt_tokens, sum(len(block) for block in content))

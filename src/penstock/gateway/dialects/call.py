@@ -9,6 +9,9 @@ from penstock.types.dialect import Dialect
 
 OUTPUT_BOUND = 4096  # tokens per choice that are reserved where the client sets no cap
 
+BYTES_PER_TOKEN = 4
+"""A rough average for English text in byte-pair vocabularies; only for estimates marked as such."""
+
 MOST_ID = 512
 """Characters of the name of something that an upstream keeps; no API has such long ones."""
 
@@ -61,6 +64,11 @@ class Call(msgspec.Struct, frozen=True):
         """Size of the part of the body that is the prompt, as JSON."""
         fields = self.document.fields
         return sum(len(fields[name]) for name in _PROMPTS[self.dialect] if name in fields)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """About how many tokens its prompt has, where no upstream tells; of what is not in the body, all it may be."""
+        return -(-self.prompt_bytes // BYTES_PER_TOKEN) + self.unseen
 
     @property
     def most_input(self) -> int:

@@ -95,7 +95,7 @@ def parse(dialect: Dialect, body: bytes) -> Call:
             cap = chat.max_tokens
             if chat.max_completion_tokens is not None:  # upstreams differ in which of the two counts
                 cap = max(cap or 0, chat.max_completion_tokens)
-            reference = in_turns(chat.messages) or _spoken(chat.messages)
+            reference = in_turns(chat.messages) or _spoken(chat.messages) or _cached(found)
             return _sampled(dialect, chat, cap, chat.n or 1, found, reference)
         if dialect is Dialect.COMPLETIONS:
             completion = _decode_completion(body)
@@ -132,6 +132,11 @@ def for_upstream(call: Call, model: str, cap_name: str | None) -> bytes:
 def _prompts(prompt: str | list[Any]) -> int:
     """Return how many prompts a completion has; a list of numbers is one, as tokens."""
     return sum(isinstance(each, str | list) for each in prompt) or 1 if isinstance(prompt, list) else 1
+
+
+def _cached(found: document.Document) -> str:
+    """Return where a chat names what Google's account has cached, or nothing."""
+    return "extra_body" if b"cached_content" in bytes(found.fields.get("extra_body", b"")) else ""
 
 
 def _spoken(messages: list[_Message]) -> str:

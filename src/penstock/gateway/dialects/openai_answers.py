@@ -218,7 +218,7 @@ def usage_of(body: bytes, call: Call) -> Usage:
         generated = sum(answer.size for answer in _decode_unreported(body).choices or ())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
-    return usage.estimated(call.prompt_bytes, generated)
+    return usage.estimated(call.prompt_tokens, generated)
 
 
 def usage_in(event: bytes, _before: Usage) -> Usage | None:

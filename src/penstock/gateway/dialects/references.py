@@ -30,7 +30,8 @@ class Holder(msgspec.Struct, gc=False):
     """
     What may name a file: an item, or the part of one, with the members below which there may be more of them.
 
-    Arguments of tools, citations and the like are not among these. Whatever else stands in a member passes.
+    Arguments of tools, citations and the like are not among these. Whatever else stands in a member passes,
+    but for lists in lists.
     """
 
     file_id: msgspec.Raw = _ABSENT

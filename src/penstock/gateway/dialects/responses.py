@@ -37,6 +37,7 @@ class _Item(references.Holder, gc=False):
     result: msgspec.Raw = msgspec.Raw()
     encrypted_content: msgspec.Raw = msgspec.Raw()
     container_id: msgspec.Raw = msgspec.Raw()
+    environment: msgspec.Raw = msgspec.Raw()
 
 
 class _StreamOptions(msgspec.Struct):
@@ -136,6 +137,8 @@ def _reference(request: _Request, found: document.Document) -> str:
                 return f"input[{position}]"
             if item.container_id and bytes(item.container_id) != b"null":  # tools go on in it
                 return f"input[{position}].container_id"
+            if b"container" in bytes(item.environment):  # that a shell has run in
+                return f"input[{position}].environment"
         if inner := references.file_in(request.input, "input"):
             return inner
     return references.tools(request.tools or ())

@@ -154,4 +154,4 @@ def usage_of(body: bytes, call: Call) -> Usage:
         raise UpstreamUnusable("the upstream's reply is an error in spite of its status 200") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamUnusable("the upstream's reply is not a JSON object") from error
-    return bodies.reported(body) or usage.estimated(call.prompt_bytes, sum(len(item) for item in output))
+    return bodies.reported(body) or usage.estimated(call.prompt_tokens, sum(len(item) for item in output))

@@ -12,9 +12,9 @@ import msgspec
 
 from penstock.gateway.dialects import bodies
 from penstock.gateway.dialects.bodies import LARGEST
+from penstock.gateway.dialects.call import BYTES_PER_TOKEN
 from penstock.types.usage import Usage, UsageSource
 
-_BYTES_PER_TOKEN = 4  # rough average for English text in byte-pair vocabularies; only for estimates marked as such
 _BATCH = "flex"  # OpenAI charges what this tier answers as it charges batches
 
 
@@ -109,23 +109,23 @@ def _detailed(prompt: int, output: int, usage: _Usage, *, batch: bool) -> Usage 
     )
 
 
-def counted(request_bytes: int, content_events: int) -> Usage:
+def counted(prompt_tokens: int, content_events: int) -> Usage:
     """Return the usage of a stream from what was delivered: engines send a token or more per event."""
-    return Usage(_tokens(request_bytes), content_events, 0, UsageSource.COUNTED)
+    return Usage(prompt_tokens, content_events, 0, UsageSource.COUNTED)
 
 
-def estimated(request_bytes: int, reply_bytes: int) -> Usage:
-    """Return the usage of a whole reply that does not report any, from sizes; `reply_bytes` 0 where output is free."""
-    return Usage(_tokens(request_bytes), _tokens(reply_bytes), 0, UsageSource.ESTIMATED)
+def estimated(prompt_tokens: int, reply_bytes: int) -> Usage:
+    """Return the usage of a whole reply that does not report any, from its size: 0 where output is free."""
+    return Usage(prompt_tokens, -(-reply_bytes // BYTES_PER_TOKEN), 0, UsageSource.ESTIMATED)
 
 
-def with_output(told: Usage, request_bytes: int, content_events: int) -> Usage:
+def with_output(told: Usage, prompt_tokens: int, content_events: int) -> Usage:
     """
     Return a usage with the output of a stream that broke off, as `counted`; the rest stays as it was told.
 
     A prompt of no tokens is not one: some upstreams begin with zeros, and tell in the end what it was.
     """
-    prompt = told.input_tokens or _tokens(request_bytes)
+    prompt = told.input_tokens or prompt_tokens
     return msgspec.structs.replace(told, input_tokens=prompt, output_tokens=content_events, source=UsageSource.COUNTED)
 
 
@@ -138,7 +138,3 @@ def of_all(first: Usage, choices: int) -> Usage:
         audio_output_tokens=first.audio_output_tokens * choices,
         source=UsageSource.ESTIMATED,
     )
-
-
-def _tokens(size: int) -> int:
-    return -(-size // _BYTES_PER_TOKEN)

@@ -9,13 +9,15 @@ import time
 from penstock.gateway.dialects.errors import kind_of
 from penstock.gateway.metering.account import Account
 from penstock.gateway.ownership.claim import NOT_FOUND, unknown
+from penstock.gateway.ownership.tags import Kind, split
 from penstock.gateway.upstream.hints import retry_after
 from penstock.http.pool import Reply
 from penstock.types.errors import InvalidRequest, UpstreamError, UpstreamRejected
 
 _MAX_BODY = 64 * 1024
 _BODY_S = 1.0
-_NOT_FOUND = frozenset({400, 404})
+_MISSING = 404
+_NOT_FOUND = frozenset({400, _MISSING})
 
 
 async def rejection(account: Account, name: str, reply: Reply) -> UpstreamRejected | InvalidRequest:
@@ -36,6 +38,9 @@ async def rejection(account: Account, name: str, reply: Reply) -> UpstreamReject
     )
     kind, previous = kind_of(body), account.call.previous
     account.explain("upstream", f"{rejected}{kind}")
-    if previous is not None and reply.status in _NOT_FOUND and NOT_FOUND in kind:
-        return unknown(previous)
+    if previous is not None and reply.status in _NOT_FOUND:
+        # vLLM says it in a sentence that names the response, by the name that the client is not to see.
+        named = split(Kind.RESPONSE, previous)[0].encode() in body
+        if NOT_FOUND in kind or (named and reply.status == _MISSING):
+            return unknown(previous)
     return rejected
