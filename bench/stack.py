@@ -50,23 +50,27 @@ def child(command: list[str], *, orders: bool = False) -> Iterator[subprocess.Po
                 pipe.close()
 
 
-def stack_text(upstream: str, *, workers: int = 1, deployment: str = "", model: str = "") -> str:
+def stack_text(upstream: str, *, workers: int = 1, targets: int = 1, deployment: str = "", model: str = "") -> str:
     """
     Return a stack whose model `chat` is one hosted deployment.
 
     Args:
         upstream: its URL, without a path; it is asked for a model `chat` too.
+        targets: how many deployments with this URL the model has.
         deployment, model: further fields in YAML's flow style, beginning with a comma.
     """
     ports = [free_port() for _ in range(3)]
+    names = ["lab", *(f"lab-{number}" for number in range(2, targets + 1))]
+    fields = f'provider: openai, base_url: "{upstream}/v1", model: chat, price: {{input: 1, output: 2}}{deployment}'
+    deployments = "\n".join(f"  {name}: {{{fields}}}" for name in names)
     return f"""
 version: 1
 gateway: {{listen: 127.0.0.1:{ports[0]}, ops: 127.0.0.1:{ports[1]}, workers: {workers}}}
 admin: {{listen: 127.0.0.1:{ports[2]}}}
 deployments:
-  lab: {{provider: openai, base_url: "{upstream}/v1", model: chat, price: {{input: 1, output: 2}}{deployment}}}
+{deployments}
 models:
-  chat: {{targets: [lab]{model}}}
+  chat: {{targets: [{", ".join(names)}]{model}}}
 """
 
 

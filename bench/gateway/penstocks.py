@@ -36,6 +36,7 @@ policies:
       - {per: tenant, amount_usd: 1000000, period: month}
       - {per: model, amount_usd: 1000000, period: total}
 """
+_CACHE = "    cache: {ttl: 1m}\n"
 _SHARED = 'state: {counters: "${REDIS_URL}", database: "${DATABASE_URL}"}\n'
 
 
@@ -46,16 +47,20 @@ class Everything:
     Args:
         limits: with eight limits and three budgets.
         shared: which a Redis counts, with the ledger in a PostgreSQL; both on the load's core.
+        routed: with these, an exact cache that never has the answer, and three targets whose weights adapt.
     """
 
     rust = False
 
-    def __init__(self, name: str, title: str, about: str, *, limits: bool = False, shared: bool = False) -> None:
+    def __init__(
+        self, name: str, title: str, about: str, *, limits: bool = False, shared: bool = False, routed: bool = False
+    ) -> None:
         self.name = name
         self.title = title
         self.about = f"{__version__}: {about}"
         self._limits = limits
         self._shared = shared
+        self._routed = routed
 
     def install(self) -> None:
         """It is here."""
@@ -66,9 +71,11 @@ class Everything:
         with contextlib.ExitStack() as opened:
             environ = dict(_DIRECT)
             stack = stack_text(
-                f"http://127.0.0.1:{place.upstream_port}", model=", policies: all" if self._limits else ""
+                f"http://127.0.0.1:{place.upstream_port}",
+                targets=3 if self._routed else 1,
+                model=(", policies: all" if self._limits else "") + (", weights: adaptive" if self._routed else ""),
             )
-            stack += _POLICIES if self._limits else ""
+            stack += (_POLICIES if self._limits else "") + (_CACHE if self._routed else "")
             if self._shared:
                 with process.pinned(place.side):
                     redis, postgres = opened.enter_context(RedisServer()), opened.enter_context(PostgresServer())
@@ -138,6 +145,14 @@ EVERYTHING = (
         "the same, counted by a Redis and kept in a PostgreSQL, both on the load's core",
         limits=True,
         shared=True,
+    ),
+    Everything(
+        "penstock-routed",
+        "Penstock, limits, a cache, three targets",
+        "limits and budgets that the node counts, an exact cache that never has the answer, three targets whose "
+        "weights adapt",
+        limits=True,
+        routed=True,
     ),
 )
 
