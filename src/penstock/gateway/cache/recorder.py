@@ -36,7 +36,7 @@ class Recorder:
         self._account = account
         self._left = most
         self._pieces: list[bytes] | None = []
-        self._keep = keep
+        self._keep: Callable[[bytes | None], None] | None = keep
         self._part = part
 
     @property
@@ -95,10 +95,16 @@ class Recorder:
         self._left -= len(data)
         if self._left < 0:
             self._pieces = None
-            self._keep(None)
+            self._tell(None)
         else:
             self._pieces.append(data)
 
     def _complete(self) -> None:
         if self._pieces is not None and self._account.outcome is Outcome.ANSWERED:
-            self._keep(b"".join(self._pieces))
+            self._tell(b"".join(self._pieces))
+
+    def _tell(self, answer: bytes | None) -> None:
+        # Forgotten at once: it knows the exchange, which knows this, and rings are left for the garbage collector.
+        keep, self._keep = self._keep, None
+        if keep is not None:
+            keep(answer)
