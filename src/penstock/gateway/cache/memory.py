@@ -33,8 +33,8 @@ class Memory:
         self._room = room
         self._now = now
         self._most = most
-        # By how lately they were used, with when they end. In a plain dict the first one is looked for past all that have
-        # gone before it.
+        # By how lately they were used, with when they end. In a plain dict the first one is looked for past all that
+        # have gone before it.
         self._kept: OrderedDict[bytes, tuple[Entry, float]] = OrderedDict()
 
     def __len__(self) -> int:
