@@ -161,7 +161,8 @@ def _route(model: Model, places: Mapping[str, Place], zone: str) -> Route:
 
 
 def _prices(names: Sequence[str], places: Mapping[str, Place]) -> tuple[Price, ...]:
-    return tuple(place.price.ceiling for name in names if (place := places.get(name)) is not None and place.price)
+    known = (places[name].price for name in names if name in places)
+    return tuple(dict.fromkeys(price.ceiling for price in known if price))
 
 
 def _shadow(model: Model, places: Mapping[str, Place]) -> Shadow | None:

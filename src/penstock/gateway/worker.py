@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import random
@@ -187,6 +188,8 @@ class Worker:
         config = await self._first_config()
         if config is None:
             return
+        gc.collect()
+        gc.freeze()  # what has been imported and made so far stays, and is not to be looked through again and again
         self._server = server = await self._listen(config)
         ticker = asyncio.create_task(self._tick(), name="tick")
         if self._link:

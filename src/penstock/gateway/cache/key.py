@@ -31,8 +31,10 @@ def stateful(call: Call) -> str:
     if call.previous is not None:
         return "previous_response_id"
     fields = call.document.fields
-    found = next((name for name in _STATEFUL if name in fields and bytes(fields[name]) not in _NOTHING), "")
-    return found or call.reference
+    for name in _STATEFUL:
+        if name in fields and bytes(fields[name]) not in _NOTHING:
+            return name
+    return call.reference
 
 
 class Keys:
