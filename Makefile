@@ -16,8 +16,9 @@ UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	--exclude-newer "1 week" --quiet
 ARGS ?=
-# Those that start whole stacks measure what an outage costs others, so they have the machine for themselves.
-UNIT := $(BIN)/python -m pytest -m "not stack" --numprocesses 2
+# Those that start whole stacks measure what an outage costs others, so they have the machine for themselves. Tests of a
+# file may share a gateway, whose breakers remember what was before, so they stay together and in order.
+UNIT := $(BIN)/python -m pytest -m "not stack" --numprocesses 2 --dist loadfile
 # command:Debian package, for what tests call that pip cannot install
 SYSTEM := curl:curl redis-server:redis-server pg_ctlcluster:postgresql
 
