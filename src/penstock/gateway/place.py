@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.auth.secrets import SecretMissing, resolve
 from penstock.counters.seats.seat import Size
+from penstock.gateway.dialects.call import BYTES_PER_TOKEN
 from penstock.gateway.routing.prompts import UNKNOWN
 from penstock.gateway.routing.ways import WAYS
 from penstock.gateway.routing.ways import Way as Balancing
@@ -30,8 +31,6 @@ _COMING = frozenset({ReplicaState.STARTING, ReplicaState.WEDGED, ReplicaState.RE
 _WORKING = frozenset({ReplicaState.READY, ReplicaState.DRAINING})
 
 _ANYWHERE = Address()
-
-_TOKEN_BYTES = 4  # of a prompt; about so in English text
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -181,7 +180,7 @@ def _owners(deployment: Deployment, replicas: Iterable[Replica], ways: Mapping[D
 
 def _kept(deployment: Deployment, workers: int) -> int:
     """Return the bytes of prompts from one of the workers that a replica of a deployment keeps; all fill its cache."""
-    return UNKNOWN if deployment.prompt_cache is None else deployment.prompt_cache * _TOKEN_BYTES // workers
+    return UNKNOWN if deployment.prompt_cache is None else deployment.prompt_cache * BYTES_PER_TOKEN // workers
 
 
 def _size(deployment: Deployment, replicas: Sequence[Replica], answers: bool, coming: bool) -> Size:

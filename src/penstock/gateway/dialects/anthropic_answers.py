@@ -6,7 +6,7 @@ import msgspec
 
 from penstock.gateway.dialects import bodies, usage
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.dialects.events import data_of, is_utf8, readable
+from penstock.gateway.dialects.events import data_of, is_utf8, read, readable
 from penstock.types.dialect import Dialect
 from penstock.types.errors import UpstreamUnusable
 from penstock.types.usage import Usage
@@ -111,13 +111,7 @@ def ordinary(whole: bytes, _usage_wanted: bool) -> bytes:
 
 def note(event: bytes) -> Event | None:
     """Return what an event says, or None when it is a comment or of a kind that Penstock does not know."""
-    data = data_of(event)
-    if not data.lstrip().startswith(b"{"):
-        return None
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    return read(event, _decode)
 
 
 def is_end(event: bytes) -> bool:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
 from penstock.types.errors import UpstreamFailed
+
+T = TypeVar("T")
 
 MAX_EVENT = 8 * 1024 * 1024
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -144,3 +148,14 @@ def readable(data: bytes) -> bool:
     except RecursionError:
         return True
     return True
+
+
+def read(event: bytes, decode: Callable[[bytes], T]) -> T | None:
+    """Return what the JSON object of an event says, by its decoder; None for none, or one of an unknown kind."""
+    data = data_of(event)
+    if not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.gateway.dialects import usage
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.dialects.events import data_of, is_utf8, malformed, with_data
+from penstock.gateway.dialects.events import data_of, is_utf8, malformed, read, with_data
 from penstock.types.errors import UpstreamUnusable
 from penstock.types.usage import Usage
 
@@ -121,13 +121,7 @@ _decode_usage = msgspec.json.Decoder(_WithUsage).decode
 
 def note(event: bytes) -> Chunk | None:
     """Return what an event says, or None when it is a comment, `[DONE]` or of a kind that Penstock does not know."""
-    data = data_of(event)
-    if not data.lstrip().startswith(b"{"):
-        return None
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    return read(event, _decode)
 
 
 def is_end(event: bytes) -> bool:

@@ -108,13 +108,7 @@ def ordinary(whole: bytes, _usage_wanted: bool) -> bytes:
 
 def note(event: bytes) -> Event | None:
     """Return what an event says, or None when it is a comment or of a kind that Penstock does not know."""
-    data = events.data_of(event)
-    if not data.lstrip().startswith(b"{"):
-        return None
-    try:
-        return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    return events.read(event, _decode)
 
 
 def malformed(event: bytes) -> bool:
