@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import re
 import statistics
 import sys
 import time
@@ -36,6 +37,7 @@ _CEILING_CALLERS = 32
 _SAMPLES = 20
 _QUIET_S = 90.0  # idle connections to an upstream are kept for 30 s
 _LEVELS = ("penstock_tasks", "penstock_connections", "penstock_slots_in_use", "penstock_exchanges_in_progress")
+_OPENED = "penstock_breaker_changes_total"
 _SPARE = {"descriptors": 4, "penstock_tasks": 2}
 """How far above the beginning a level may be at the end: a document being read, a sweep under way."""
 
@@ -239,12 +241,20 @@ async def soak(running: Running, minutes: float, ceiling_s: float) -> dict[str, 
         "outcomes": dict(sorted(load.outcomes.items())),
         "wrong": len(load.wrong),
         "first_wrong": load.wrong[:5],
+        "breakers_opened": await asyncio.to_thread(opened, running),
         "leaks": leaks,
         "growth": round(growth, 4),
         "before": before,
         "after": after,
         "curve": {name: [point[name] for point in levels.curve] for name in before},
     }
+
+
+def opened(running: Running) -> dict[str, float]:
+    """Return how often the breakers of each deployment opened."""
+    changes = {key: count for key, count in samples(running).items() if key.startswith(_OPENED)}
+    names = {re.search(r'deployment="([^"]+)"', key): count for key, count in changes.items() if '"open"' in key}
+    return {name[1]: count for name, count in names.items() if name}
 
 
 async def _ceiling(ask: Callable[[], Awaitable[None]], seconds: float) -> tuple[int, float]:
@@ -274,8 +284,11 @@ def summary(figures: dict[str, Any]) -> str:
         f"of the {figures['ceiling_per_s']:.0f}/s that the client reached: {share * left:.1f} % left by their client, "
         f"{share * faults:.1f} % to a faulty upstream. {figures['wrong']} wrong answers, {len(figures['leaks'])} leaks."
     )
+    breakers = ", ".join(f"{name} {count:.0f}" for name, count in figures["breakers_opened"].items())
     lines = [
         story,
+        "",
+        f"Breakers opened, by deployment: {breakers}.",
         "",
         "| level, all workers | before | half-way | after |",
         "|---|---|---|---|",

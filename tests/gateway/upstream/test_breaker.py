@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -82,6 +85,52 @@ def test_half_of_the_outcomes_may_be_failures() -> None:
     assert it.state() is State.CLOSED
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3])
+@pytest.mark.parametrize("per_s", [50, 1000])
+def test_failures_that_only_happen_to_follow_one_another_do_not_open_it(share: float, per_s: int) -> None:
+    """Ten minutes in which each outcome fails by itself: with five in a row it would open up to hundreds of times."""
+    it, chance = Clocked(), random.Random(3)
+    for _ in range(600 * per_s):
+        it.now += 1 / per_s
+        if chance.random() < share:
+            it.fail()
+        else:
+            it.succeed()
+    assert it.became == []
+
+
+def test_failures_that_fall_due_together_do_not_open_it() -> None:
+    """As timeouts do where a worker was busy with something else for a moment: all before the next good end."""
+    it = Clocked()
+    for _ in range(20):
+        for _ in range(400):
+            it.now += 0.001
+            it.succeed()
+        for _ in range(20):
+            it.fail()
+    assert it.became == []
+
+
+@given(per_s=st.floats(0.05, 3000), share=st.floats(0, 0.5), seconds=st.floats(0, 30))
+def test_where_nothing_succeeds_any_more_it_opens_half_a_second_behind_the_fifth_failure(
+    per_s: float, share: float, seconds: float
+) -> None:
+    it, chance = Clocked(), random.Random(5)
+    for _ in range(min(int(seconds * per_s), 20_000)):
+        it.now += 1 / per_s
+        if chance.random() < share:
+            it.fail()
+            assume(it.state() is State.CLOSED)
+        else:
+            it.succeed()
+    it.succeed()
+    died = it.now
+    while it.state() is State.CLOSED:
+        it.now += 1 / per_s
+        it.fail()
+        assert it.now - died <= (IN_A_ROW + 1) / per_s + 0.5
+
+
 def test_one_probe_decides() -> None:
     it = Clocked()
     it.open()
@@ -120,6 +169,7 @@ def test_having_recovered_it_forgets_how_often_it_opened() -> None:
     it.to_half_open()
     for _ in range(150):
         it.succeed()
+    it.now += 20  # what was lately asks for more in a row
     it.open()
     assert it.breaker.wait_s(it.now) == first
 

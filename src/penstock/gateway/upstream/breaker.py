@@ -5,11 +5,11 @@ The circuit breaker of one deployment: what keeps failing is left alone, and com
        ▲                    ▲                                 │ fails
        └── enough answers   └─────────────────────────────────┘ twice as long
 
-It opens on failures in a row or on their share lately. While it recovers, no more exchanges wait for the beginning of
-an answer than a window admits; the window begins with the probe's one and grows by one with each answer, so it doubles
-each time that all in it are answered, as TCP's slow start does, and every two seconds in any case: a plain answer that
-takes a minute begins only then. So no crowd falls upon an upstream that comes back. For the same reason a probe that
-has not been answered for five seconds gets another one beside it.
+It opens on failures in a row, more of them where there is much traffic, or on their share lately. While it recovers,
+no more exchanges wait for the beginning of an answer than a window admits; the window begins with the probe's one and
+grows by one with each answer, so it doubles each time that all in it are answered, as TCP's slow start does, and every
+two seconds in any case: a plain answer that takes a minute begins only then. So no crowd falls upon an upstream that
+comes back. For the same reason a probe that has not been answered for five seconds gets another one beside it.
 
 No I/O, no clock, no chance of its own: the time is passed in, and what is drawn comes from what it was made with.
 """
@@ -21,6 +21,10 @@ from collections.abc import Callable
 from enum import Enum
 
 IN_A_ROW = 5  # failures; as `consecutive_5xx` of Envoy's outlier detection and Finagle's failure accrual
+# Behind these as many failures more as are a part of the outcomes lately, half a second of them. At a thousand a second
+# five in a row come by chance, and timeouts of a worker that was busy for a moment fall due together.
+_PART_OF_LATELY = 20
+_MOST_OF_LATELY = 25
 _SHARE = 0.6  # of failures lately, above which it opens; resilience4j's 0.5 would leave an upstream half of which works
 _LEAST = 20  # outcomes lately before a share says anything
 _BUCKETS = 10  # of a second each make up "lately"
@@ -153,7 +157,8 @@ class Breaker:
         self._bad[self._bucket(now)] += 1
         bad = sum(self._bad)
         seen = bad + sum(self._good)
-        often = self._row >= IN_A_ROW or (seen >= _LEAST and bad > _SHARE * seen)
+        in_a_row = self._row >= IN_A_ROW + min(seen // _PART_OF_LATELY, _MOST_OF_LATELY)
+        often = in_a_row or (seen >= _LEAST and bad > _SHARE * seen)
         if often or self.state is State.HALF_OPEN:
             self._open(now)
 
