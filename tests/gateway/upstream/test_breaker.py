@@ -100,7 +100,7 @@ def test_failures_that_only_happen_to_follow_one_another_do_not_open_it(share: f
 
 
 def test_failures_that_fall_due_together_do_not_open_it() -> None:
-    """As timeouts do where a worker was busy with something else for a moment: all before the next good end."""
+    """As timeouts do, since deadlines are looked at only ten times a second: all before the next good end."""
     it = Clocked()
     for _ in range(20):
         for _ in range(400):

@@ -22,7 +22,7 @@ from enum import Enum
 
 IN_A_ROW = 5  # failures; as `consecutive_5xx` of Envoy's outlier detection and Finagle's failure accrual
 # Behind these as many failures more as are a part of the outcomes lately, half a second of them. At a thousand a second
-# five in a row come by chance, and timeouts of a worker that was busy for a moment fall due together.
+# five in a row come by chance, and timeouts come together: deadlines are looked at ten times a second.
 _PART_OF_LATELY = 20
 _MOST_OF_LATELY = 25
 _SHARE = 0.6  # of failures lately, above which it opens; resilience4j's 0.5 would leave an upstream half of which works
