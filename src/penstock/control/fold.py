@@ -209,10 +209,12 @@ class Fold:
         position = positions.get(name, 0)
         settled = [record for record in records if isinstance(record, Settled)]
         done = {record.id for record in settled}
-        pending = [record for record in records if isinstance(record, Opened) and record.id not in done]
+        began = [record for record in records if isinstance(record, Opened)]
+        pending = [record for record in began if record.id not in done]
+        before = done.difference(record.id for record in began)  # only these can be among what is open
         async with self._database.write() as connection:
             added = await ledger.add(connection, settled)
-            await opened.remove(connection, list(done))
+            await opened.remove(connection, list(before))
             await opened.add(connection, writer_of(name), pending)
             await offsets.store(connection, name, after)
         positions[name] = after

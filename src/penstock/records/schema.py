@@ -168,4 +168,4 @@ def clean(text: str) -> str:
 
 def bounded(number: int) -> int:
     """Return a count of tokens or nano-dollars as it is kept: absurd ones cut to a bound that columns and sums hold."""
-    return max(0, min(number, _MOST))
+    return number if 0 <= number <= _MOST else 0 if number < 0 else _MOST
