@@ -6,23 +6,51 @@ import secrets
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 
+import msgspec
+
 from penstock.lab.asked import Asked
-from penstock.types.errors import InvalidRequest
+from penstock.lab.orders import Order
+from penstock.types.errors import InvalidRequest, ResponseNotFound
 
 MOST = 10_000
+MOST_REQUEST = 16 * 1024  # bytes; the response to a longer one can be gone on from, and not be told again
 _SEALED_IN = "gAAAA"  # how OpenAI's sealed items begin
+
+
+class Told(msgspec.Struct, frozen=True):
+    """
+    What a response was made of, and can be made of again.
+
+    Attributes:
+        asked: as it was answered.
+        number: that its ids are made of.
+        request: the body.
+    """
+
+    asked: Asked
+    order: Order
+    number: str
+    request: bytes
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    tokens: int  # of its conversation so far
+    told: Told | None
 
 
 class Memory:
     """
-    The responses of one upstream by their ids, the last ones; each with the tokens of its conversation so far.
+    The responses of one upstream by their ids, the last ones.
 
     What it seals says nothing; that it was sealed here is all that it is asked.
+
+    Attributes:
+        seal: what it seals with.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, int] = OrderedDict()
-        self._seal = _SEALED_IN + urlsafe_b64encode(secrets.token_bytes(33)).decode()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self.seal = _SEALED_IN + urlsafe_b64encode(secrets.token_bytes(33)).decode()
 
     def recall(self, asked: Asked) -> Asked:
         """
@@ -38,16 +66,33 @@ class Memory:
                 code="previous_response_not_found",
             )
         for content in asked.sealed:
-            if content != self._seal:
+            if content != self.seal:
                 raise InvalidRequest(
                     f"The encrypted content {content[:8]}... could not be verified.", code="invalid_encrypted_content"
                 )
-        before = 0 if asked.previous is None else self._kept[asked.previous]
-        return asked.going_on(before, self._seal if asked.seals else "")
+        before = 0 if asked.previous is None else self._kept[asked.previous].tokens
+        return asked.going_on(before, self.seal if asked.seals else "")
 
-    def keep(self, name: str, asked: Asked) -> None:
-        """Keep a response, if it is to be kept."""
+    def keep(self, name: str, asked: Asked, told: Told | None = None) -> None:
+        """Keep a response, if it is to be kept, and what it was made of, if that is not too much."""
         if asked.stored:
-            self._kept[name] = asked.prompt_tokens
+            small = told is not None and len(told.request) <= MOST_REQUEST
+            self._kept[name] = _Kept(asked.prompt_tokens, told if small else None)
             if len(self._kept) > MOST:
                 self._kept.popitem(last=False)
+
+    def told(self, name: str) -> Told:
+        """
+        Return what a response was made of.
+
+        Raises:
+            ResponseNotFound: there is no such response, or its request was too long.
+        """
+        kept = self._kept.get(name)
+        if kept is None or kept.told is None:
+            raise ResponseNotFound(f"Response with id '{name}' not found.")
+        return kept.told
+
+    def forget(self, name: str) -> None:
+        """Delete a response that there is."""
+        del self._kept[name]

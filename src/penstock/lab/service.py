@@ -21,6 +21,7 @@ from penstock.http.connection import Connection
 from penstock.http.limits import Limits
 from penstock.http.server import Handler, Refusal, Request, Responder, Server
 from penstock.http.tls import ServerTls
+from penstock.lab import stored
 from penstock.lab.answer import Answer, answer_to, build, plain
 from penstock.lab.asked import PROMPT, Asked, AskedError
 from penstock.lab.delivery import Outlet, carry_out, open_outlet
@@ -30,7 +31,7 @@ from penstock.lab.dialects import DIALECTS, messages, models, responses, spoken
 from penstock.lab.grammar import parse, parse_json
 from penstock.lab.instant import Instant, Ready
 from penstock.lab.line import Line, Sleep
-from penstock.lab.memory import Memory
+from penstock.lab.memory import Memory, Told
 from penstock.lab.orders import DEFAULT, Order, OrderError
 from penstock.lab.script import Script
 from penstock.lab.stats import Call, Received, Stats
@@ -43,6 +44,7 @@ from penstock.types.errors import (
     ModelNotFound,
     NoCapacity,
     RequestTimedOut,
+    ResponseNotFound,
     Unauthenticated,
     UnknownPath,
 )
@@ -65,6 +67,7 @@ _STATUS: dict[type[ExchangeError], int] = {
     Unauthenticated: 401,
     UnknownPath: 404,
     ModelNotFound: 404,
+    ResponseNotFound: 404,
     MethodNotAllowed: 405,
     RequestTimedOut: 408,
     BodyTooLarge: 413,
@@ -190,8 +193,8 @@ class Upstream:
                     await _send_at_once(responder, made, call)
                     return 200, None
         order = order or self.script.after_body(path, "", "") or DEFAULT
-        self._memory.keep(responses.PREFIX + call.id, asked)
-        answer = build(order, shown, call.id, lambda: self._ordinary(path, shown, asked, order, call.id))
+        self._memory.keep(responses.PREFIX + call.id, asked, Told(asked, order, call.id, body or b""))
+        answer = build(order, shown, call.id, lambda: self._ordinary(request, shown, asked, order, call.id))
         outlet, answer = open_outlet(responder, line, answer, order, shown.number_header, call, self._sleep)
         await carry_out(outlet, answer, order, shown.ping, call, self.stats, self._sleep)
         return order.status, outlet
@@ -201,6 +204,9 @@ class Upstream:
         if self._key is not None and path.startswith("/v1/") and not _holds(self._key, request.headers, shown):
             raise Unauthenticated("Incorrect API key provided.", code="invalid_api_key")
         post = dialect is not None
+        if path.startswith(stored.PATH):
+            stored.check(path, method)
+            return
         if not post and path not in {"/v1/models", "/health"} and not path.startswith("/v1/models/"):
             raise UnknownPath(f"The lab has no {path}.")
         if method != ("POST" if post else "GET"):
@@ -245,7 +251,10 @@ class Upstream:
             raise _refused(error) from error
         return order, asked.without_order(asked.text[end:].lstrip())
 
-    def _ordinary(self, path: str, dialect: Dialect, asked: Asked, order: Order, number: str) -> Answer:
+    def _ordinary(self, request: Request, dialect: Dialect, asked: Asked, order: Order, number: str) -> Answer:
+        path = request.path
+        if path.startswith(stored.PATH):
+            return stored.answer(self._memory, path, request.method, request.query)
         if path in DIALECTS:
             return answer_to(dialect, asked, order, number)
         if path == "/health":

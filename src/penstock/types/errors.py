@@ -70,6 +70,10 @@ class ModelNotFound(ExchangeError):
     """No such model, or none that this key may see: 404, the same for both."""
 
 
+class ResponseNotFound(ExchangeError):
+    """No response by this id is kept for the caller: 404, the same whatever the reason is."""
+
+
 class MethodNotAllowed(ExchangeError):
     """The path is served, by another method: 405."""
 

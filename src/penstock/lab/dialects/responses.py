@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: `/v1/responses`. What is stored can be gone on from; nothing can be retrieved."""
+"""OpenAI's Responses API: `/v1/responses`. What is stored can be gone on from, and be asked for again (`stored`)."""
 
 from __future__ import annotations
 
