@@ -345,6 +345,18 @@ def test_what_an_account_keeps_is_not_for_all(front: Front, fields: dict[str, An
     assert respond(front, **{"model": "open", **fields}).status_code == 200
 
 
+def test_a_thought_by_its_id_alone_is_left_out_where_its_account_is_not_for_all(front: Front) -> None:
+    said = turns({"output": [{"type": "reasoning", "id": "rs_1", "summary": []}]})
+    answer = respond(front, said)
+    assert (answer.status_code, answer.headers["x-penstock-dropped"]) == (200, "input.reasoning")
+    assert "left out for" in explained(front, answer)["ownership"]
+    answer = respond(front, said, model="paid", max_output_tokens=7)
+    assert (answer.status_code, "x-penstock-dropped" in answer.headers) == (200, False)
+    opened = next(record for record in front.journal() if record.id == answer.headers["x-request-id"])
+    assert isinstance(opened, Opened)
+    assert opened.reserved_nano == (len(answer.request.content) + 3000) * 1000 + 7 * 2000, "it may be that long"
+
+
 def test_files_of_chats_and_messages(front: Front) -> None:
     content = [{"type": "text", "text": "hi"}, {"type": "file", "file": {"file_id": "file-1"}}]
     turn: dict[str, Any] = {"messages": [{"role": "user", "content": content}]}

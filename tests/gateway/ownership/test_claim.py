@@ -117,7 +117,7 @@ def test_an_error_repeats_little() -> None:
 def test_sealed_items_go_home_first(owner: str, names: tuple[str, ...]) -> None:
     claim = claimed(sealed(owner, owner))
     assert claim.plan is not None
-    assert (claim.plan.names, claim.owner) == (names, "")
+    assert (claim.plan.names, claim.owner, claim.home) == (names, "", owner)
     assert [claim.prefers(name) for name in names] == [True, *(False for _ in names[1:])], "nor is it left for a seat"
     assert len(claim.plan.weights) == (3 if owner in ("a", "b") else 4), "targets, and what goes before them"
     assert claim.narrowed(VIEW.places["a"]) is VIEW.places["a"]
@@ -141,6 +141,9 @@ def test_what_is_counted_needs_a_bound() -> None:
     assert claimed(call_of(conversation="c"), model="bounded").call.unseen == 5000, "the largest that allows it"
     assert claimed(call_of(conversation="c"), model="counted").call.unseen == 0, "nobody there allows it"
     assert claimed(call_of(conversation="c")).call.unseen == 0, "nothing is counted"
+    thought = call_of(input=[{"type": "reasoning", "id": "rs_1", "summary": []}])
+    assert claimed(thought, model="bounded").call.unseen == 5000, "what is behind its name counts likewise"
+    assert claimed(thought, model="counted").call.unseen == 0, "nobody there is asked with it"
 
 
 def test_an_ordinary_chat_has_no_claim() -> None:

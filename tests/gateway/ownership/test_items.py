@@ -28,12 +28,12 @@ def plain(kind: str = "reasoning") -> dict[str, Any]:
 
 def read(*items: Any) -> Items | None:
     call = responses.parse(json.dumps({"model": "m", "input": items}).encode())
-    return Items.read(call, TAGS, "t", ["a", "b"]) if call.sealed else None
+    return Items.read(call, TAGS, "t", ["a", "b"]) if call.sealed or call.recalled else None
 
 
-def asked(items: Items | None, endpoint: str) -> tuple[list[Any], tuple[str, ...]]:
+def asked(items: Items | None, endpoint: str, *, references: bool = False) -> tuple[list[Any], tuple[str, ...]]:
     assert items is not None
-    value, left_out = items.for_owner(endpoint)
+    value, left_out = items.for_owner(endpoint, references=references)
     return json.loads(value), left_out
 
 
@@ -73,7 +73,8 @@ def test_a_tag_that_is_nobodys_is_left_out_everywhere(strange: dict[str, Any]) -
     [
         plain(),
         plain("compaction"),
-        {**plain(), "encrypted_content": None},
+        {"type": "reasoning", "encrypted_content": None},
+        {"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "said openly"}]},
         {**thought("a"), "type": "something"},
         {"type": "message", "role": "user", "content": "encrypted_content~" + "x" * 22},
         {**plain(), "encrypted_content": ["x"]},
@@ -81,6 +82,17 @@ def test_a_tag_that_is_nobodys_is_left_out_everywhere(strange: dict[str, Any]) -
 )
 def test_what_has_no_tag_passes(item: dict[str, Any]) -> None:
     assert read(USER, item) is None
+
+
+@pytest.mark.parametrize("content", [{}, {"encrypted_content": None}, {"encrypted_content": "", "content": []}])
+def test_a_thought_by_its_id_alone_is_for_those_whose_account_all_may_use(content: dict[str, Any]) -> None:
+    named = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "so"}], **content}
+    items = read(USER, named, SAID)
+    assert items is not None
+    assert (items.home, items.tagged) == (None, False)
+    said = {name: value for name, value in SAID.items() if name != "id"}
+    assert asked(items, "a") == ([USER, said], ("input.reasoning",))
+    assert asked(items, "a", references=True) == ([USER, named, SAID], ())
 
 
 def test_a_name_may_be_spelt_in_any_way() -> None:
@@ -95,7 +107,7 @@ def test_without_what_was_condensed_there_is_no_conversation() -> None:
     assert asked(items, "a") == ([USER, plain("compaction")], ())
     assert items is not None
     with pytest.raises(InvalidRequest) as caught:
-        items.for_owner("b")
+        items.for_owner("b", references=True)
     assert (caught.value.param, caught.value.code) == ("input[1]", "invalid_encrypted_content")
 
 

@@ -25,8 +25,8 @@ RESPONSE = {
 }
 
 
-def stamp(*, stored: bool = True, previous: str | None = "mine") -> Stamp:
-    return Stamp(TAGS, "t", "a", previous, stored=stored)
+def stamp(*, stored: bool = True) -> Stamp:
+    return Stamp(TAGS, "t", "a", stored=stored)
 
 
 def sealed(content: str = "gAAAA") -> str:
@@ -37,7 +37,7 @@ def expected(**changes: Any) -> dict[str, Any]:
     return {
         **RESPONSE,
         "id": TAGS.tagged(Kind.RESPONSE, "t", "a", "resp_1"),
-        "previous_response_id": "mine",
+        "previous_response_id": TAGS.tagged(Kind.RESPONSE, "t", "a", "resp_0"),
         "output": [{**THOUGHT, "encrypted_content": sealed()}, SAID],
         **changes,
     }
@@ -54,6 +54,17 @@ def test_one_that_is_not_kept_has_no_name_to_go_on_from() -> None:
 def test_one_that_goes_on_from_none_repeats_none() -> None:
     body = json.dumps({**RESPONSE, "previous_response_id": None}).encode()
     assert json.loads(stamp().reply(body))["previous_response_id"] is None
+
+
+def test_items_of_a_list_get_their_tags() -> None:
+    listed = {"object": "list", "data": [THOUGHT, SAID], "has_more": False, "first_id": "rs_1"}
+    wanted = {**listed, "data": [{**THOUGHT, "encrypted_content": sealed()}, SAID]}
+    assert json.loads(stamp().listing(json.dumps(listed).encode())) == wanted
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"data":[{"type":"message"}]}', b'{"data":"encrypted_content"}'])
+def test_what_has_nothing_sealed_keeps_its_bytes(body: bytes) -> None:
+    assert stamp().listing(body) is body
 
 
 def test_what_is_beside_keeps_its_bytes() -> None:

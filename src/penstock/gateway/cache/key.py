@@ -34,7 +34,7 @@ def stateful(call: Call) -> str:
     for name in _STATEFUL:
         if name in fields and bytes(fields[name]) not in _NOTHING:
             return name
-    return call.reference
+    return call.names
 
 
 class Keys:

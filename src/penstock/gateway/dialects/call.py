@@ -42,6 +42,7 @@ class Call(msgspec.Struct, frozen=True):
         previous: the id of the response that it goes on from, if it does.
         reference: where in the body something else is named that an upstream's account keeps, or nothing.
         sealed: its input may have items that only their owner can open.
+        recalled: which items of its input are thoughts by their id alone, for the upstream to look them up.
         stored: an upstream that speaks its dialect keeps the answer.
         unseen: tokens that are read for it at the most and are not in the body.
     """
@@ -56,8 +57,14 @@ class Call(msgspec.Struct, frozen=True):
     previous: str | None = None
     reference: str = ""
     sealed: bool = False
+    recalled: frozenset[int] = frozenset()
     stored: bool = False
     unseen: int = 0
+
+    @property
+    def names(self) -> str:
+        """Where it names something that an account keeps, but for a response, or nothing."""
+        return self.reference or (f"input[{min(self.recalled)}]" if self.recalled else "")
 
     @property
     def prompt_bytes(self) -> int:

@@ -31,13 +31,24 @@ _OTHER_NAMES = {
 }
 
 
+_EMPTY = frozenset({b"", b"null", b'""'})
+
+
 class _Item(references.Holder, gc=False):
     type: str | None = None
+    id: msgspec.Raw = msgspec.Raw()
     role: msgspec.Raw = msgspec.Raw()
     result: msgspec.Raw = msgspec.Raw()
     encrypted_content: msgspec.Raw = msgspec.Raw()
     container_id: msgspec.Raw = msgspec.Raw()
     environment: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def recalled(self) -> bool:
+        """It is a thought without its content, to be looked up by its id."""
+        return self.type == "reasoning" and not (
+            self.content or bytes(self.encrypted_content) not in _EMPTY or bytes(self.id) in _EMPTY
+        )
 
 
 class _StreamOptions(msgspec.Struct):
@@ -91,6 +102,7 @@ def parse(body: bytes) -> Call:
     if request.background:
         raise unsupported("background", "Responses in the background are not supported")
     stream = bool(request.stream)
+    items = request.input if isinstance(request.input, list) else []
     if request.stream_options is not None and not stream:
         raise InvalidRequest("stream_options is only allowed when stream is true", param="stream_options")
     reference = _reference(request, found)
@@ -106,7 +118,8 @@ def parse(body: bytes) -> Call:
         document=found,
         previous=request.previous_response_id,
         reference=reference,
-        sealed=isinstance(request.input, list) and any(item.encrypted_content for item in request.input),
+        sealed=any(item.encrypted_content for item in items),
+        recalled=frozenset(position for position, item in enumerate(items) if item.recalled),
         stored=request.store is not False,
     )
 

@@ -11,17 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from penstock.gateway.dialects.call import MOST_ID, Call
+from penstock.gateway.dialects.call import Call
 from penstock.gateway.ownership.items import Items
 from penstock.gateway.ownership.stamp import Stamp
-from penstock.gateway.ownership.tags import Kind, Tags
+from penstock.gateway.ownership.tags import MOST_GIVEN, Kind, Tags
 from penstock.gateway.place import Place
 from penstock.gateway.view import Plan, Route, plan_of_one
 from penstock.types.dialect import Dialect
 from penstock.types.errors import InvalidRequest
 
 NOT_FOUND = "previous_response_not_found"
-_MOST_PREVIOUS = 2 * MOST_ID  # what is longer has no tag of ours
 _MAX_ECHO = 200  # characters of a client's text that an error repeats
 
 
@@ -33,8 +32,8 @@ class Claim(msgspec.Struct, frozen=True):
         call: as upstreams are to be asked.
         plan: to be followed instead of a drawn one; None where any will do.
         owner: the endpoint that alone may be asked, by name, or nothing.
-        previous: what the client calls the response that it goes on from, if it does.
-        items: those of its input that are sealed, if there are any.
+        items: those of its input, if some are sealed, or thoughts by their id alone.
+        home: the endpoint that can open what is sealed, which is asked first if it may be, or nothing.
     """
 
     tags: Tags
@@ -42,8 +41,8 @@ class Claim(msgspec.Struct, frozen=True):
     call: Call
     plan: Plan | None = None
     owner: str = ""
-    previous: str | None = None
     items: Items | None = None
+    home: str = ""
 
     def narrowed(self, place: Place) -> Place:
         """Return a deployment with only those endpoints that may be asked; a successor has nothing of an owner's."""
@@ -57,21 +56,25 @@ class Claim(msgspec.Struct, frozen=True):
         """Tell whether a deployment is worth a short wait, though others have a free seat: these would be told less."""
         return self.plan is not None and name == self.plan.names[0]
 
-    def call_for(self, call: Call, endpoint: str) -> tuple[Call, tuple[str, ...]]:
+    def call_for(self, call: Call, endpoint: str, *, references: bool) -> tuple[Call, tuple[str, ...]]:
         """
         Return a call as an endpoint is to be asked, and the names of what was left out of it.
 
+        Args:
+            references: requests may name what its account keeps.
         Raises:
             InvalidRequest: what would have to be left out is the conversation itself.
         """
         if self.items is None:
             return call, ()
-        value, left_out = self.items.for_owner(endpoint)
+        value, left_out = self.items.for_owner(endpoint, references=references)
+        if not left_out and not self.items.tagged:
+            return call, ()
         return msgspec.structs.replace(call, document=call.document.exchanged("input", value)), left_out
 
     def stamp(self, endpoint: str) -> Stamp:
         """Return what puts tags into the answer of an endpoint."""
-        return Stamp(self.tags, self.tenant, endpoint, self.previous, stored=self.call.stored)
+        return Stamp(self.tags, self.tenant, endpoint, stored=self.call.stored)
 
 
 def claim_of(call: Call, tenant: str, tags: Tags, route: Route, places: Mapping[str, Place]) -> Claim | None:
@@ -87,7 +90,7 @@ def claim_of(call: Call, tenant: str, tags: Tags, route: Route, places: Mapping[
     owners = {owner: place for place in _places(route, places) for owner in place.owners}
     previous, owner, plan = call.previous, "", None
     if previous is not None:
-        original, found = tags.owner(Kind.RESPONSE, tenant, owners, previous[:_MOST_PREVIOUS])
+        original, found = tags.owner(Kind.RESPONSE, tenant, owners, previous[:MOST_GIVEN])
         if found is None:
             raise unknown(previous)
         owner, place = found, owners[found]
@@ -95,13 +98,14 @@ def claim_of(call: Call, tenant: str, tags: Tags, route: Route, places: Mapping[
         document = call.document.exchanged("previous_response_id", msgspec.json.encode(original))
         unseen = _bound(route, [place], "previous_response_id")
         call = msgspec.structs.replace(call, document=document, unseen=unseen)
-    elif call.reference and call.dialect is not Dialect.COUNT:
+    elif call.names and call.dialect is not Dialect.COUNT:
         allowing = [place for place in _places(route, places) if place.references]
-        call = msgspec.structs.replace(call, unseen=_bound(route, allowing, call.reference))
-    items = Items.read(call, tags, tenant, owners) if call.sealed else None
-    if items is not None and plan is None and items.home is not None:
-        plan = _beginning(route, owners[items.home].name)
-    return Claim(tags, tenant, call, plan, owner, previous, items)
+        call = msgspec.structs.replace(call, unseen=_bound(route, allowing, call.names))
+    items = Items.read(call, tags, tenant, owners) if call.sealed or call.recalled else None
+    home = None if items is None else items.home
+    if home is not None and plan is None:
+        plan = _beginning(route, owners[home].name)
+    return Claim(tags, tenant, call, plan, owner, items, home or "")
 
 
 def unknown(previous: str) -> InvalidRequest:

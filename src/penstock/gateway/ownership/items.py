@@ -1,6 +1,6 @@
 """
 Sealed items of an input: what a model has thought, or a conversation has been condensed to, that only the account can
-open in which it was made.
+open in which it was made. And thoughts by their id alone, which the account looks up, whosever they are.
 """
 
 from __future__ import annotations
@@ -40,23 +40,31 @@ class _Item(msgspec.Struct, frozen=True):
         json: without a tag.
         type: of one that has had a tag, else nothing.
         owner: who can open it; None where the tag names none of the model's deployments for this tenant.
+        recalled: it is a thought by its id alone.
     """
 
     json: bytes
     type: str = ""
     owner: str | None = None
+    recalled: bool = False
 
 
 class Items:
-    """The input of one exchange, item by item."""
+    """
+    The input of one exchange, item by item.
 
-    def __init__(self, items: list[_Item]) -> None:
+    Attributes:
+        tagged: some of them have had tags, so that no upstream can be asked with the input as it came.
+    """
+
+    def __init__(self, items: list[_Item], *, tagged: bool) -> None:
         self._items = items
+        self.tagged = tagged
 
     @classmethod
     def read(cls, call: Call, tags: Tags, tenant: str, owners: Collection[str]) -> Self | None:
         """
-        Return the items of a call's input; None where none of them has a tag.
+        Return the items of a call's input; None where none of them has a tag or is a thought by its id alone.
 
         Args:
             owners: the endpoints that may have made them, by name.
@@ -64,12 +72,15 @@ class Items:
             InvalidRequest: there are more than 2,000 with tags.
         """
         items, tagged = list[_Item](), 0
-        for item in _decode(call.document.fields["input"]):
+        for position, item in enumerate(_decode(call.document.fields["input"])):
+            if position in call.recalled:
+                items.append(_Item(bytes(item), recalled=True))
+                continue
             items.append(_read(bytes(item), tags, tenant, owners))
             tagged += bool(items[-1].type)
             if tagged > _MOST:
                 raise InvalidRequest(f"the input has more than {_MOST} sealed items", param="input")
-        return cls(items) if tagged else None
+        return cls(items, tagged=tagged > 0) if tagged or call.recalled else None
 
     @property
     def home(self) -> str | None:
@@ -77,16 +88,20 @@ class Items:
         owners = {item.owner for item in self._items if item.owner is not None}
         return owners.pop() if len(owners) == 1 else None
 
-    def for_owner(self, endpoint: str) -> tuple[bytes, tuple[str, ...]]:
+    def for_owner(self, endpoint: str, *, references: bool) -> tuple[bytes, tuple[str, ...]]:
         """
         Return the input as JSON for an endpoint, and the names of what it could not open, which is left out.
 
+        Args:
+            references: its account's thoughts may be named by whoever uses it.
         Raises:
             InvalidRequest: that would be the conversation itself.
         """
         kept, left_out = list[bytes](), dict[str, None]()
         for position, item in enumerate(self._items):
-            if not item.type or item.owner == endpoint:
+            if item.recalled and not references:
+                left_out["input.reasoning"] = None
+            elif not item.type or item.owner == endpoint:
                 kept.append(item.json)
             elif item.type == "compaction":
                 raise InvalidRequest(

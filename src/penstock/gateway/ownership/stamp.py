@@ -30,18 +30,16 @@ class Stamp:
 
     Args:
         tenant: whose answer it is.
-        owner: the endpoint that answers, by name.
-        previous: what the client calls the response that it goes on from, if it does.
+        owner: the endpoint that answers, by name. It keeps the response that this one goes on from, too.
         stored: the response is kept, as far as the request says.
     """
 
-    __slots__ = ("_owner", "_previous", "_stored", "_tags", "_tenant")
+    __slots__ = ("_owner", "_stored", "_tags", "_tenant")
 
-    def __init__(self, tags: Tags, tenant: str, owner: str, previous: str | None, *, stored: bool) -> None:
+    def __init__(self, tags: Tags, tenant: str, owner: str, *, stored: bool) -> None:
         self._tags = tags
         self._tenant = tenant
         self._owner = owner
-        self._previous = previous
         self._stored = stored
 
     def reply(self, body: bytes) -> bytes:
@@ -50,6 +48,15 @@ class Stamp:
             return self._response(body)
         except _UNREADABLE:
             return body
+
+    def listing(self, body: bytes) -> bytes:
+        """Return a list of items with tags on what is sealed."""
+        try:
+            fields = _decode(body)
+            items = self._items(bytes(fields.get("data", b"")))
+        except _UNREADABLE:
+            return body
+        return body if items is None else _encode({**fields, "data": items})
 
     def event(self, event: bytes) -> bytes:
         """Return an event with tags, if it tells of a response or of a sealed item."""
@@ -69,17 +76,21 @@ class Stamp:
     def _response(self, response: bytes) -> bytes:
         """Return a response with tags; the same object where nothing is to be tagged."""
         fields, changed = _decode(response), Fields()
-        name = _text(fields.get("id"))
-        if self._stored and name and len(name) <= MOST_ID:
-            tagged = self._tags.tagged(Kind.RESPONSE, self._tenant, self._owner, name)
-            changed["id"] = msgspec.Raw(_encode(tagged))
-        if self._previous is not None and _text(fields.get("previous_response_id")):
-            changed["previous_response_id"] = msgspec.Raw(_encode(self._previous))
-        output = bytes(fields.get("output", b""))
-        if b"encrypted_content" in output:
-            items = [self._item(bytes(item)) for item in _decode_items(output)]
-            changed["output"] = msgspec.Raw(b"[%b]" % b",".join(items))
+        for member in ("id", "previous_response_id") if self._stored else ("previous_response_id",):
+            name = _text(fields.get(member))
+            if name and len(name) <= MOST_ID:
+                tagged = self._tags.tagged(Kind.RESPONSE, self._tenant, self._owner, name)
+                changed[member] = msgspec.Raw(_encode(tagged))
+        output = self._items(bytes(fields.get("output", b"")))
+        if output is not None:
+            changed["output"] = output
         return _encode(fields | changed) if changed else response
+
+    def _items(self, items: bytes) -> msgspec.Raw | None:
+        """Return items with tags on what is sealed; None where nothing is."""
+        if b"encrypted_content" not in items:
+            return None
+        return msgspec.Raw(b"[%b]" % b",".join(self._item(bytes(item)) for item in _decode_items(items)))
 
     def _item(self, item: bytes) -> bytes:
         """Return an item of the output, with a tag on what is sealed in it."""

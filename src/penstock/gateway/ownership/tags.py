@@ -16,6 +16,11 @@ from hashlib import blake2b
 
 import msgspec
 
+from penstock.gateway.dialects.call import MOST_ID
+
+MOST_GIVEN = 2 * MOST_ID
+"""Characters of the name of a response as a client gives it; what is longer has no tag of ours."""
+
 _SIZE = 16  # bytes of a tag
 _LENGTH = -(-_SIZE * 8 // 6)  # characters of it
 _encode = msgspec.json.Encoder().encode

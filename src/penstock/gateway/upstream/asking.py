@@ -43,6 +43,12 @@ class Asking:
         exchange = self._exchange
         return session_of(exchange.account.caller.tenant, exchange.session, exchange.call)
 
+    @property
+    def home(self) -> str:
+        """The replica that can open what it has sealed for the exchange, by name, or nothing."""
+        claim = self._exchange.claim
+        return "" if claim is None else claim.home
+
     def begun(self) -> None:
         """Note that the prompt has been read, since an answer to it has begun."""
         if self._unread:

@@ -291,7 +291,10 @@ class Dispatcher:
                     await self._changed.wait()
 
     def _choose(self, place: Place, failed: Collection[Endpoint], asking: Asking) -> Endpoint | None:
-        """Return an endpoint that has not failed this exchange, of those that are not left out for now."""
+        """
+        Return an endpoint that has not failed this exchange, of those that are not left out for now: the one that can
+        open what the exchange brings, or another, as the deployment is balanced.
+        """
         self._turn += 1
         if len(place.endpoints) == 1:
             asking.endpoint = place.endpoints[0]
@@ -302,7 +305,9 @@ class Dispatcher:
             return None
         asking.turn, asking.now = self._turn, now
         asking.workers = self.view.settings.workers if self.view is not None else 1
-        asking.endpoint = place.balance(left, asking)
+        home = asking.home
+        at_home = next((endpoint for endpoint in left if endpoint.name == home), None) if home else None
+        asking.endpoint = at_home or place.balance(left, asking)
         return asking.endpoint
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:

@@ -85,7 +85,7 @@ def _owned(exchange: Exchange, place: Place, endpoint: str) -> tuple[Call, bytes
     if claim is None or call.dialect is not Dialect.RESPONSES:
         return call, b""
     exchange.stamp = claim.stamp(endpoint)
-    call, left_out = claim.call_for(call, endpoint)
+    call, left_out = claim.call_for(call, endpoint, references=place.references)
     return call, _admitted(exchange, place, left_out)
 
 
