@@ -7,6 +7,7 @@ from pathlib import Path
 
 from penstock.gateway.dialects.errors import _REJECTED, MEANINGS
 from penstock.gateway.dialects.spoken import BY_PATH
+from penstock.gateway.stored import ACTIONS, PATH
 from penstock.gateway.translation import TRANSLATIONS
 from tests.processes import front_with_lab
 
@@ -32,6 +33,11 @@ def test_every_row_is_a_code_that_exists() -> None:
 
 def test_every_path_is_listed() -> None:
     assert all(f"`{path}`" in PAGE for path in BY_PATH)
+    assert all(f"`{PATH}{{id}}{below}` | {', '.join(methods)} |" in PAGE for below, methods in ACTIONS.items())
+
+
+def test_every_operation_on_kept_responses_is_listed() -> None:
+    assert all(f"`{operation}`" in DIALECTS for methods in ACTIONS.values() for operation in methods.values())
 
 
 def test_every_dialect_and_every_translation_is_listed() -> None:

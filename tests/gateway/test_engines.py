@@ -113,6 +113,59 @@ def test_a_deployment_is_balanced_as_it_says(engines: Engines, balance: Balance,
     assert len(set(asked)) == used
 
 
+def test_thoughts_go_back_to_the_replica_that_sealed_them(engines: Engines) -> None:
+    native = msgspec.structs.replace(deployment(balance=Balance.ROUND_ROBIN), speaks=(Dialect.RESPONSES, Dialect.CHAT))
+    engines.front.publish([native], [model("chat", "mini")])
+    first, second = engines.lab("a"), engines.lab("b")
+    engines.publish(("a", ReplicaState.READY, first.path, ""), ("b", ReplicaState.READY, second.path, ""))
+    eventually(lambda: _both(engines), "both replicas being used")
+    sealing = {"model": "chat", "store": False, "include": ["reasoning.encrypted_content"]}
+    opening = engines.front.client.post("/v1/responses", json={**sealing, "input": order(thinking=3)})
+    said = [*opening.json()["output"][:1], {"role": "user", "content": "again"}]
+    answers = [engines.front.client.post("/v1/responses", json={**sealing, "input": said}) for _ in range(4)]
+    assert [answer.headers.get("x-penstock-dropped", "") for answer in answers] == [""] * 4
+    home = replica_of(engines, opening.headers["x-request-id"])
+    assert {replica_of(engines, answer.headers["x-request-id"]) for answer in answers} == {home}
+    engines.publish(*(
+        (name, ReplicaState.FAILED if f"mini/{number}" == home else ReplicaState.READY, lab.path, "")
+        for number, (name, lab) in enumerate((("a", first), ("b", second)))
+    ))  # fmt: skip
+    left = eventually(lambda: _without(engines, {**sealing, "input": said}), "another being asked")
+    assert left == "input.reasoning"
+
+
+def test_a_response_is_had_again_from_the_replica_that_keeps_it(engines: Engines) -> None:
+    native = msgspec.structs.replace(deployment(balance=Balance.ROUND_ROBIN), speaks=(Dialect.RESPONSES, Dialect.CHAT))
+    engines.front.publish([native], [model("chat", "mini")])
+    first, second = engines.lab("a"), engines.lab("b")
+    engines.publish(("a", ReplicaState.READY, first.path, ""), ("b", ReplicaState.READY, second.path, ""))
+    eventually(lambda: _both(engines), "both replicas being used")
+    client, homes = engines.front.client, {}
+    for _ in range(4):
+        opening = client.post("/v1/responses", json={"model": "chat", "input": "hello"})
+        name = opening.json()["id"]
+        homes[name] = replica_of(engines, opening.headers["x-request-id"])
+        again = client.get(f"/v1/responses/{name}")
+        assert (again.status_code, replica_of(engines, again.headers["x-request-id"])) == (200, homes[name])
+    assert set(homes.values()) == {"mini/0", "mini/1"}
+    engines.publish(("a", ReplicaState.STARTING, None, ""), ("b", ReplicaState.READY, second.path, ""))
+    away = next(name for name, home in homes.items() if home == "mini/0")
+    gone = eventually(lambda: _refused(engines, f"/v1/responses/{away}"), "the change")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (503, "overloaded")
+    assert dict(engines.front.settled(gone.headers["x-request-id"]).explanation)["replica"] == "mini/0 is not ready"
+
+
+def _refused(engines: Engines, path: str) -> httpx.Response | None:
+    answer = engines.front.client.get(path)
+    return None if answer.is_success else answer
+
+
+def _without(engines: Engines, body: dict[str, object]) -> str | None:
+    """Return what is left out for the replica that is asked."""
+    found: str | None = engines.front.client.post("/v1/responses", json=body).headers.get("x-penstock-dropped")
+    return found
+
+
 def test_a_slow_replica_is_left_alone_once_that_is_known(engines: Engines, tmp_path: Path) -> None:
     engines.front.publish([deployment(balance=Balance.PEAK_EWMA)], [model("chat", "mini")])
     script = tmp_path / "slow.yaml"

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from penstock.auth import keys
+from penstock.gateway import stored
 from penstock.gateway.admission.admission import Admission
 from penstock.gateway.cache.exact import ExactCache
 from penstock.gateway.dialects import errors
@@ -25,6 +26,7 @@ from penstock.gateway.metering import tags
 from penstock.gateway.metering.account import Account, Books
 from penstock.gateway.ownership.claim import Claim, claim_of
 from penstock.gateway.ownership.tags import Tags
+from penstock.gateway.refusal import refuse
 from penstock.gateway.relay import relay_stream, relay_whole
 from penstock.gateway.shadow.shadows import Shadows
 from penstock.gateway.upstream.attempt import Dispatcher
@@ -74,6 +76,7 @@ class Gateway:
         self.shadows = shadows
         self.digest = keys.Digester(pepper)
         self.tags = Tags(pepper)
+        self.stored = stored.Stored(books, admission, dispatcher, self.tags)
         self.clock = clock
         self.view: View = EMPTY
         self.draining = False
@@ -107,7 +110,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
     headers = id_line + (b"request-id: %b\r\n" % request_id.encode() if spoken and spoken.like_anthropic else b"")
     try:
         if spoken is None:
-            return await _serve_rest(gateway, view, request, responder, headers)
+            return await _serve_rest(gateway, view, request, responder, request_id, headers)
         if request.method != "POST":
             raise MethodNotAllowed(f"{request.path} is called with POST, not {request.method}", allow="POST")
 
@@ -181,17 +184,22 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
                 headers = exchange.headers()
         gateway.books.metrics.responded(account.status)
     except PenstockError as error:
-        await _refuse(gateway, responder, spoken, error, headers)
+        await refuse(gateway.books.metrics, responder, _worded(spoken, request.path), error, headers)
     except asyncio.CancelledError:
         if gateway.draining and not responder.gone:
             gone = NoCapacity("the gateway is shutting down", retry_after=1)
-            await _refuse(gateway, responder, spoken, gone, headers)
+            await refuse(gateway.books.metrics, responder, _worded(spoken, request.path), gone, headers)
         raise
 
 
-async def _serve_rest(gateway: Gateway, view: View, request: Request, responder: Responder, headers: bytes) -> None:
-    """Answer what is not a call to a model: health and the listing of models."""
+async def _serve_rest(
+    gateway: Gateway, view: View, request: Request, responder: Responder, request_id: str, headers: bytes
+) -> None:
+    """Answer what is not a call to a model: health, the listing of models, responses that are kept."""
     path = request.path
+    if path.startswith(stored.PATH):
+        caller = LOCAL if request.local else authenticate(request.headers, view.callers, gateway.digest)
+        return await gateway.stored.serve(view, caller, request, responder, request_id, headers)
     if path not in ("/livez", "/readyz", _MODELS) and not path.startswith(_MODELS + "/"):
         raise UnknownPath(f"nothing is served at {path[:_MAX_ECHO]}")
     if request.method not in ("GET", "HEAD"):
@@ -243,18 +251,8 @@ def _described(model: Model) -> Mapping[str, object]:
     }
 
 
-async def _refuse(
-    gateway: Gateway, responder: Responder, spoken: Spoken | None, error: PenstockError, headers: bytes
-) -> None:
-    """Answer with an error: with its status, or in-band where the stream's 200 is out already."""
-    dialect = Dialect.CHAT if spoken is None else spoken.dialect
-    if responder.ended:  # what was sent as complete could not be settled, which is in the log
-        return
-    if responder.started:
-        gateway.books.metrics.responded(_OK)
-        responder.put(errors.event(error, dialect))
-        await responder.end()
-    else:
-        refusal = errors.refusal(error, headers, dialect)
-        gateway.books.metrics.responded(refusal.status)
-        await responder.send(refusal.status, refusal.headers, refusal.body)
+def _worded(spoken: Spoken | None, path: str) -> Dialect:
+    """Return the dialect in which a client is told of errors."""
+    if spoken is not None:
+        return spoken.dialect
+    return Dialect.RESPONSES if path.startswith(stored.PATH) else Dialect.CHAT

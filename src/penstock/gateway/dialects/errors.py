@@ -34,6 +34,7 @@ MEANINGS: tuple[tuple[type[errors.PenstockError], Meaning], ...] = (
     (errors.Unauthenticated, Meaning(401, "invalid_request_error", "invalid_api_key", "client")),
     (errors.NotAllowed, Meaning(403, "invalid_request_error", "permission_denied", "client")),
     (errors.ModelNotFound, Meaning(404, "invalid_request_error", "model_not_found", "client")),
+    (errors.ResponseNotFound, Meaning(404, "invalid_request_error", "response_not_found", "client")),
     (errors.UnknownPath, Meaning(404, "invalid_request_error", "unknown_url", "client")),
     (errors.MethodNotAllowed, Meaning(405, "invalid_request_error", "method_not_allowed", "client")),
     (errors.RequestTimedOut, Meaning(408, "timeout_error", "request_timeout", "client")),

@@ -101,6 +101,7 @@ class Account(msgspec.Struct):
         reservation: what it holds of budgets.
         reserved_nano: the most that it can cost.
         outcome: how it ended, once that is written to the journal.
+        operation: what kind of call it is, where its dialect does not say it.
         lead: of the equal requests that wait for its answer, if it leads; given up at its end.
     """
 
@@ -130,6 +131,7 @@ class Account(msgspec.Struct):
     reserved_nano: int = 0
     outcome: Outcome | None = None
     lead: Lead | None = None
+    operation: str = ""
 
     def explain(self, step: str, decision: str) -> None:
         """Add one decision to the exchange's explanation, cut where it is long: clients' words may be a part of it."""
@@ -165,7 +167,7 @@ class Account(msgspec.Struct):
                 caller.key,
                 caller.tenant,
                 call.model,
-                call.dialect.operation,
+                self.operation or call.dialect.operation,
                 self.reserved_nano,
                 caller.user,
                 self.tags,
@@ -184,6 +186,7 @@ class Account(msgspec.Struct):
         if self.settled:
             return
         self.settled = True
+        operation = self.operation or self.call.dialect.operation
         books, call, caller, usage, deployment = self.books, self.call, self.caller, self.usage, self.deployment
         if self.hold is not None:
             self.hold.release(usage)
@@ -209,7 +212,7 @@ class Account(msgspec.Struct):
                     caller.key,
                     caller.tenant,
                     call.model,
-                    call.dialect.operation,
+                    operation,
                     call.stream,
                     deployment,
                     status,
@@ -232,7 +235,7 @@ class Account(msgspec.Struct):
             outcome = Outcome.LOST  # as control will call it
             raise
         finally:
-            kind = (call.dialect.operation, self.provider, self.label, deployment, outcome)
+            kind = (operation, self.provider, self.label, deployment, outcome)
             books.metrics.settled(kind, usage, cost if self.cost_known else None, duration, first)
         self.status, self.outcome = status, outcome
         if books.log is not None:

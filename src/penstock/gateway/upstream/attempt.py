@@ -80,6 +80,10 @@ class Dispatcher:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def wait_s(self, name: str) -> float:
+        """Return after how many seconds it makes sense to ask a deployment; 0 when it may be asked now."""
+        return self._healths.of(name).wait_s(self._clock())
+
     async def run(self, exchange: Exchange, plan: Plan, relay: Relay) -> None:
         """
         Try the plan's deployments, each at most once, until `relay` has taken a reply to its end.
