@@ -8,16 +8,22 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.auth import keys, pepper
+from penstock.gateway.stored import ACTIONS, PATH, _parsed
+from penstock.http.request import Request
 from penstock.journal.records import Opened, Outcome
 from penstock.snapshot.config import Limit, Measure, Outage
 from penstock.snapshot.principals import KeyRecord
 from penstock.types.dialect import Dialect
+from penstock.types.errors import MethodNotAllowed, UnknownPath
 from penstock.types.operation import Operation
 from penstock.types.usage import UsageSource
 from tests.gateway.streams.client import order
@@ -192,9 +198,9 @@ def test_nobody_else_finds_it(fleet: tuple[Front, list[Lab]]) -> None:
         ("very long", "r" * 20_000, {}),
         ("of other letters", "resp_%C3%A9%00%ff", {}),
     ]
-    for why, given, headers in asked:
+    for why, called, headers in asked:
         for method, below in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")):
-            answer = front.client.request(method, f"/v1/responses/{given}{below}", headers=headers)
+            answer = front.client.request(method, f"/v1/responses/{called}{below}", headers=headers)
             error = answer.json()["error"]
             assert (answer.status_code, error["code"]) == (404, "response_not_found"), why
             assert len(error["message"]) < 300, why
@@ -318,6 +324,24 @@ def test_other_paths_and_methods(front: Front, method: str, path: str, allow: st
     assert answer.headers.get("allow") == allow
     if method != "HEAD" and allow is None:
         assert answer.json()["error"]["code"] == "unknown_url"
+
+
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE"]),
+    st.lists(st.sampled_from(["/", "resp_1", "cancel", "input_items", "%2F", "%", "..", "compact"]), max_size=6),
+)
+def test_every_path_is_one_of_these_or_none(method: str, parts: list[str]) -> None:
+    path = PATH + "".join(parts)
+    request = Request(method, path, "", True, {}, "", False, 0.0, 0, True, False)
+    try:
+        name, below, action = _parsed(request)
+    except (UnknownPath, MethodNotAllowed):
+        return
+    assert ACTIONS[below][method] == action
+    assert name
+    assert path.endswith(below)
+    assert unquote(path[len(PATH) : len(path) - len(below)]) == name
+    assert "/" not in path[len(PATH) : len(path) - len(below)], "one segment is the id"
 
 
 # What it counts as

@@ -120,8 +120,8 @@ class Stored:
                 headers += place.answer_lines
                 endpoint = self._endpoint(keeper, account)
                 account.estimate(())
-                account.open()
                 with self._room(caller.tenant, endpoint):
+                    account.open()
                     lines = place.headers + id_line + trace
                     with await self._ask(keeper, endpoint, request, below, lines) as reply:
                         if not _OK <= reply.status < _MULTIPLE:

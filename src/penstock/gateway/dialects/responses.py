@@ -32,6 +32,7 @@ _OTHER_NAMES = {
 
 
 _EMPTY = frozenset({b"", b"null", b'""'})
+_NONE = frozenset[int]()
 
 
 class _Item(references.Holder, gc=False):
@@ -119,7 +120,7 @@ def parse(body: bytes) -> Call:
         previous=request.previous_response_id,
         reference=reference,
         sealed=any(item.encrypted_content for item in items),
-        recalled=frozenset(position for position, item in enumerate(items) if item.recalled),
+        recalled=frozenset(n for n, item in enumerate(items) if item.recalled) if items else _NONE,
         stored=request.store is not False,
     )
 
