@@ -126,6 +126,7 @@ def test_two_tenants_have_no_key_in_common(one: str, other: str) -> None:
         ({"conversation": "c"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": "x"}, {"type": "reasoning", "id": "rs_1"}]}, "input[1]"),
         ({"store": True, "conversation": None}, ""),
     ],
 )
