@@ -20,15 +20,12 @@ import math
 from collections.abc import Callable
 from enum import Enum
 
+from penstock.gateway.upstream.outcomes import Outcomes
+
 IN_A_ROW = 5  # failures; as `consecutive_5xx` of Envoy's outlier detection and Finagle's failure accrual
-# Behind these as many failures more as are a part of the outcomes lately, half a second of them. At a thousand a second
-# five in a row come by chance, and timeouts come together: deadlines are looked at ten times a second.
-_PART_OF_LATELY = 20
-_MOST_OF_LATELY = 25
+_MOST_IN_A_ROW = 30  # where there is much traffic: timeouts come together, as deadlines are looked at ten times a second
 _SHARE = 0.6  # of failures lately, above which it opens; resilience4j's 0.5 would leave an upstream half of which works
 _LEAST = 20  # outcomes lately before a share says anything
-_BUCKETS = 10  # of a second each make up "lately"
-_BUCKET_S = 1.0
 _FIRST_S = 2.0  # it stays open for so long at first, at the most
 _LONGEST_S = 60.0
 _FULL = 100  # a window of so many is none any more, and what was before is forgotten
@@ -61,15 +58,12 @@ class Breaker:
     """
 
     __slots__ = (
-        "_at",
-        "_bad",
         "_chance",
         "_changed",
         "_epoch",
-        "_good",
         "_openings",
+        "_outcomes",
         "_probed",
-        "_row",
         "_since",
         "_until",
         "_usual",
@@ -85,10 +79,7 @@ class Breaker:
         self._chance = chance
         self._changed = changed
         self._epoch = 0
-        self._row = 0  # failures since the last success
-        self._good = [0] * _BUCKETS
-        self._bad = [0] * _BUCKETS
-        self._at = 0  # the second that the newest bucket is of
+        self._outcomes = Outcomes()
         self._until = 0.0
         self._openings = 0  # in a row, without having recovered between them
         self._window: int | None = None  # how many may wait for an answer's beginning while it recovers
@@ -145,21 +136,16 @@ class Breaker:
         if ticket.waiting:
             self.answers(ticket)
         if ticket.epoch == self._epoch:
-            self._row = 0
-            self._good[self._at % _BUCKETS if int(now / _BUCKET_S) == self._at else self._bucket(now)] += 1
+            self._outcomes.succeeded(now)
 
     def failed(self, ticket: Ticket, now: float) -> None:
         """Take note that an attempt failed, and that the deployment is to blame."""
         if ticket.epoch != self._epoch:
             return
         self._left_window(ticket)
-        self._row += 1
-        self._bad[self._bucket(now)] += 1
-        bad = sum(self._bad)
-        seen = bad + sum(self._good)
-        in_a_row = self._row >= IN_A_ROW + min(seen // _PART_OF_LATELY, _MOST_OF_LATELY)
-        often = in_a_row or (seen >= _LEAST and bad > _SHARE * seen)
-        if often or self.state is State.HALF_OPEN:
+        bad, seen = self._outcomes.failed(now)
+        often = seen >= _LEAST and bad > _SHARE * seen
+        if often or self._outcomes.too_many(IN_A_ROW, _MOST_IN_A_ROW, seen) or self.state is State.HALF_OPEN:
             self._open(now)
 
     def left(self, ticket: Ticket) -> None:
@@ -205,23 +191,15 @@ class Breaker:
     def _become(self, state: State) -> None:
         self.state = state
         self._begin_epoch()
-        self._row = self._waiting = 0
+        self._outcomes.forget()
+        self._waiting = 0
         self._window = self._since = None
-        self._good, self._bad = [0] * _BUCKETS, [0] * _BUCKETS
         self.clear = False
         self._changed(state)
 
     def _begin_epoch(self) -> None:
         self._epoch += 1
         self._usual = Ticket(self._epoch, waiting=False)
-
-    def _bucket(self, now: float) -> int:
-        """Return the bucket of this second, having emptied those of seconds that nothing happened in."""
-        second = int(now / _BUCKET_S)
-        for passed in range(max(self._at + 1, second - _BUCKETS + 1), second + 1):
-            self._good[passed % _BUCKETS] = self._bad[passed % _BUCKETS] = 0
-        self._at = max(self._at, second)
-        return self._at % _BUCKETS
 
 
 class Ticket:

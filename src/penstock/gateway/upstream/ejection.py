@@ -3,6 +3,9 @@ Replicas of a deployment that fail while others answer are left out for a while,
 
 At most half of a deployment's replicas are left out at once, and at least one never is: where most of them fail it is
 not they that are odd, and the rest is not to carry everything.
+
+It takes fewer failures in a row than the deployment's breaker does, of fewer outcomes: so what one replica does is not
+laid to the deployment's charge.
 """
 
 from __future__ import annotations
@@ -10,39 +13,54 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
-_IN_A_ROW = 3  # broken answers; Envoy's is 5, over an interval of 10 s
+from penstock.gateway.upstream.outcomes import Outcomes
+from penstock.types.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+
+_IN_A_ROW = 3  # failures where there is little traffic; Envoy's is 5, over an interval of 10 s
+# Where there is much. Each broken answer costs a retry, and of a tenth that break eight in a row at a thousand a second
+# come once a day; but timeouts cost none, and come together: deadlines are looked at ten times a second.
+_MOST_BROKEN = 8
+_MOST_TIMEOUTS = 28
 _FIRST_S = 1.0  # the fleet's own verdict on a dead replica takes no longer
 _LONGEST_S = 30.0
 
 
 class Record:
-    """What is known of one replica's failures. For one thread."""
+    """
+    What is known of one replica's failures. For one thread.
 
-    __slots__ = ("_ejections", "_row", "until")
+    Attributes:
+        until: when it may be used again.
+    """
+
+    __slots__ = ("_ejections", "_outcomes", "until")
 
     def __init__(self) -> None:
-        self.until = 0.0  # when it may be used again
-        self._row = 0  # failures since the last success
+        self.until = 0.0
+        self._outcomes = Outcomes()
         self._ejections = 0
 
-    def failed(self, now: float, *, unreachable: bool) -> bool:
+    def failed(self, now: float, error: UpstreamError) -> bool:
         """
         Take note of a failure; tell whether the replica is left out because of it.
 
-        Args:
-            unreachable: no connection could be made, which is no accident.
+        That no connection can be made is no accident: once is enough. What fails while it is left out was asked before,
+        and says nothing of how it is behind that.
         """
-        self._row += 1
-        if now < self.until or (self._row < _IN_A_ROW and not unreachable):
+        if now < self.until:
+            return False
+        _, seen = self._outcomes.failed(now)
+        most = _MOST_TIMEOUTS if isinstance(error, UpstreamTimeout) else _MOST_BROKEN
+        if not isinstance(error, UpstreamUnreachable) and not self._outcomes.too_many(_IN_A_ROW, most, seen):
             return False
         self.until = now + min(_LONGEST_S, _FIRST_S * 2 ** min(self._ejections, 16))
         self._ejections += 1
-        self._row = 0
+        self._outcomes.forget()
         return True
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """Take note of a good answer; what was before is forgotten step by step."""
-        self._row = 0
+        self._outcomes.succeeded(now)
         if self._ejections:
             self._ejections -= 1
 
