@@ -1,6 +1,7 @@
 """The official SDK against the bundled model on its real engine."""
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
@@ -58,6 +59,20 @@ def test_errors(sdk: openai.OpenAI) -> None:
         sdk.chat.completions.create(model="chat", messages=say("word " * 20_000))
     with pytest.raises(openai.BadRequestError):
         sdk.embeddings.create(model="chat", input="this engine has none")
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("image", {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}),
+        ("audio", {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}),
+    ],
+)
+def test_what_the_model_cannot_see_or_hear(sdk: openai.OpenAI, kind: str, part: Any) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.chat.completions.create(model="chat", messages=[{"role": "user", "content": [part]}])
+    assert caught.value.code == "unsupported_content"
+    assert kind in str(caught.value)
     with pytest.raises(openai.AuthenticationError):
         sdk.with_options(api_key="nobody").models.list()
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from penstock.journal.records import Opened
 from penstock.journal.segment import segments
@@ -145,3 +146,26 @@ def test_a_body_of_very_many_fields_is_refused(front: Front) -> None:
     response = front.client.post("/v1/chat/completions", content=body.encode())
     assert response.status_code == 400
     assert "more than 1000 top-level fields" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_what_a_model_cannot_see_is_the_clients_fault_and_not_its_deployments(tmp_path: Path, path: str) -> None:
+    """Clients that send images to a llama.cpp without a projector must not open the breaker for all others."""
+    with Lab() as lab, Lab() as other, Front(tmp_path) as front:
+        front.publish(
+            [provider("blind", lab.address()), provider("seeing", other.address())],
+            [model("chat", "blind"), model("either", "blind", fallback=("seeing",))],
+        )
+        error = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+        rule = [{"order": {"status": 500, "error": error, "error_type": "server_error"}, "times": 31}]
+        httpx.post(f"{lab.url}/lab/script", json=rule).raise_for_status()
+        body = {"model": "chat", "max_tokens": 9, "messages": [{"role": "user", "content": "see"}]}
+        for _ in range(30):
+            got = front.client.post(path, json=body)
+            assert got.status_code == 400
+            assert got.headers["x-penstock-error-source"] == "client"
+            assert got.json()["error"]["code"] == "unsupported_content"
+            assert got.json()["error"]["message"] == "This model takes no image input."
+        got = front.client.post(path, json=body | {"model": "either"})
+        assert (got.status_code, got.headers["x-penstock-deployment"]) == (200, "seeing")
+        assert front.chat().status_code == 200, "the breaker is closed"
