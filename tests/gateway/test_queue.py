@@ -169,3 +169,35 @@ def test_a_priority_that_there_is_not_is_refused(front: Front, nonsense: str) ->
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_value"
     assert "high, normal, low" in response.json()["error"]["message"]
+
+
+def test_nobody_waits_for_what_has_no_words_for_the_request(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish(
+            [provider("anthropic", lab.address(), provider="anthropic", seats=1), provider("openai", lab.address())],
+            [model("chat", "anthropic"), model("either", "anthropic", fallback=("openai",))],
+        )
+        asked = {"messages": [{"role": "user", "content": "hello"}], "logprobs": True}
+        with full(front, lab):
+            refused = front.client.post("/v1/chat/completions", json=asked | {"model": "chat"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+            refused = front.client.post("/v1/embeddings", json={"model": "chat", "input": "hello"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_operation")
+            answer = front.client.post("/v1/chat/completions", json=asked | {"model": "either"})
+            assert answer.headers["x-penstock-deployment"] == "openai"
+            assert explained(front, answer, "queue") == ""
+
+
+def test_a_request_that_waited_is_worded_for_what_its_deployment_has_become(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        claude = {"provider": "anthropic", "seats": 1, "queue": 1}
+        front.publish([provider("claude", lab.address(), model="early", **claude)], [model("chat", "claude")])
+        with full(front, lab):
+            both = [Asking(front), Asking(front)]  # where one finds no room the other one waits
+            (refused,) = eventually(lambda: [each for each in both if each.answered], "a refusal")
+            both.remove(refused)
+            changed = provider("claude", lab.address(), model="late", **claude)
+            front.publish([changed], [model("chat", "claude"), model("other", "claude")])
+            eventually(lambda: front.client.get("/v1/models/other").status_code == 200, "the change")
+        assert both[0].answer().status_code == 200
+        assert json.loads(lab.last()[0]["body"])["model"] == "late"

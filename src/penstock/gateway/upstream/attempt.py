@@ -22,7 +22,7 @@ from penstock.gateway.upstream.choosing import Choosing
 from penstock.gateway.upstream.ejection import candidates
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.upstream.health import PATIENCE_S, Beginning, Health, Healths
-from penstock.gateway.upstream.question import Question, question_of, signed, timeouts_of
+from penstock.gateway.upstream.question import Question, Wording, question_of, signed, timeouts_of, wording_of
 from penstock.gateway.upstream.rejection import rejection
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.upstream.verdicts import TRIES, Again, Blame, Failure
@@ -124,15 +124,28 @@ class Dispatcher:
         raise self.choosing.told(exchange, plan, tried, failures)
 
     async def _deployment(self, exchange: Exchange, name: str, relay: Relay, last: bool, seat: Seat | None) -> None:
-        """Wait for a seat at the deployment, unless it has one, and keep it for as long as its endpoints are tried."""
+        """
+        Wait for a seat at the deployment, unless it has one, and keep it for as long as its endpoints are tried.
+
+        Nobody waits for what has no words for the request: so these are looked for first where there may be a wait.
+        """
         now, deadline = self._clock(), exchange.deadline
         exchange.first_token_deadline = min(now + exchange.model.first_token_s, deadline)
         exchange.attempt_deadline = deadline if last else now + _PLAIN_SHARE * (deadline - now)
         health = self._healths.of(name)
-        with seat or await self._seating.seat(exchange, self.choosing.place(exchange, name), last):
-            await self._tries(exchange, name, health, relay, last)
+        wording: Wording | None = None
+        if seat is None:
+            place = self.choosing.place(exchange, name)
+            seat = self._seating.kept(exchange, place)
+            if seat is None:
+                wording = wording_of(exchange, place) if place.provider is not None else None
+                seat = await self._seating.seat(exchange, place, last)
+        with seat:
+            await self._tries(exchange, name, health, relay, last, wording)
 
-    async def _tries(self, exchange: Exchange, name: str, health: Health, relay: Relay, last: bool) -> None:
+    async def _tries(
+        self, exchange: Exchange, name: str, health: Health, relay: Relay, last: bool, wording: Wording | None
+    ) -> None:
         failed: dict[Endpoint, UpstreamError] = {}
         account, asking = exchange.account, Asking(exchange)
         lines = b"x-penstock-degraded: fallback\r\n" if exchange.degraded else b""
@@ -144,7 +157,9 @@ class Dispatcher:
             endpoint = self._choose(place, failed, asking)
             if endpoint is None:
                 place, endpoint = await self._coming(exchange, name, failed, last, asking)
-            question = question_of(exchange, place, endpoint.name)
+            if wording is None or wording.place is not place:
+                wording = wording_of(exchange, place)
+            question, wording = question_of(exchange, wording, endpoint.name), None
             account.deployment, account.price, account.priced = name, place.price, place.priced
             exchange.attempts += 1
             more = lines if exchange.attempts == 1 else lines + b"x-penstock-attempts: %d\r\n" % exchange.attempts

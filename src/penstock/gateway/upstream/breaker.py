@@ -23,7 +23,7 @@ from enum import Enum
 from penstock.gateway.upstream.outcomes import Outcomes
 
 IN_A_ROW = 5  # failures; as `consecutive_5xx` of Envoy's outlier detection and Finagle's failure accrual
-_MOST_IN_A_ROW = 30  # where there is much traffic: timeouts come together, as deadlines are looked at ten times a second
+_MOST_IN_A_ROW = 30  # where there is much traffic: timeouts come together, as deadlines are looked at in turns
 _SHARE = 0.6  # of failures lately, above which it opens; resilience4j's 0.5 would leave an upstream half of which works
 _LEAST = 20  # outcomes lately before a share says anything
 _FIRST_S = 2.0  # it stays open for so long at first, at the most

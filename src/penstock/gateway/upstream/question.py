@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.gateway.dialects.call import Call
 from penstock.gateway.exchange import Exchange
-from penstock.gateway.place import Place
+from penstock.gateway.place import Place, Way
+from penstock.gateway.translation.translation import Translation
 from penstock.gateway.upstream.credentials.credential import Credential
 from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.http.pool import Timeouts
@@ -37,44 +37,37 @@ class Question(msgspec.Struct, frozen=True):
     admits: bytes = b""
 
 
-def question_of(exchange: Exchange, place: Place, endpoint: str) -> Question:
+class Wording(msgspec.Struct, frozen=True):
     """
-    Word an exchange as its deployment understands it, and note in the exchange how its answer is to be read.
+    An exchange in the words of a deployment, for one attempt.
 
-    Args:
-        endpoint: the one of its endpoints that is asked, by name.
-    Raises:
-        InvalidRequest: the deployment has no such operation, its dialect no words for what is asked, or its account
-            keeps things that nobody may name.
+    Attributes:
+        place: the deployment, as it was then.
+        translation: None where it speaks the client's dialect.
+        body: the translated request, or nothing.
     """
-    call, provider, account = exchange.call, place.provider, exchange.account
-    assert provider is not None, "a place without a provider has no endpoint"
-    account.provider = provider.name
-    exchange.counts_first_choice = place.engine and call.choices > 1
-    exchange.translation = exchange.stamp = None
+
+    place: Place
+    way: Way
+    translation: Translation | None
+    body: bytes
+
+
+def wording_of(exchange: Exchange, place: Place) -> Wording:
+    """
+    Find the words that a deployment understands.
+
+    Raises:
+        InvalidRequest: it has no such operation, its dialect no words for what is asked, or its account keeps things
+            that nobody may name.
+    """
+    call = exchange.call
     way = place.ways.get(call.dialect)
     if way is None:
         raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
-    headers = place.headers + exchange.id_line + exchange.trace
-    if way.translation is None:
-        admits = b""
-        if call.reference or exchange.claim is not None:
-            call, admits = _owned(exchange, place, endpoint)
-        body = exchange.spoken.for_upstream(call, place.model, place.cap_name if exchange.capped else None)
-        return Question(provider.target(way.dialect), headers + exchange.features, body, admits)
-    exchange.translation = translation = way.translation(call, place.model, place.cap_name, exchange.capped)
-    body = translation.request()
-    return Question(provider.target(way.dialect), headers, body, _admitted(exchange, place, translation.dropped))
-
-
-def _owned(exchange: Exchange, place: Place, endpoint: str) -> tuple[Call, bytes]:
-    """
-    Return a call for an upstream that speaks its dialect, without what that has not made, and what admits to it.
-
-    Raises:
-        InvalidRequest: it names what only the account's owner may, or what cannot be left out.
-    """
-    call, claim = exchange.call, exchange.claim
+    if way.translation is not None:
+        translation = way.translation(call, place.model, place.cap_name, exchange.capped)
+        return Wording(place, way, translation, translation.request())
     if call.reference and not place.references:
         raise InvalidRequest(
             f"'{call.reference[:_MAX_ECHO]}' names what is kept at the provider for all who use this deployment; send"
@@ -82,11 +75,33 @@ def _owned(exchange: Exchange, place: Place, endpoint: str) -> tuple[Call, bytes
             param=call.reference,
             code="unsupported_parameter",
         )
-    if claim is None or call.dialect is not Dialect.RESPONSES:
-        return call, b""
-    exchange.stamp = claim.stamp(endpoint)
-    call, left_out = claim.call_for(call, endpoint, references=place.references)
-    return call, _admitted(exchange, place, left_out)
+    return Wording(place, way, None, b"")
+
+
+def question_of(exchange: Exchange, wording: Wording, endpoint: str) -> Question:
+    """
+    Ask an exchange's deployment in its words, and note in the exchange how the answer is to be read.
+
+    Args:
+        endpoint: the one of its endpoints that is asked, by name.
+    Raises:
+        InvalidRequest: it cannot be asked without what another endpoint keeps.
+    """
+    call, place, way, provider = exchange.call, wording.place, wording.way, wording.place.provider
+    assert provider is not None, "a place without a provider has no endpoint"
+    exchange.account.provider = provider.name
+    exchange.counts_first_choice = place.engine and call.choices > 1
+    exchange.translation, exchange.stamp = wording.translation, None
+    target, headers = provider.target(way.dialect), place.headers + exchange.id_line + exchange.trace
+    if wording.translation is not None:
+        return Question(target, headers, wording.body, _admitted(exchange, place, wording.translation.dropped))
+    admits = b""
+    if exchange.claim is not None and call.dialect is Dialect.RESPONSES:
+        exchange.stamp = exchange.claim.stamp(endpoint)
+        call, left_out = exchange.claim.call_for(call, endpoint, references=place.references)
+        admits = _admitted(exchange, place, left_out)
+    body = exchange.spoken.for_upstream(call, place.model, place.cap_name if exchange.capped else None)
+    return Question(target, headers + exchange.features, body, admits)
 
 
 def _admitted(exchange: Exchange, place: Place, left_out: Sequence[str]) -> bytes:

@@ -47,17 +47,22 @@ class Seating:
         """See `Usher.sweep`."""
         self._usher.sweep()
 
-    async def at_once(self, exchange: Exchange, place: Place) -> Seat | None:
-        """Return a seat at a deployment that is free now, likewise; None where there is none. The node may be asked."""
-        if not place.endpoints:
-            return None
-        tenant = exchange.account.caller.tenant
-        seat = self._usher.spare(place.name, tenant)
+    def kept(self, exchange: Exchange, place: Place) -> Seat | None:
+        """Return a seat at a deployment that this worker has kept, to be given back by leaving its block, or None."""
+        seat = self._usher.spare(place.name, exchange.account.caller.tenant)
         if seat is not None:
             self._queues.kept += 1
+        return seat
+
+    async def at_once(self, exchange: Exchange, place: Place) -> Seat | None:
+        """Return a seat that is free now, likewise; None where there is none. The node may be asked."""
+        if not place.endpoints:
+            return None
+        seat = self.kept(exchange, place)
+        if seat is not None:
             return seat
         try:
-            patience_s = min(_IDLE_S, exchange.model.first_token_s)
+            patience_s, tenant = min(_IDLE_S, exchange.model.first_token_s), exchange.account.caller.tenant
             seat = await self._usher.take(place.name, tenant, exchange.priority, patience_s, waits=False)
         except NoSeat:
             return None
@@ -66,19 +71,17 @@ class Seating:
 
     async def seat(self, exchange: Exchange, place: Place, last: bool) -> Seat:
         """
-        Return a seat at a deployment, to be given back by leaving its block.
+        Return a seat at a deployment, likewise, waiting for one if need be.
 
         Args:
             last: no other deployment is left to be tried, so that the wait may be as long as the model allows.
         Raises:
             NoCapacity: there was none, or the deployment cannot answer now.
         """
-        account = exchange.account
-        tenant = account.caller.tenant
-        seat = self._usher.spare(place.name, tenant)
+        seat = self.kept(exchange, place)
         if seat is not None:
-            self._queues.kept += 1
             return seat
+        account = exchange.account
         if not place.endpoints and not (last and place.coming):
             account.explain("replica", place.problem)
             raise NoCapacity(f"the deployment {place.name} cannot answer now", retry_after=2)
@@ -86,7 +89,10 @@ class Seating:
         patience_s = exchange.first_token_deadline - began
         try:
             seat = await self._usher.take(
-                place.name, tenant, exchange.priority, patience_s if last else min(_BRIEF_S, patience_s)
+                place.name,
+                account.caller.tenant,
+                exchange.priority,
+                patience_s if last else min(_BRIEF_S, patience_s),
             )
         except NoSeat as none:
             raise self._refused(exchange, place, none, self._clock() - began) from None
