@@ -3,8 +3,11 @@
 import json
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -131,6 +134,35 @@ def test_a_client_over_its_limit_is_told_what_and_when(tmp_path: Path) -> None:
         front.publish([provider("lab", lab.address())], [model("chat", "lab", limits=(limit(Measure.REQUESTS, 4),))])
         eventually(lambda: front.chat().status_code == 200, "the higher limit, which counts on")
         assert front.chat().status_code == 429
+
+
+def test_a_client_of_anthropics_shape_is_told_in_its_own_words_and_no_other_is(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        limits = (limit(Measure.REQUESTS, 3), limit(Measure.TOKENS, 100_000))
+        front.publish([provider("lab", lab.address(), provider="anthropic")], [model("chat", "lab", limits=limits)])
+        assert not [name for name in front.chat().headers if name.startswith("anthropic-")]
+        body: Any = {"model": "chat", "max_tokens": 9, "messages": [{"role": "user", "content": "one two"}]}
+        began = datetime.now(UTC)
+        with anthropic.Anthropic(base_url=front.url, api_key=front.key, max_retries=0) as client:
+            told = client.messages.with_raw_response.create(**body).headers
+            client.messages.create(**body)
+            with pytest.raises(anthropic.RateLimitError) as caught:
+                client.messages.create(**body)
+        ended = datetime.now(UTC)
+        assert (told["anthropic-ratelimit-requests-limit"], told["x-ratelimit-limit-requests"]) == ("3", "3")
+        assert told["anthropic-ratelimit-requests-remaining"] == "1"
+        assert told["anthropic-ratelimit-tokens-limit"] == "100000"
+        assert told["anthropic-ratelimit-tokens-remaining"] == told["x-ratelimit-remaining-tokens"]
+        full = datetime.fromisoformat(told["anthropic-ratelimit-tokens-reset"])
+        assert began + timedelta(seconds=60) < full < ended + timedelta(seconds=62)
+        refused = caught.value.response.headers
+        assert refused["anthropic-ratelimit-requests-limit"] == "3"
+        assert refused["anthropic-ratelimit-requests-remaining"] == "0"
+        reset, after = (
+            datetime.fromisoformat(refused["anthropic-ratelimit-requests-reset"]),
+            int(refused["retry-after"]),
+        )
+        assert began + timedelta(seconds=after - 1) < reset < ended + timedelta(seconds=after + 1)
 
 
 def test_a_request_without_a_cap_gets_the_one_that_is_held_for(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -147,7 +148,7 @@ async def serve(gateway: Gateway, request: Request, responder: Responder) -> Non
             if route.rules is not None:
                 account.hold = hold = await gateway.admission.admit(route.rules, caller, call, request.peer)
                 account.explanation.append(hold.explained)
-                exchange.limit_lines = hold.lines()
+                exchange.limit_lines = hold.lines(time.time() if spoken.like_anthropic else None)
                 exchange.outage = hold.outage
                 headers = exchange.headers()
 

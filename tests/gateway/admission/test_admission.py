@@ -200,6 +200,26 @@ def test_tokens_are_held_by_their_bound_and_counted_as_used() -> None:
     asyncio.run(main())
 
 
+def test_what_is_left_is_told_in_anthropics_words_too() -> None:
+    async def main() -> bytes:
+        limits = [limit(Measure.REQUESTS, 200), limit(Measure.CONCURRENCY, 9), limit(Measure.TOKENS, 50_000)]
+        hold = await Host().workers[0].admit(Rules("m", limits), ANN, call(), "")
+        usual, lines = hold.lines(), hold.lines(1_700_000_000.2)
+        assert lines.startswith(usual)
+        return lines.removeprefix(usual)
+
+    held = len(call().document.body) + 10
+    assert asyncio.run(main()).decode().split("\r\n") == [
+        "anthropic-ratelimit-requests-limit: 200",
+        "anthropic-ratelimit-requests-remaining: 199",
+        "anthropic-ratelimit-requests-reset: 2023-11-14T22:14:21Z",
+        "anthropic-ratelimit-tokens-limit: 50000",
+        f"anthropic-ratelimit-tokens-remaining: {50_000 - held}",
+        "anthropic-ratelimit-tokens-reset: 2023-11-14T22:14:21Z",
+        "",
+    ]
+
+
 def test_one_that_may_need_more_than_there_ever_is_waits_for_all_of_it_and_pays_what_it_used() -> None:
     async def main() -> None:
         host = Host()

@@ -9,11 +9,11 @@ import msgspec
 from penstock.counters.counter import KEPT_S
 from penstock.counters.leases import Lease, Leases
 from penstock.gateway.admission.rules import Rules
-from penstock.gateway.dialects.errors import ratelimit_tail
+from penstock.gateway.dialects import ratelimits
 from penstock.snapshot.config import Outage
 from penstock.types.usage import Usage
 
-_REQUESTS, _TOKENS = (ratelimit_tail(kind, KEPT_S) for kind in ("requests", "tokens"))
+_REQUESTS, _TOKENS = (ratelimits.tail(kind, KEPT_S) for kind in ("requests", "tokens"))
 
 
 class Hold(msgspec.Struct):
@@ -49,8 +49,13 @@ class Hold(msgspec.Struct):
         if (n := rules.tokens) is not None:
             self.owner.release(leases[n], self.amounts[n], usage.input_tokens + usage.output_tokens, self.slot)
 
-    def lines(self) -> bytes:
-        """Return header lines: what is left of the requests and of the tokens, of the limit nearest to its end."""
+    def lines(self, like_anthropic_at: float | None = None) -> bytes:
+        """
+        Return header lines: what is left of the requests and of the tokens, of the limit nearest to its end.
+
+        Args:
+            like_anthropic_at: seconds since the epoch, where Anthropic's words are wanted as well.
+        """
         rules, leases, lines = self.rules, self.leases, b""
         if (n := rules.requests) is not None:
             lease = leases[n]
@@ -58,4 +63,12 @@ class Hold(msgspec.Struct):
         if (n := rules.tokens) is not None:
             lease = leases[n]
             lines += b"%b%d%b" % (rules.heads[n][lease.nearest], lease.remaining + lease.free, _TOKENS)
+        return lines if like_anthropic_at is None else lines + self._anthropic_lines(like_anthropic_at)
+
+    def _anthropic_lines(self, now: float) -> bytes:
+        rules, leases, lines = self.rules, self.leases, b""
+        for kind, n in (("requests", rules.requests), ("tokens", rules.tokens)):
+            if n is not None:
+                lease, tail = leases[n], ratelimits.anthropic_tail(kind, now + KEPT_S)
+                lines += b"%b%d%b" % (rules.anthropic_heads[n][lease.nearest], lease.remaining + lease.free, tail)
         return lines

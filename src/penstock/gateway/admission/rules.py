@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from penstock.counters.counter import Counter, Kind, Refusal
 from penstock.counters.leases import Lease
+from penstock.gateway.dialects import ratelimits
 from penstock.gateway.dialects.call import Call
-from penstock.gateway.dialects.errors import ratelimit_head
 from penstock.gateway.identity.caller import Caller
 from penstock.snapshot.config import Limit, Measure, Outage
 from penstock.types.errors import LimitReached, TokenLimitReached
@@ -29,7 +29,7 @@ class Rules:
     Attributes:
         limits: in the order of the counters of `leases`.
         requests, tokens, places: which of `leases` is for the limits of that measure; None where there are none.
-        heads: of each lease, for each of its limits: the beginning of the header lines that tell of it.
+        heads, anthropic_heads: of each lease, for each of its limits: the beginning of header lines that tell of it.
         by_address: some count by the client's address.
         shared: those to be divided among workers while nobody can be asked.
         explained: for the explanation of an exchange that they let through.
@@ -38,6 +38,7 @@ class Rules:
     __slots__ = (
         "_measured",
         "_ones",
+        "anthropic_heads",
         "by_address",
         "explained",
         "heads",
@@ -58,7 +59,10 @@ class Rules:
         self.requests = place.get(Measure.REQUESTS)
         self.tokens = place.get(Measure.TOKENS)
         self.places = place.get(Measure.CONCURRENCY)
-        self.heads = [[ratelimit_head(limit.measure, limit.most) for limit in group] for group in self._measured]
+        self.heads, self.anthropic_heads = (
+            [[head(limit.measure, limit.most) for limit in group] for group in self._measured]
+            for head in (ratelimits.head, ratelimits.anthropic_head)
+        )
         self.by_address = any("address" in limit.per for limit in limits)
         divided = [limit for limit in limits if limit.on_outage is Outage.LOCAL_SHARE]
         self.shared: Rules = self if len(divided) == len(limits) else Rules(model, divided)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
+from penstock.gateway.dialects import ratelimits
 from penstock.http.server import Refusal
 from penstock.snapshot.config import Outage
 from penstock.types import errors
@@ -182,20 +184,12 @@ def refusal(error: BaseException, extra: bytes = b"", dialect: Dialect = Dialect
     if isinstance(error, errors.ExchangeError) and error.counters:
         headers = _stricter(headers, Outage(error.counters))
     if isinstance(error, errors.LimitReached) and error.limit is not None:
-        headers += ratelimit_head(found.type, error.limit) + b"%d" % error.remaining
-        headers += ratelimit_tail(found.type, error.retry_after or 0.0)
+        kind, after, left = found.type, error.retry_after or 0.0, b"%d" % error.remaining
+        headers += ratelimits.head(kind, error.limit) + left + ratelimits.tail(kind, after)
+        if dialect in _LIKE_ANTHROPIC:
+            headers += ratelimits.anthropic_head(kind, error.limit) + left
+            headers += ratelimits.anthropic_tail(kind, time.time() + after)
     return Refusal(found.status, headers, body(error, dialect))
-
-
-def ratelimit_head(kind: str, limit: int) -> bytes:
-    """Return the header lines that tell a caller of a limit per minute, up to how many of `kind` remain."""
-    name = kind.encode()
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: " % (name, limit, name)
-
-
-def ratelimit_tail(kind: str, reset_s: float) -> bytes:
-    """Return the rest of them, from behind that number on."""
-    return b"\r\nx-ratelimit-reset-%b: %gs\r\n" % (kind.encode(), math.ceil(reset_s * 10) / 10)
 
 
 def counters_line(action: Outage) -> bytes:
