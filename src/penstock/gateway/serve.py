@@ -236,7 +236,8 @@ def _plan(gateway: Gateway, route: Route, claim: Claim | None) -> Plan:
     """Return which deployments to try: of a drawn target first, unless the exchange has a claim to another."""
     if claim is not None and claim.plan is not None:
         return claim.plan
-    return gateway.dispatcher.choosing.draw(route)
+    plan = gateway.dispatcher.choosing.draw(route)
+    return plan if claim is None else claim.led(plan)
 
 
 def _described(model: Model) -> Mapping[str, object]:

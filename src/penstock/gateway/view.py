@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
         prices: of those that are known, at their dearest; the dearest of them is reserved.
         explained: for the explanation of an exchange.
         near: how many of the targets are, if others are not; 0 where there is nothing to prefer.
+        home: one of the names that goes before what was drawn, whatever it is, or nothing.
     """
 
     names: tuple[str, ...]
@@ -42,6 +43,12 @@ class Plan(msgspec.Struct, frozen=True):
     prices: tuple[Price, ...]
     explained: tuple[str, str]
     near: int = 0
+    home: str = ""
+
+    @property
+    def first(self) -> str:
+        """The deployment that is tried first, if it may be asked."""
+        return self.home or self.names[0]
 
 
 class Shadow(msgspec.Struct, frozen=True):

@@ -213,6 +213,20 @@ def test_a_failed_zone_spills_over_and_a_fallback_is_no_spill() -> None:
     run(case)
 
 
+@pytest.mark.parametrize("home", ["x", "z"])
+def test_behind_a_home_that_is_far_or_a_fallback_the_zone_is_preferred_as_ever(home: str) -> None:
+    async def case(world: World) -> None:
+        plan = msgspec.structs.replace(world.plan, home=home)
+        assert world.choosing.first(world.exchange, plan) == home
+        assert await world.choose((home,)) == ("a", True)
+        await world.fill("b")
+        assert await world.choose((home, "a")) == ("x" if home == "z" else "y", True)
+        world.down(home)
+        assert world.choosing.first(world.exchange, plan) in NEAR
+
+    run(case)
+
+
 def test_when_all_is_full_each_target_is_asked_for_a_seat_at_once_and_then_to_wait() -> None:
     async def case(world: World) -> None:
         counts = Attempts(CollectorRegistry())

@@ -30,10 +30,11 @@ class Claim(msgspec.Struct, frozen=True):
 
     Attributes:
         call: as upstreams are to be asked.
-        plan: to be followed instead of a drawn one; None where any will do.
+        plan: to be followed instead of a drawn one; None where that will do.
         owner: the endpoint that alone may be asked, by name, or nothing.
+        home: the deployment that is to be asked first, since it can open the sealed items, or nothing.
+        replica: which of its endpoints that is.
         items: those of its input, if some are sealed, or thoughts by their id alone.
-        home: the endpoint that can open what is sealed, which is asked first if it may be, or nothing.
     """
 
     tags: Tags
@@ -41,8 +42,9 @@ class Claim(msgspec.Struct, frozen=True):
     call: Call
     plan: Plan | None = None
     owner: str = ""
-    items: Items | None = None
     home: str = ""
+    replica: str = ""
+    items: Items | None = None
 
     def narrowed(self, place: Place) -> Place:
         """Return a deployment with only those endpoints that may be asked; a successor has nothing of an owner's."""
@@ -52,9 +54,13 @@ class Claim(msgspec.Struct, frozen=True):
         problem = place.problem or ("" if found else f"{self.owner} is not ready")
         return msgspec.structs.replace(place, endpoints=found, coming=False, problem=problem)
 
-    def prefers(self, name: str) -> bool:
-        """Tell whether a deployment is worth a short wait, though others have a free seat: these would be told less."""
-        return self.plan is not None and name == self.plan.names[0]
+    def led(self, plan: Plan) -> Plan:
+        """Return a drawn plan with the home before all others, which may be a fallback; these follow as ever."""
+        if not self.home:
+            return plan
+        step, text = plan.explained
+        why = f"{text}; before them {self.home}, for {self.home} can open the sealed items"
+        return msgspec.structs.replace(plan, home=self.home, explained=(step, why))
 
     def call_for(self, call: Call, endpoint: str, *, references: bool) -> tuple[Call, tuple[str, ...]]:
         """
@@ -102,10 +108,9 @@ def claim_of(call: Call, tenant: str, tags: Tags, route: Route, places: Mapping[
         allowing = [place for place in _places(route, places) if place.references]
         call = msgspec.structs.replace(call, unseen=_bound(route, allowing, call.names))
     items = Items.read(call, tags, tenant, owners) if call.sealed or call.recalled else None
-    home = None if items is None else items.home
-    if home is not None and plan is None:
-        plan = _beginning(route, owners[home].name)
-    return Claim(tags, tenant, call, plan, owner, items, home or "")
+    replica = items.home or "" if items is not None else ""
+    home = owners[replica].name if replica and plan is None else ""
+    return Claim(tags, tenant, call, plan, owner, home, replica, items)
 
 
 def unknown(previous: str) -> InvalidRequest:
@@ -135,16 +140,3 @@ def _bound(route: Route, asked: Iterable[Place], param: str) -> int:
             )
         most = max(most, place.context)
     return most
-
-
-def _beginning(route: Route, name: str) -> Plan:
-    """Return the plan that begins with a deployment, which may be a fallback; the others follow as ever."""
-    plan = next((plan for plan in route.plans if plan.names[0] == name), None)
-    if plan is None:
-        usual = route.plans[0]
-        names = (name, *(other for other in usual.names if other != name))
-        known = dict(zip(usual.names, usual.weights, strict=False))  # of the targets, which are the first
-        weights = tuple(known.get(other, 1.0) for other in names if other == name or other in known)
-        plan = msgspec.structs.replace(usual, names=names, weights=weights, near=0)
-    why = f"{route.model.name}: {', then '.join(plan.names)}; {name} can open the sealed items"
-    return msgspec.structs.replace(plan, explained=("route", why))

@@ -44,10 +44,10 @@ class Asking:
         return session_of(exchange.account.caller.tenant, exchange.session, exchange.call)
 
     @property
-    def home(self) -> str:
+    def opener(self) -> str:
         """The replica that can open what it has sealed for the exchange, by name, or nothing."""
         claim = self._exchange.claim
-        return "" if claim is None else claim.home
+        return "" if claim is None else claim.replica
 
     def begun(self) -> None:
         """Note that the prompt has been read, since an answer to it has begun."""

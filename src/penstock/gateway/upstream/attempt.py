@@ -102,8 +102,8 @@ class Dispatcher:
         full = False
         while name is not None:
             seat: Seat | None = None
-            exchange.degraded = name != plan.names[0]  # as it has failed or is not asked; to be full is not enough
-            if plan.near and not (exchange.claim is not None and exchange.claim.prefers(name)):
+            exchange.degraded = name != plan.first  # as it has failed or is not asked; to be full is not enough
+            if plan.near and name != plan.home:  # which is worth a short wait: others would be told less
                 name, seat = await self.choosing.seated(exchange, plan, name, tried, full)
                 full = seat is None
             tried.append(name)
@@ -323,9 +323,9 @@ class Dispatcher:
             return None
         asking.turn, asking.now = self._turn, now
         asking.workers = self.view.settings.workers if self.view is not None else 1
-        home = asking.home
-        at_home = next((endpoint for endpoint in left if endpoint.name == home), None) if home else None
-        asking.endpoint = at_home or place.balance(left, asking)
+        opener = asking.opener
+        opens = next((endpoint for endpoint in left if endpoint.name == opener), None) if opener else None
+        asking.endpoint = opens or place.balance(left, asking)
         return asking.endpoint
 
     def _others(self, exchange: Exchange, name: str, failed: Container[Endpoint]) -> bool:

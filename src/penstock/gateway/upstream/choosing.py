@@ -67,8 +67,8 @@ class Choosing:
         return route.plans[draw_target(route.ends, self._chance())]
 
     def first(self, exchange: Exchange, plan: Plan) -> str | None:
-        """Return the deployment that was drawn, or another where that one is not to be asked now."""
-        drawn, now = plan.names[0], self._clock()
+        """Return the deployment that comes first, or another where that one is not to be asked now."""
+        drawn, now = plan.first, self._clock()
         wait_s = self._healths.of(drawn).wait_s(now)
         if not wait_s:
             return drawn
