@@ -201,19 +201,29 @@ def test_tools(choice: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "effort"),
+    ("fields", "effort", "wishes"),
     [
-        ({}, None),
-        ({"thinking": {"type": "disabled"}}, None),
-        ({"thinking": {"type": "adaptive"}}, None),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "low"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 8000}}, "medium"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 32000}}, "high"),
-        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}, "xhigh"),
+        ({}, None, ()),
+        ({"thinking": {"type": "disabled"}}, None, ()),
+        ({"thinking": {"type": "adaptive"}}, None, ("thinking",)),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "low", ("thinking",)),
+        ({"thinking": {"type": "enabled", "budget_tokens": 8000}}, "medium", ("thinking",)),
+        ({"thinking": {"type": "enabled", "budget_tokens": 32000}}, "high", ("thinking",)),
+        (
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}},
+            "xhigh",
+            ("thinking", "output_config.effort"),
+        ),
     ],
 )
-def test_effort(fields: dict[str, Any], effort: str | None) -> None:
-    assert sent(**fields).get("reasoning_effort") == effort
+def test_effort(fields: dict[str, Any], effort: str | None, wishes: tuple[str, ...]) -> None:
+    """A GPT that does not think would refuse to be told how much: then it is left out, and admitted."""
+    thinks = to_chat(messages_call(**fields), "gpt-5-mini")
+    assert json.loads(thinks.request()).get("reasoning_effort") == effort
+    assert thinks.dropped == ()
+    does_not = to_chat(messages_call(**fields), "gpt-4o-mini")
+    assert "reasoning_effort" not in json.loads(does_not.request())
+    assert does_not.dropped == wishes
 
 
 @pytest.mark.parametrize("name", ["output_config", "output_format"])

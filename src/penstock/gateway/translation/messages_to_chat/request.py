@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.gateway.dialects.call import OUTPUT_BOUND, Call
-from penstock.gateway.translation import chat, reading
+from penstock.gateway.translation import chat, gpt, reading
 from penstock.gateway.translation.fields import Fields
 from penstock.gateway.translation.messages import Choice, Format, Message, Metadata, Output, Text, ThinkingConfig, Tool
 from penstock.gateway.translation.messages_to_chat import turns
@@ -72,7 +72,10 @@ def translated(call: Call, model: str, cap_name: str, *, capped: bool) -> tuple[
         made.tool_choice = _choice(given.tool_choice)
         made.parallel_tool_calls = False if given.tool_choice.disable_parallel_tool_use else None
     made.response_format = _format(given)
-    made.reasoning_effort = _effort(given)
+    if gpt.takes_effort(model):
+        made.reasoning_effort = _effort(given)
+    else:
+        dropped += _thought(given)
     user = given.metadata.user_id if given.metadata is not None else None
     if user is not None and len(user) <= _MAX_USER:
         made.user = user
@@ -115,3 +118,10 @@ def _effort(given: _Given) -> str | None:
     if budget is None:
         return None
     return next((word for most, word in _EFFORTS if budget <= most), "high")
+
+
+def _thought(given: _Given) -> list[str]:
+    """Return the names of what says how much thought is wished."""
+    wished = given.thinking is not None and given.thinking.type != "disabled"
+    effort = given.output_config is not None and given.output_config.effort is not None
+    return ["thinking"] * wished + ["output_config.effort"] * effort
