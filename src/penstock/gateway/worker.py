@@ -264,6 +264,7 @@ class Worker:
                 self._endpoints.sweep()
                 self._admission.sweep()
                 self._seating.sweep()
+                self._gateway.dispatcher.choosing.sweep()
                 self._follow()
                 if self._neighbours is not None:
                     self._neighbours.look()

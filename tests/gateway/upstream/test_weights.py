@@ -145,16 +145,36 @@ def test_seats_that_run_out_count() -> None:
     assert world.draw().weights == pytest.approx((0.4, 0.997, 1.0), rel=0.01)
 
 
-def test_they_are_worked_out_at_most_four_times_a_second() -> None:
+def test_they_are_worked_out_at_most_four_times_a_second_between_exchanges() -> None:
     world = World(ADAPTIVE)
     for name in "abc":
         world.answer(name, 0.1)
     before = world.draw()
     world.answer("c", 0.001, count=200)
+    world.choosing.sweep()
     assert world.draw() is before
     world.clock.now += 0.06
+    assert world.draw() is before, "which waits for none"
+    world.choosing.sweep()
     after = world.draw()
     assert after.weights[0] < before.weights[0]
+    world.clock.now += 1.0  # nobody has swept
+    assert world.draw() is not after
+
+
+def test_between_exchanges_only_what_is_drawn_from_is_worked_out() -> None:
+    world = World(ADAPTIVE)
+    for name in "abc":
+        world.answer(name, 0.1)
+    before = world.draw()
+    world.clock.now += 0.3
+    world.choosing.sweep()
+    world.answer("c", 0.001, count=200)
+    world.clock.now += 0.1
+    world.choosing.sweep()
+    assert world.draw().weights == before.weights
+    world.choosing.sweep()
+    assert world.draw().weights[0] < before.weights[0]
 
 
 def test_what_is_known_outlives_a_change_of_the_configuration() -> None:

@@ -60,6 +60,10 @@ class Choosing:
         self._view = view
         self._weights.follow(view)
 
+    def sweep(self) -> None:
+        """See `Weights.sweep`."""
+        self._weights.sweep()
+
     def draw(self, route: Route) -> Plan:
         """Return the plan of the target that chance says, by the weights in use."""
         if route.adapts:

@@ -1,8 +1,9 @@
 """
 The weights in use of models whose weights adapt.
 
-They are worked out from the counters of the moment when an exchange comes, at most four times a second, and are nothing
-that has to be kept: what is known of deployments is with their health.
+They are worked out from the counters of the moment, at most four times a second, and are nothing that has to be kept:
+what is known of deployments is with their health. Where many exchanges come it is between them, so that none is late
+for it; where few do, when one comes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.view import Plan, Route, View
 
 _EVERY_S = 0.25
+_LATE_S = 0.25  # after so long without a sweep the next exchange works them out itself
 _UNKNOWN = Load()
 
 
@@ -29,7 +31,7 @@ class _InUse(msgspec.Struct, frozen=True):
         ends: of the shares of the targets that are drawn from, by the weights in use.
         weights: by deployment.
         plans: its plans with the weights in use, by number; those that have been drawn.
-        until: clock time up to which they are used.
+        until: clock time up to which they are new.
     """
 
     of: Route
@@ -57,7 +59,7 @@ class Weights:
     def follow(self, view: View) -> None:
         """Report the models of this view from now on, and forget all others."""
         self._view = view
-        self._known = {name: used for name, used in self._known.items() if name in view.routes}
+        self._known = {name: used for name, used in self._known.items() if view.routes.get(name) is used.of}
 
     def draw(self, route: Route, draw: float) -> Plan:
         """
@@ -73,6 +75,13 @@ class Weights:
             plan = used.plans[number] = _with(route.plans[number], used.weights)
         return plan
 
+    def sweep(self) -> None:
+        """Work out anew what is in use and not new any more. Called every 0.1 s by the worker."""
+        now = self._clock()
+        for used in list(self._known.values()):
+            if used.plans and now >= used.until:
+                self._work_out(used.of, now)
+
     def reported(self) -> Iterator[tuple[str, str, float]]:
         """Yield model, target and weight in use, where weights adapt."""
         for name, route in self._view.routes.items() if self._view is not None else ():
@@ -82,10 +91,14 @@ class Weights:
     def _in_use(self, route: Route) -> _InUse:
         name, now = route.model.name, self._clock()
         used = self._known.get(name)
-        if used is None or used.of is not route or now >= used.until:
-            weights = self._weights(route, now)
-            ends = choose.shares([weights[plan.names[0]] for plan in route.plans])
-            used = self._known[name] = _InUse(route, ends, weights, {}, now + _EVERY_S)
+        if used is None or used.of is not route or now >= used.until + _LATE_S:
+            return self._work_out(route, now)
+        return used
+
+    def _work_out(self, route: Route, now: float) -> _InUse:
+        weights = self._weights(route, now)
+        ends = choose.shares([weights[plan.names[0]] for plan in route.plans])
+        used = self._known[route.model.name] = _InUse(route, ends, weights, {}, now + _EVERY_S)
         return used
 
     def _weights(self, route: Route, now: float) -> dict[str, float]:
