@@ -224,7 +224,8 @@ class Dispatcher:
                         blame = self._failed(exchange, place, endpoint, exchange.broken, began)
                     else:
                         blame = None
-                        endpoint.record.succeeded(self._clock())
+                        if len(place.endpoints) > 1:
+                            endpoint.record.succeeded(self._clock())
         except UpstreamError as error:
             now = self._clock()
             if isinstance(error, UpstreamTimeout):
@@ -245,7 +246,7 @@ class Dispatcher:
         usual_s = exchange.model.first_token_s if exchange.call.stream else exchange.model.total_s
         blame = verdicts.blame(error, engine=place.engine, took_s=now - began, usual_s=usual_s)
         broken = blame is Blame.FAILED or isinstance(error, UpstreamFailed | UpstreamUnreachable)
-        if broken and endpoint.record.failed(now, error) and len(place.endpoints) > 1:
+        if broken and len(place.endpoints) > 1 and endpoint.record.failed(now, error):
             self._counts.ejected(place.name)
         if endpoint.record.until > now and any(other.record.until <= now for other in place.endpoints):
             return Blame.NOTHING if blame is Blame.FAILED else blame  # it alone is left out, for the others are well

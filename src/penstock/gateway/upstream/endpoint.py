@@ -34,7 +34,7 @@ class Endpoint:
         outstanding: exchanges in progress here from this process.
         latency: from asking to the beginning of an answer.
         prompts: what it has read lately; looked after where that is what replicas are chosen by.
-        record: of its failures.
+        record: of its failures, where the deployment has other replicas.
     """
 
     def __init__(self, name: str, address: Address, pool: Pool, seats: int) -> None:
