@@ -18,7 +18,7 @@ import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.gateway.upstream.credentials.sigv4 import Keys, Signer
@@ -106,6 +106,8 @@ secret = st.text("ABCDEFabcdef0123456789/+=", min_size=1, max_size=40)
     service=st.sampled_from(["bedrock", "sagemaker"]),
     body=st.binary(max_size=200),
 )
+@example(path=["0", "."], session=None, key="0", region="us-east-1", service="bedrock", body=b"")
+@example(path=["0", "1", ".."], session=None, key="0", region="us-east-1", service="bedrock", body=b"")
 def test_botocore_signs_the_same(
     path: list[str], session: str | None, key: str, region: str, service: str, body: bytes
 ) -> None:

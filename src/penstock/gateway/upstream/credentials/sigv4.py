@@ -148,7 +148,7 @@ def _path(path: bytes, normalize: bool) -> bytes:
                 del kept[-1:]
             elif segment not in (b"", b"."):
                 kept.append(segment)
-        tail = b"/" if kept and path.endswith((b"/", b"/.", b"/..")) else b""
+        tail = b"/" if kept and path.endswith(b"/") else b""  # not behind a last dot, as botocore has it
         path = b"/" + b"/".join(kept) + tail
     return quote_from_bytes(path, safe="/-_.~").encode()
 
