@@ -81,7 +81,10 @@ def test_the_price_in_force_is_listed_with_its_origin() -> None:
     ("deployment", "why"),
     [
         ("{base_url: 'http://10.0.0.1/v1', model: gpt-4o-mini}", "the price book has no such model at this address"),
-        ("{provider: openai, model: gpt-none}", "the price book has no such model at this address"),
+        (
+            "{base_url: 'https://api.mistral.ai/v1', model: gpt-none}",
+            "the price book has no such model at this address",
+        ),
         (
             "{base_url: 'https://api.perplexity.ai', model: sonar, price: {}}",
             "its price in the book is not by tokens alone, perplexity/sonar",

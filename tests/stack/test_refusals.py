@@ -210,6 +210,15 @@ def test_sections(section: str, message: str) -> None:
           "server is reached with provider: openai and its base_url")]),
         ("{provider: anthropic, model: m, speaks: chat}",
          [": what speaks like Anthropic has no other dialects than count and messages"]),
+        ("{provider: openai, model: m, speaks: []}",
+         [": speaks nothing; name the dialects that it understands, or leave speaks out"]),
+        ("{engine: llama.cpp, weights: bundled:mini, balance: prefx}",
+         [(".balance: must be one of: least_outstanding, round_robin, peak_ewma, prefix, session; not 'prefx', "
+          "did you mean 'prefix'?")]),
+        ("{provider: openai, model: m, base_url: 'https://h/v1/chat/completions'}",
+         [".base_url: a base_url ends where the paths of the API begin: leave out /chat/completions"]),
+        ("{provider: anthropic, model: m, base_url: 'https://h/v1/messages/'}",
+         [".base_url: a base_url ends where the paths of the API begin: leave out /messages"]),
         ("{provider: openai, model: m, speaks: [chat, chats]}",
          [(".speaks[1]: must be one of: chat, completions, embeddings, responses, messages, count; not 'chats', "
           "did you mean 'chat'?")]),

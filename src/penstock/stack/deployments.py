@@ -156,6 +156,8 @@ class Provider(cloud.Cloud):
         cloud.check(self.provider, self.model_fields_set)
         if self.ca is not None and not self.base_url.tls:
             raise Unfit("ca goes with an https:// base_url")
+        if "speaks" in self.model_fields_set and not self.speaks:
+            raise Unfit("speaks nothing; name the dialects that it understands, or leave speaks out")
         if self.provider == "anthropic" and not _OF_ANTHROPIC.issuperset(self.speaks):
             raise Unfit(f"what speaks like Anthropic has no other dialects than {' and '.join(sorted(_OF_ANTHROPIC))}")
         return self

@@ -176,6 +176,18 @@ def _doubts(root: schema.Root, resolved: Resolved, environ: Mapping[str, str]) -
             yield Problem(key, line, "no model uses this deployment")
         if isinstance(deployment, Provider):
             yield from _secrets(key, deployment, resolved, environ)
+            yield from _vendor(key, deployment, resolved)
+
+
+def _vendor(key: KeyPath, provider: Provider, resolved: Resolved) -> Iterator[Problem]:
+    """Find what the vendors' own addresses answer with an error, whatever is asked."""
+    address, at = provider.base_url, (*key, "base_url")
+    if address.host not in ("api.openai.com", "api.anthropic.com"):
+        return
+    if provider.api_key is None:
+        yield Problem(key, resolved.key_lines.get(key), f"{address.host} wants an api_key")
+    if provider.provider != "anthropic" and not address.path:
+        yield Problem(at, resolved.key_lines.get(at), f"the API of {address.host} is below /v1, which is missing")
 
 
 def _secrets(key: KeyPath, provider: Provider, resolved: Resolved, environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,8 @@ from penstock import bundled
 from penstock.auth.secrets import SecretRef
 from penstock.stack import environment, listen, url
 from penstock.stack.reader import NOT_YET, PRINTABLE, Reader, Surroundings, Unfit, shown
+
+_OPERATION = re.compile(r"/(?:chat/completions|completions|responses|embeddings|messages)$")
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -84,7 +87,10 @@ def base_url() -> Reader:
     def read(value: object, around: Surroundings) -> object:
         if not isinstance(value, str) or not PRINTABLE.fullmatch(value):
             raise Unfit("must be a URL such as https://api.openai.com/v1")
-        return url.parse(value, around.directory)
+        address = url.parse(value, around.directory)
+        if (match := _OPERATION.search(address.path)) is not None:
+            raise Unfit(f"a base_url ends where the paths of the API begin: leave out {match[0]}")
+        return address
 
     return Reader(read, {"type": "string", "minLength": 1, "examples": ["http://127.0.0.1:8000/v1", "unix:/path.sock"]})
 

@@ -94,4 +94,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` for the known word nearest to this one, or nothing when none is near."""
     by_folded = {name.casefold().replace("-", "_"): name for name in islice(known, _MOST_COMPARED)}
     found = difflib.get_close_matches(word[:128].casefold().replace("-", "_"), by_folded, n=1)
-    return f", did you mean {by_folded[found[0]]!r}?" if found else ""
+    return f", did you mean {str(by_folded[found[0]])!r}?" if found else ""  # a word of an enumeration by its value
