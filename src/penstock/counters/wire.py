@@ -81,6 +81,11 @@ class Frames(asyncio.Protocol, ABC):
             frame = self._encode(message)
             self.transport.write(len(frame).to_bytes(_LENGTH, "big") + frame)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that the other end has not read yet, beside those in the kernel."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
     def abort(self) -> None:
         """End the connection."""
         self._rest = b""
