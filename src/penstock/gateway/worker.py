@@ -36,6 +36,8 @@ from penstock.gateway.admission.admission import Admission
 from penstock.gateway.admission.counting import Counting, Elsewhere
 from penstock.gateway.admission.decisions import Decisions
 from penstock.gateway.cache.exact import ExactCache
+from penstock.gateway.cache.host import remote as host_flights
+from penstock.gateway.cache.host.pilot import Pilot
 from penstock.gateway.cache.redis import Redis
 from penstock.gateway.cache.shelf import Shelf
 from penstock.gateway.identity.caller import Callers
@@ -85,6 +87,7 @@ class Arguments(msgspec.Struct, frozen=True):
         others: the listeners of the other workers.
         counters: where the limits are counted for all workers; without it this one counts for itself.
         seats: where the seats of deployments are kept for all workers; without it this one keeps them itself.
+        flights: where equal requests of all workers meet; without it those of this one do.
     """
 
     home: Home
@@ -95,6 +98,7 @@ class Arguments(msgspec.Struct, frozen=True):
     others: tuple[int, ...] = ()
     counters: int = -1
     seats: int = -1
+    flights: int = -1
 
 
 class Documents:
@@ -150,13 +154,20 @@ class Worker:
     """
 
     def __init__(
-        self, arguments: Arguments, link: Link | None, here: Store, usher: Usher, line: TakesLines | None = None
+        self,
+        arguments: Arguments,
+        link: Link | None,
+        here: Store,
+        usher: Usher,
+        pilot: Pilot | None = None,
+        line: TakesLines | None = None,
     ) -> None:
         secret = pepper.load(arguments.home.root, os.environ)
         self._arguments = arguments
         self._documents = Documents(arguments.home)
         self._metrics = Metrics()
-        name = host.writer_name(host.load(arguments.home.root), f"gateway-{arguments.index}")
+        here_name = host.load(arguments.home.root)
+        name = host.writer_name(here_name, f"gateway-{arguments.index}")
         self._journal = Writer(arguments.home.journal, name)
         self._endpoints = Endpoints(os.environ, time.monotonic)
         self._callers = Callers({})
@@ -167,8 +178,10 @@ class Worker:
         self._admission = Admission(here, Decisions(self._metrics.registry), time.monotonic)
         self._counting = Counting(here, self._connect, self._admission.use)
         self._seating = Seating(usher, Queues(self._metrics.registry, usher.waiting), time.monotonic)
-        self._shelf = Shelf(lambda reference: Redis.begin(partial(resolve, reference, os.environ)), time.time)
-        cache = ExactCache(self._shelf, self._metrics.registry, secret, time.monotonic, time.time)
+        self._shelf = Shelf(
+            lambda reference: Redis.begin(partial(resolve, reference, os.environ), host=here_name), time.time
+        )
+        cache = ExactCache(self._shelf, self._metrics.registry, secret, time.monotonic, time.time, pilot)
         attempts = Attempts(self._metrics.registry)
         dispatcher = Dispatcher(self._seating, attempts, time.monotonic, random.random)
         self._shadows = Shadows(books, dispatcher, time.monotonic)
@@ -265,6 +278,7 @@ class Worker:
                 self._admission.sweep()
                 self._seating.sweep()
                 self._gateway.dispatcher.choosing.sweep()
+                self._gateway.cache.sweep()
                 self._follow()
                 if self._neighbours is not None:
                     self._neighbours.look()
@@ -332,8 +346,12 @@ async def _run(arguments: Arguments, line: TakesLines | None) -> None:
     usher = local(House(time.monotonic), time.monotonic)
     if arguments.seats >= 0:
         usher = await remote(socket.socket(fileno=arguments.seats), time.monotonic, on_gone=_node_gone)
+    pilot: Pilot | None = None
+    if arguments.flights >= 0:
+        sock = socket.socket(fileno=arguments.flights)
+        pilot = await host_flights.remote(sock, time.monotonic, on_gone=_node_gone)
     with link.reporting() if link is not None else contextlib.nullcontext():
-        await Worker(arguments, link, store, usher, line).run()
+        await Worker(arguments, link, store, usher, pilot, line).run()
 
 
 def _node_gone() -> None:
@@ -347,14 +365,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--index", type=int, default=0)
     parser.add_argument(OPTION, type=int, help="process to end with; heeded before this is parsed")
-    for name in ("listen", "local", "link", "counters", "seats"):
+    descriptors = ("listen", "local", "link", "counters", "seats", "flights")
+    for name in descriptors:
         parser.add_argument(f"--{name}", type=int, default=-1)
     parser.add_argument("--others", default="", help="descriptors, between commas")
     given = parser.parse_args(argv)
     others = tuple(int(number) for number in given.others.split(",") if number)
-    arguments = Arguments(
-        Home(given.home), given.index, given.listen, given.local, given.link, others, given.counters, given.seats
-    )
+    taken = {name: getattr(given, name) for name in descriptors}
+    arguments = Arguments(Home(given.home), given.index, others=others, **taken)
     setproctitle.setproctitle(f"penstock gateway {arguments.index}")
     handler = log.configure(f"gateway {arguments.index}")
 

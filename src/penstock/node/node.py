@@ -28,6 +28,8 @@ from penstock.counters.desk import Desk
 from penstock.counters.seats.house import House
 from penstock.counters.seats.remote import Doors
 from penstock.counters.tally import Tally
+from penstock.gateway.cache.host.remote import Doors as FlightDoors
+from penstock.gateway.cache.host.tower import Tower
 from penstock.http.server import Server
 from penstock.node import directory, lock, ops
 from penstock.node.engines import ENGINES
@@ -87,6 +89,7 @@ class Node:
         self._gateways: list[Supervisor] = []
         self._counters = Desk(Tally(time.monotonic, opening=Ledger(settings.home.snapshot)))
         self._seats = Doors(House(time.monotonic))
+        self._flights = FlightDoors(Tower(time.monotonic))
         self._control: Supervisor | None = None
         self._uplink: Uplink | None = None
         self._stopping = False
@@ -137,6 +140,7 @@ class Node:
             if listen and local is not None:
                 stack.push_async_callback(self._counters.aclose)
                 stack.push_async_callback(self._seats.aclose)
+                stack.push_async_callback(self._flights.aclose)
                 self._start_gateways(listen, local)
                 stack.push_async_callback(self._stop_gateways, hurry, (*listen, local))
             setproctitle("penstock node")
@@ -195,6 +199,8 @@ class Node:
         numbers = tuple(listener.fileno() for listener in listen)
         descriptors = (*numbers, local.fileno())
         services: dict[str, Service] = {"counters": self._counters, "seats": self._seats}
+        if self._settings.workers > 1:  # else there is nobody to share answers with
+            services["flights"] = self._flights
         for index in range(self._settings.workers):
             command = partial(self._commands.gateway, self._settings, index, numbers, local.fileno())
             program = Program(f"gateway {index}", command, descriptors, services)

@@ -12,10 +12,11 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from penstock.auth.secrets import SecretRef
 from penstock.gateway.cache.exact import ExactCache
+from penstock.gateway.cache.host.pilot import Pilot
 from penstock.gateway.cache.recorder import Recorder
 from penstock.gateway.cache.redis import Redis
 from penstock.gateway.cache.rule import Rule
@@ -34,6 +35,7 @@ from penstock.journal.segment import Writer
 from penstock.snapshot.config import GatewaySettings
 from penstock.types.dialect import Dialect
 from tests.counters.test_tally import Clock
+from tests.gateway.cache.host.field import Field
 from tests.gateway.cache.test_store import until
 from tests.processes import PATIENCE_S, model
 from tests.servers import RedisServer
@@ -118,11 +120,17 @@ class Asked:
         return b"for <%b>" % self.tenant.encode()
 
 
-def cache(clock: Clock, shelf: Shelf | None = None) -> ExactCache:
+def cache(clock: Clock, shelf: Shelf | None = None, pilot: Pilot | None = None) -> ExactCache:
     shelf = shelf or Shelf(no_redis, clock)
-    found = ExactCache(shelf, CollectorRegistry(), b"p" * 32, time.monotonic, clock)
+    found = ExactCache(shelf, CollectorRegistry(), b"p" * 32, time.monotonic, clock, pilot)
     shelf.follow(GatewaySettings())
     return found
+
+
+def host(clock: Clock, workers: int = 3) -> list[ExactCache]:
+    """Return the caches of the workers of one host."""
+    field = Field(workers, clock=time.monotonic)
+    return [cache(clock, pilot=worker.pilot) for worker in field.workers]
 
 
 def no_redis(_: SecretRef) -> Redis:
@@ -130,7 +138,7 @@ def no_redis(_: SecretRef) -> Redis:
 
 
 async def settled() -> None:
-    for _ in range(8):
+    for _ in range(40):
         await asyncio.sleep(0)
 
 
@@ -202,6 +210,18 @@ def test_whatever_happens_no_tenant_gets_the_answer_of_another(steps: list[Any])
     asyncio.run(test())
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(STEPS)
+def test_nor_does_one_of_another_worker(steps: list[Any]) -> None:
+    async def test() -> None:
+        clock = Clock()
+        workers = host(clock)
+        check(await follow(steps, workers, clock))
+        assert all(worker.shelf.room.used == 0 for worker in workers)
+
+    asyncio.run(test())
+
+
 @given(STEPS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nor_does_one_over_redis(redis: RedisServer, steps: list[Any]) -> None:
@@ -239,6 +259,87 @@ def test_a_thousand_equal_requests_are_one_call_even_if_the_first_ones_fail(stre
         assert sum(each.called for each in asked) == 4
         found = Counter(each.journal.records[-1].outcome for each in asked)
         assert found == {Outcome.ANSWERED: 997, Outcome.REFUSED: 3}
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thousand_equal_requests_to_four_workers_are_one_call_even_if_the_first_ones_fail(stream: bool) -> None:
+    async def test() -> None:
+        workers = host(Clock(), 4)
+        asked = [Asked(workers[number % 4], "t", chat(stream=stream)) for number in range(1000)]
+        for _ in range(3):
+            await settled()
+            (leader,) = [each for each in asked if each.called and not each.task.done()]
+            leader.fails = True
+            leader.go.set()
+        await settled()
+        (leader,) = [each for each in asked if each.called and not each.task.done()]
+        leader.go.set()
+        await asyncio.gather(*(each.task for each in asked), return_exceptions=True)
+        assert sum(each.called for each in asked) == 4
+        found = Counter(each.journal.records[-1].outcome for each in asked)
+        assert found == {Outcome.ANSWERED: 997, Outcome.REFUSED: 3}
+        assert [worker.shelf.entries for worker in workers] == [1] * 4, "all keep it from now on"
+        late = [Asked(worker, "t", chat(stream=stream)) for worker in workers]
+        await asyncio.gather(*(each.task for each in late))
+        assert not any(each.called for each in late)
+
+    asyncio.run(test())
+
+
+def test_a_worker_that_never_waited_for_an_answer_gets_it_from_another_one() -> None:
+    async def test() -> None:
+        clock = Clock()
+        one, two, three = host(clock)
+
+        async def ask(worker: ExactCache, control: bytes | None = None) -> Asked:
+            asked = Asked(worker, "t", chat(), control)
+            asked.go.set()
+            await asked.task
+            return asked
+
+        assert (await ask(one)).called
+        clock.now += 7
+        found = await ask(two)
+        assert not found.called
+        assert b"x-penstock-cache: exact\r\nage: 7\r\n" in found.wire.data
+        assert ("cache", "exact, 7 s old") in found.journal.records[-1].explanation
+        assert (await ask(three, b"max-age=6")).called
+        clock.now += RULE.ttl_s - 8
+        assert not (await ask(two)).called, "it is a second away from its end"
+        clock.now += 1
+        assert not (await ask(two)).called, "there is a newer one"
+        clock.now += 7
+        assert (await ask(two)).called
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_under_way_have_only_so_much_room_and_pass_all_the_same(stream: bool) -> None:
+    async def test() -> None:
+        worker = cache(Clock())
+        worker.shelf.room.most = 100
+        asked = [Asked(worker, "t", chat(stream=stream, seed=number)) for number in range(3)]
+        waits = Asked(worker, "t", chat(stream=stream, seed=0))
+        await settled()
+        held = worker.shelf.room.space()
+        assert held.take(40)
+        for each in (*asked, waits):
+            each.go.set()
+        await asyncio.gather(*(each.task for each in (*asked, waits)))
+        assert all(each.called and each.answer in each.wire.data for each in (*asked, waits))
+        told = [step for each in asked for step in each.journal.records[-1].explanation if step[0] == "cache"]
+        assert told == [("cache", "miss"), ("cache", "not kept: no room for more answers under way")] * 3 or not stream
+        assert worker.shelf.entries == 0
+        page = generate_latest(worker._counts).decode()
+        assert 'penstock_cache_unkept_total{gen_ai_request_model="chat",reason="no_room"} 4.0' in page
+        held.free()
+        again = Asked(worker, "t", chat(stream=stream))
+        again.go.set()
+        await again.task
+        assert (worker.shelf.entries, worker.shelf.room.used) == (1, 0)
 
     asyncio.run(test())
 

@@ -8,8 +8,9 @@ import logging
 import pytest
 
 from penstock.auth.secrets import SecretMissing
-from penstock.gateway.cache.redis import Redis
+from penstock.gateway.cache.redis import Held, Lock, Redis
 from penstock.gateway.cache.store import Entry
+from penstock.types.priority import Priority
 from tests.gateway.cache.test_store import connected, until
 from tests.processes import PATIENCE_S
 from tests.servers import RedisServer
@@ -85,6 +86,122 @@ def test_a_full_redis_takes_nothing_and_still_gives(redis: RedisServer) -> None:
         assert store.connected
         assert store.failures == 1
         await store.aclose()
+
+    asyncio.run(test())
+
+
+async def hosts(url: str, *names: str) -> list[Redis]:
+    """Return connected stores of these hosts."""
+    stores = [Redis.begin(lambda: url, PATIENCE_S, host=name) for name in names]
+    for store in stores:
+        await until(lambda store=store: store.connected)  # type: ignore[misc]  # bound at once
+    return stores
+
+
+async def lead(store: Redis, priority: Priority = Priority.NORMAL, hold_s: float = 60.0) -> Lock:
+    lock = await store.lead(b"k", priority, hold_s)
+    assert isinstance(lock, Lock)
+    return lock
+
+
+def test_one_host_asks_at_a_time_and_all_find_what_it_has_put(redis: RedisServer) -> None:
+    async def test() -> None:
+        one, two = await hosts(redis.url, "1" * 12, "2" * 12)
+        lock = await lead(one)
+        assert await two.lead(b"k", Priority.NORMAL, 60.0) == Held()
+        assert isinstance(await two.lead(b"other", Priority.NORMAL, 60.0), Lock)
+        one.put(b"k", ENTRY, 60)
+        lock.land(ENTRY, kept=True)
+        assert await one.get(b"k") == ENTRY
+        assert await two.lead(b"k", Priority.NORMAL, 60.0) == ENTRY
+        with redis.client() as client:
+            assert client.keys("penstock:asking:k") == []
+        for store in (one, two):
+            await store.aclose()
+
+    asyncio.run(test())
+
+
+def test_a_lock_is_given_back_by_its_owner_alone_and_ends_by_itself(redis: RedisServer) -> None:
+    async def test() -> None:
+        one, two = await hosts(redis.url, "1" * 12, "2" * 12)
+        (await lead(one)).release(ConnectionError())
+        short = await lead(two, hold_s=0.02)
+        while isinstance(lock := await one.lead(b"k", Priority.NORMAL, 60.0), Held):
+            pass
+        assert isinstance(lock, Lock)
+        short.release(None)
+        assert await two.lead(b"k", Priority.NORMAL, 60.0) == Held()
+        lock.release(None)
+        lock.release(None)
+        (await lead(two)).release(None)
+        for store in (one, two):
+            await store.aclose()
+
+    asyncio.run(test())
+
+
+def test_a_lock_is_taken_over_by_its_own_host_and_by_a_higher_priority(redis: RedisServer) -> None:
+    async def test() -> None:
+        one, same, two = await hosts(redis.url, "1" * 12, "1" * 12, "2" * 12)
+        first = await lead(one)
+        second = await lead(same)
+        first.release(None)
+        assert await two.lead(b"k", Priority.NORMAL, 60.0) == Held()
+        third = await lead(two, Priority.HIGH)
+        second.release(None)
+        assert await one.lead(b"k", Priority.NORMAL, 60.0) == Held()
+        third.release(None)
+        (await lead(one)).release(None)
+        for store in (one, same, two):
+            await store.aclose()
+
+    asyncio.run(test())
+
+
+def test_who_leaves_before_it_knows_that_it_has_a_lock_gives_it_back(redis: RedisServer) -> None:
+    async def test() -> None:
+        one, two = await hosts(redis.url, "1" * 12, "2" * 12)
+        asking = asyncio.create_task(one.lead(b"k", Priority.NORMAL, 60.0))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert await one.get(b"k") is None  # behind what it has said before
+        (await lead(two)).release(None)
+        for store in (one, two):
+            await store.aclose()
+
+    asyncio.run(test())
+
+
+def test_a_redis_that_takes_no_locks_still_gives_answers(redis: RedisServer) -> None:
+    async def test() -> None:
+        store = await connected(redis.url)
+        store.put(b"k", ENTRY, 60)
+        assert await store.get(b"k") == ENTRY
+        with redis.client() as client:
+            client.config_set("maxmemory", "1mb")
+            try:
+                assert await store.lead(b"l", Priority.NORMAL, 60.0) is None
+                assert await store.lead(b"k", Priority.NORMAL, 60.0) == ENTRY
+            finally:
+                client.config_set("maxmemory", "0")
+        assert store.connected
+        await store.aclose()
+
+    asyncio.run(test())
+
+
+def test_a_frozen_redis_gives_no_locks_and_costs_one_wait() -> None:
+    async def test() -> None:
+        with RedisServer() as redis:
+            store = await connected(redis.url, 0.2)
+            redis.freeze()
+            assert await store.lead(b"k", Priority.NORMAL, 60.0) is None
+            for _ in range(100):  # would take 20 s if each of them waited
+                assert await store.lead(b"k", Priority.NORMAL, 60.0) is None
+            redis.thaw()
+            await store.aclose()
 
     asyncio.run(test())
 

@@ -20,6 +20,13 @@ class Result(StrEnum):
     BYPASS = "bypass"  # the client wanted it so
 
 
+class Unkept(StrEnum):
+    """Why an answer was not kept that would have been."""
+
+    TOO_LARGE = "too_large"  # than `max_entry`
+    NO_ROOM = "no_room"  # for what other exchanges are being answered
+
+
 class Stores(Protocol):
     """What there is to tell of the stores."""
 
@@ -36,6 +43,10 @@ class Stores(Protocol):
         """Answers that had to make room."""
 
     @property
+    def recording(self) -> int:
+        """Bytes of answers that are not complete yet."""
+
+    @property
     def failures(self) -> int:
         """How often Redis was of no use."""
 
@@ -47,6 +58,7 @@ class Counts(Collector):
         self._stores = stores
         self._lookups: dict[tuple[str, Result], int] = {}
         self._stored: dict[str, int] = {}
+        self._unkept: dict[tuple[str, Unkept], int] = {}
         registry.register(self)
 
     def looked_up(self, model: str, result: Result) -> None:
@@ -56,6 +68,10 @@ class Counts(Collector):
     def stored(self, model: str) -> None:
         """Count an answer that was kept."""
         self._stored[model] = self._stored.get(model, 0) + 1
+
+    def unkept(self, model: str, why: Unkept) -> None:
+        """Count an answer that was not."""
+        self._unkept[model, why] = self._unkept.get((model, why), 0) + 1
 
     def collect(self) -> Iterator[Metric]:
         """Yield everything as prometheus-client's families."""
@@ -71,10 +87,21 @@ class Counts(Collector):
         )
         for model, count in self._stored.items():
             stored.add_metric((model,), count)
+        unkept = CounterMetricFamily(
+            "penstock_cache_unkept",
+            "Good answers that were not kept, by why.",
+            labels=["gen_ai_request_model", "reason"],
+        )
+        for (model, why), count in self._unkept.items():
+            unkept.add_metric((model, why.value), count)
         stores = self._stores
         yield lookups
         yield stored
+        yield unkept
         yield CounterMetricFamily("penstock_cache_evicted", "Answers that made room for others.", stores.evicted)
         yield CounterMetricFamily("penstock_cache_outages", "Failures of the cache's Redis.", stores.failures)
         yield GaugeMetricFamily("penstock_cache_entries", "Answers in the memory of workers.", stores.entries)
         yield GaugeMetricFamily("penstock_cache_bytes", "Bytes of memory that they take.", stores.used)
+        yield GaugeMetricFamily(
+            "penstock_cache_recording_bytes", "Bytes of answers that are not complete.", stores.recording
+        )

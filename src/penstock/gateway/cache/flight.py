@@ -6,6 +6,8 @@ leads, and the others wait on: a failing upstream is asked by one of them at a t
 token may, the next in line leads beside it; so does, at once, one of a higher priority, which is not to wait behind a
 lower one for a seat. An answer that cannot be shared sends them all on their own way. What is refused for its own fault
 is refused to all.
+
+These are the requests of one worker. Who leads them may lead those of other workers and hosts, too (`Above`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Protocol
 
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected, UpstreamTimeout
@@ -50,22 +53,45 @@ class _Flight:
         self.answer: Entry | None = None
 
 
-class Lead:
-    """The part of who asks the upstream: `land`, if there is an answer, and `release` in any case."""
+class Above(Protocol):
+    """The part of who asks the upstream among more requests than those of a worker. Told of the end at least once."""
 
-    __slots__ = ("_flight", "_flights", "_key", "_over")
+    def land(self, answer: Entry | None, *, kept: bool) -> None:
+        """As `Lead.land`."""
+
+    def release(self, error: BaseException | None) -> None:
+        """As `Lead.release`; nothing happens behind `land`."""
+
+
+class Lead:
+    """
+    The part of who asks the upstream: `land`, if there is an answer, and `release` in any case.
+
+    Attributes:
+        above: what else it leads.
+    """
+
+    __slots__ = ("_flight", "_flights", "_key", "_over", "above")
 
     def __init__(self, flights: Flights, key: bytes, flight: _Flight) -> None:
         self._flights = flights
         self._key = key
         self._flight = flight
         self._over = False
+        self.above: list[Above] = []
 
-    def land(self, answer: Entry | None) -> None:
-        """Give the answer to all that wait; with None, which is for one that cannot be shared, they ask themselves."""
+    def land(self, answer: Entry | None, *, kept: bool = False) -> None:
+        """
+        Give the answer to all that wait; with None, which is for one that cannot be shared, they ask themselves.
+
+        Args:
+            kept: this worker keeps it.
+        """
         if not self._over:
             self._over = True
             self._flights.landed(self._key, self._flight, answer)
+            for above in self.above:
+                above.land(answer, kept=kept)
 
     def release(self, error: BaseException | None = None) -> None:
         """The exchange has ended; without an answer, the next one leads, unless it would be told the same."""
@@ -75,6 +101,8 @@ class Lead:
                 self._flights.landed(self._key, self._flight, error)
             else:
                 self._flights.failed(self._key, self._flight)
+        for above in self.above:
+            above.release(error)
 
 
 class Flights:

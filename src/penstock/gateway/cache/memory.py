@@ -42,6 +42,10 @@ class Memory:
 
     async def get(self, key: bytes) -> Entry | None:
         """Return what is kept under a key."""
+        return self.find(key)
+
+    def find(self, key: bytes) -> Entry | None:
+        """Likewise, at once."""
         found = self._kept.get(key)
         if found is None:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock.gateway.cache.room import Space
 from penstock.gateway.dialects import events
 from penstock.gateway.metering.account import Account
 from penstock.http.responder import Responder
@@ -17,11 +18,13 @@ class Recorder:
     Args:
         account: of the exchange; only what is settled as answered is complete and good.
         most: bytes that are kept.
-        keep: takes the answer, just before the last of it is sent; or None, as soon as it is too large.
+        keep: takes the answer, just before the last of it is sent; or None, as soon as it is too large, or there is no
+            room for it.
         part: of what is too large `most` bytes are kept, from its beginning, and `keep` takes these in the end.
+        space: what is kept takes that, where it is bounded; to be given back when the exchange has ended.
     """
 
-    __slots__ = ("_account", "_keep", "_left", "_part", "_pieces", "_responder")
+    __slots__ = ("_account", "_keep", "_left", "_part", "_pieces", "_responder", "_space")
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Recorder:
         keep: Callable[[bytes | None], None],
         *,
         part: bool = False,
+        space: Space | None = None,
     ) -> None:
         self._responder = responder
         self._account = account
@@ -38,6 +42,7 @@ class Recorder:
         self._pieces: list[bytes] | None = []
         self._keep: Callable[[bytes | None], None] | None = keep
         self._part = part
+        self._space = space
 
     @property
     def started(self) -> bool:
@@ -93,8 +98,10 @@ class Recorder:
             if not data:
                 return
         self._left -= len(data)
-        if self._left < 0:
+        if self._left < 0 or (self._space is not None and not self._space.take(len(data))):
             self._pieces = None
+            if self._space is not None:
+                self._space.free()
             self._tell(None)
         else:
             self._pieces.append(data)

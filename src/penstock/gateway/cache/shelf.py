@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 
 from penstock.auth.secrets import SecretRef
 from penstock.gateway.cache.memory import Memory
-from penstock.gateway.cache.redis import Redis
+from penstock.gateway.cache.redis import Held, Lock, Redis
+from penstock.gateway.cache.room import Room
 from penstock.gateway.cache.store import Entry
 from penstock.snapshot.config import GatewaySettings
+from penstock.types.priority import Priority
 
+_FIRST_S, _LAST_S = 0.02, 0.5  # between two looks for what another host asks for; each is twice the one before
 _log = logging.getLogger(__name__)
 
 
@@ -22,11 +26,15 @@ class Shelf:
     Args:
         connect: returns the store that a reference leads to.
         now: seconds since the epoch.
+
+    Attributes:
+        room: for answers that are not complete yet.
     """
 
     def __init__(self, connect: Callable[[SecretRef], Redis], now: Callable[[], float]) -> None:
         self._connect = connect
         self._now = now
+        self.room = Room()
         self._memory = Memory(0, now)
         self._redis: Redis | None = None
         self._reference: SecretRef | None = None
@@ -36,6 +44,7 @@ class Shelf:
     def follow(self, settings: GatewaySettings) -> None:
         """Keep as much, and there, from now on."""
         self._memory.resize(settings.cache)
+        self.room.fit(settings.cache)
         if settings.shared_cache == self._reference:
             return
         before, self._reference = self._redis, settings.shared_cache
@@ -51,14 +60,47 @@ class Shelf:
         """Return what this worker keeps itself."""
         return await self._memory.get(key)
 
+    def kept(self, key: bytes) -> Entry | None:
+        """Likewise, at once."""
+        return self._memory.find(key)
+
     async def far(self, key: bytes, ttl_s: float) -> Entry | None:
         """Return what is in Redis; from then on it is near, too."""
         if self._redis is None:
             return None
         entry = await self._redis.get(key)
-        if entry is not None and (left_s := entry.at + ttl_s - self._now()) > 0:
-            self._memory.put(key, entry, left_s)
+        if entry is not None:
+            self.copy(key, entry, ttl_s)
         return entry
+
+    async def lead(self, key: bytes, ttl_s: float, priority: Priority, patience_s: float) -> Entry | Lock | None:
+        """
+        Return what is in Redis; or, once no other host asks an upstream for it, a lock, so that none does; or None,
+        where there is no Redis, or another host has asked for longer than it should take.
+
+        Args:
+            patience_s: seconds that who asks has, until somebody else asks too.
+        """
+        loop = asyncio.get_running_loop()
+        until, pause_s = loop.time() + patience_s, _FIRST_S
+        while self._redis is not None:
+            found = await self._redis.lead(key, priority, patience_s)
+            if not isinstance(found, Held):
+                if isinstance(found, Entry):
+                    self.copy(key, found, ttl_s)
+                return found
+            left_s = until - loop.time()
+            if left_s <= 0:
+                return None
+            await asyncio.sleep(min(left_s, pause_s * random.uniform(0.5, 1.5)))  # noqa: S311  # not for a secret
+            pause_s = min(2 * pause_s, _LAST_S)
+        return None
+
+    def copy(self, key: bytes, entry: Entry, ttl_s: float) -> None:
+        """Keep in memory what is kept elsewhere, for as long as it is."""
+        left_s = entry.at + ttl_s - self._now()
+        if left_s > 0:
+            self._memory.put(key, entry, left_s)
 
     def put(self, key: bytes, entry: Entry, ttl_s: float) -> None:
         """Keep an answer that has just been given."""
@@ -81,6 +123,16 @@ class Shelf:
     def used(self) -> int:
         """Bytes of memory that they take."""
         return self._memory.used
+
+    @property
+    def recording(self) -> int:
+        """Bytes of answers that are not complete yet."""
+        return self.room.used
+
+    @property
+    def shared(self) -> bool:
+        """Whether there is a Redis."""
+        return self._redis is not None
 
     @property
     def evicted(self) -> int:

@@ -15,6 +15,7 @@ import msgspec
 from penstock.gateway.admission.hold import Hold
 from penstock.gateway.admission.purse import Reservation
 from penstock.gateway.cache.flight import Lead
+from penstock.gateway.cache.room import Space
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.errors import meaning
 from penstock.gateway.identity.caller import Caller
@@ -101,8 +102,9 @@ class Account(msgspec.Struct):
         reservation: what it holds of budgets.
         reserved_nano: the most that it can cost.
         outcome: how it ended, once that is written to the journal.
-        operation: what kind of call it is, where its dialect does not say it.
         lead: of the equal requests that wait for its answer, if it leads; given up at its end.
+        space: what its answer takes while it is recorded; given back at its end.
+        operation: what kind of call it is, where its dialect does not say it.
     """
 
     books: Books
@@ -131,6 +133,7 @@ class Account(msgspec.Struct):
     reserved_nano: int = 0
     outcome: Outcome | None = None
     lead: Lead | None = None
+    space: Space | None = None
     operation: str = ""
 
     def explain(self, step: str, decision: str) -> None:
@@ -264,6 +267,8 @@ class Account(msgspec.Struct):
     ) -> None:
         if self.lead is not None:
             self.lead.release(error)
+        if self.space is not None:
+            self.space.free()
         if self.settled:
             return
         if isinstance(error, asyncio.CancelledError):

@@ -1,0 +1,83 @@
+"""Equal requests over sockets: workers that end, and others at whose end somebody talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+import uvloop
+
+from penstock.gateway.cache.host.pilot import HostLead, Pilot, Taken
+from penstock.gateway.cache.host.remote import Doors, remote
+from penstock.gateway.cache.host.tower import Tower
+from penstock.gateway.cache.store import Entry
+from penstock.types.priority import Priority
+
+PATIENT_S = 30.0
+LARGE = Entry(1.5, b"\x00an answer\xff" * 300_000, b"x: y\r\n")
+NONSENSE = [b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1", b"\x00\x00\x00\x05\x92\xa3Ask"]
+Joined = asyncio.Task[Taken | HostLead | None]
+
+
+async def worker(doors: Doors) -> tuple[Pilot, socket.socket]:
+    """Return a worker, and what speaks in its name."""
+    ours, theirs = socket.socketpair()
+    await doors.serve(ours)
+    speaking = theirs.dup()
+    return await remote(theirs, time.monotonic, PATIENT_S), speaking
+
+
+def ask(pilot: Pilot) -> Joined:
+    join = pilot.join(b"t/k", 0.0, PATIENT_S, time.monotonic() + PATIENT_S, Priority.NORMAL, 1 << 23)
+    return asyncio.create_task(join)
+
+
+def test_a_large_answer_comes_whole_to_all_workers() -> None:
+    async def run() -> None:
+        doors = Doors(Tower(time.monotonic))
+        workers = [await worker(doors) for _ in range(4)]
+        lead = await ask(workers[0][0])
+        assert isinstance(lead, HostLead)
+        others = [ask(pilot) for pilot, _ in workers[1:] for _ in range(2)]
+        done, _ = await asyncio.wait(others, timeout=0.05)
+        assert not done
+        lead.land(LARGE, kept=True)
+        assert await asyncio.gather(*others) == [Taken(LARGE, kept=True)] * 6
+        await doors.aclose()
+        for _, speaking in workers:
+            speaking.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_a_worker_that_talks_nonsense_is_cut_off_and_another_one_leads(nonsense: bytes) -> None:
+    async def run() -> None:
+        doors = Doors(Tower(time.monotonic))
+        (bad, speaking), (good, other) = await worker(doors), await worker(doors)
+        assert isinstance(await ask(bad), HostLead)
+        waiting = ask(good)
+        with speaking, other:
+            await asyncio.get_running_loop().sock_sendall(speaking, nonsense)
+            assert isinstance(await waiting, HostLead)
+        await doors.aclose()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_a_node_that_talks_nonsense_is_left_for_good(nonsense: bytes) -> None:
+    async def run() -> None:
+        gone = asyncio.Event()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        pilot = await remote(theirs, time.monotonic, PATIENT_S, gone.set)
+        asking = ask(pilot)
+        with ours:
+            await asyncio.get_running_loop().sock_sendall(ours, nonsense)
+            assert await asking is None
+            await gone.wait()
+
+    uvloop.run(run())
