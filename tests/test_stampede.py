@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 from collections import Counter
@@ -14,14 +15,17 @@ import httpx
 import pytest
 
 from penstock.lab.running import Running, start
+from tests.crowd import joined
 from tests.gateway.streams.client import Answer, body, order
 from tests.processes import Lab, eventually
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.stack
 
 WORKERS = 4
 STACK = """\
 version: 1
+state: {{cache: "{cache}"}}
 gateway: {{listen: 127.0.0.1:0, ops: 127.0.0.1:0, workers: {workers}}}
 admin: {{listen: 127.0.0.1:0}}
 deployments:
@@ -33,9 +37,13 @@ policies:
 """
 
 
+def stack(lab: Lab, cache: str = "local") -> str:
+    return STACK.format(url=lab.url, workers=WORKERS, cache=cache)
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Lab]]:
-    with Lab() as lab, start(tmp_path_factory.mktemp("up"), STACK.format(url=lab.url, workers=WORKERS)) as running:
+    with Lab() as lab, start(tmp_path_factory.mktemp("up"), stack(lab)) as running:
         yield running, lab
 
 
@@ -54,8 +62,8 @@ async def exchange(running: Running, payload: bytes) -> Answer:
         writer.close()
 
 
-def crowd(running: Running, payload: bytes, count: int) -> list[asyncio.Task[Answer]]:
-    return [asyncio.create_task(exchange(running, payload)) for _ in range(count)]
+def crowd(payload: bytes, count: int, *hosts: Running) -> list[asyncio.Task[Answer]]:
+    return [asyncio.create_task(exchange(hosts[number % len(hosts)], payload)) for number in range(count)]
 
 
 async def calls(lab: Lab, count: int) -> None:
@@ -80,7 +88,7 @@ def test_a_thousand_equal_requests_are_one_call(up: tuple[Running, Lab], stream:
 
     async def case() -> list[Answer]:
         payload = body(order(delay="500ms", size=size), stream=stream)
-        return await asyncio.gather(*crowd(running, payload, 1000))
+        return await asyncio.gather(*crowd(payload, 1000, running))
 
     answers = asyncio.run(case())
     assert Counter(answer.status for answer in answers) == {200: 1000}
@@ -98,7 +106,7 @@ def test_an_answer_that_comes_at_once_is_asked_for_once(up: tuple[Running, Lab],
     before = lab.stats()["requests"]
 
     async def case() -> list[Answer]:
-        return await asyncio.gather(*crowd(running, body(f"at once {stream}", stream=stream), 1000))
+        return await asyncio.gather(*crowd(body(f"at once {stream}", stream=stream), 1000, running))
 
     answers = asyncio.run(case())
     assert Counter(answer.status for answer in answers) == {200: 1000}
@@ -109,13 +117,13 @@ def test_an_answer_that_comes_at_once_is_asked_for_once(up: tuple[Running, Lab],
 def test_when_the_worker_that_leads_is_killed_one_of_another_worker_leads(tmp_path: Path) -> None:
     async def case(running: Running, lab: Lab) -> list[Answer | BaseException]:
         payload = body(order(stall="before_head", stall_for="3s"), stream=False)
-        crowds = crowd(running, payload, 200)
+        crowds = crowd(payload, 200, running)
         await calls(lab, 1)
         await asyncio.to_thread(eventually, lambda: gauge(running, "penstock_connections") == 200, "all of them")
         os.kill(asker(running, lab), signal.SIGKILL)
         return await asyncio.gather(*crowds, return_exceptions=True)
 
-    with Lab() as lab, start(tmp_path, STACK.format(url=lab.url, workers=WORKERS)) as running:
+    with Lab() as lab, start(tmp_path, stack(lab)) as running:
         answers = asyncio.run(case(running, lab))
         found = Counter(answer.status if isinstance(answer, Answer) else 0 for answer in answers)
         assert found.keys() == {200, 0}, "those of the dead worker are cut"
@@ -145,7 +153,7 @@ def test_with_a_frozen_node_each_worker_leads_for_itself(up: tuple[Running, Lab]
 
     async def case(name: str) -> list[Answer]:
         payload = body(f"{name} {order(delay='500ms')}", stream=False)
-        return await asyncio.gather(*crowd(running, payload, 400))
+        return await asyncio.gather(*crowd(payload, 400, running))
 
     before = lab.stats()["requests"]
     os.kill(running.process.pid, signal.SIGSTOP)
@@ -162,3 +170,31 @@ def test_with_a_frozen_node_each_worker_leads_for_itself(up: tuple[Running, Lab]
         return bool(lab.stats()["requests"] == before + 1)
 
     eventually(together, "the node being asked again")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thousand_equal_requests_to_hosts_that_share_a_redis_are_one_call(
+    tmp_path: Path, redis: RedisServer, stream: bool
+) -> None:
+    environ = {"CACHE": redis.url}
+    with contextlib.ExitStack() as opened:
+        lab = opened.enter_context(Lab())
+        one = opened.enter_context(start(tmp_path / "one", stack(lab, "${CACHE}"), environ=environ))
+        two = opened.enter_context(joined(tmp_path / "two", one, environ))
+
+        def asked(name: str, count: int) -> tuple[int, list[Answer]]:
+            async def case() -> list[Answer]:
+                payload = body(f"{name} {order(delay='500ms')}", stream=stream)
+                return await asyncio.gather(*crowd(payload, count, one, two))
+
+            before = lab.stats()["requests"]
+            answers = asyncio.run(case())
+            made: int = lab.stats()["requests"] - before
+            return made, answers
+
+        numbers = itertools.count()
+        eventually(lambda: asked(f"few {next(numbers)}", 32)[0] == 1, "all workers being connected")
+        made, answers = asked("many", 1000)
+        assert made == 1
+        assert Counter(answer.status for answer in answers) == {200: 1000}
+        assert len({answer.body for answer in answers}) == 1

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -137,6 +138,10 @@ def no_redis(_: SecretRef) -> Redis:
     raise AssertionError("no Redis is configured")
 
 
+def connect(url: str, name: str, _: SecretRef) -> Redis:
+    return Redis.begin(lambda: url, PATIENCE_S, host=name)
+
+
 async def settled() -> None:
     for _ in range(40):
         await asyncio.sleep(0)
@@ -225,13 +230,13 @@ def test_nor_does_one_of_another_worker(steps: list[Any]) -> None:
 @given(STEPS)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nor_does_one_over_redis(redis: RedisServer, steps: list[Any]) -> None:
-    """Two workers, each with a memory so small that nearly all comes from Redis."""
+    """Two hosts, each with a memory so small that nearly all comes from Redis."""
 
     async def test() -> None:
         with redis.client() as client:
             client.flushall()
         clock = Clock()
-        shelves = [Shelf(lambda _: Redis.begin(lambda: redis.url, PATIENCE_S), clock) for _ in range(2)]
+        shelves = [Shelf(partial(connect, redis.url, name), clock) for name in ("one", "two")]
         workers = [cache(clock, shelf) for shelf in shelves]
         for shelf in shelves:
             shelf.follow(GatewaySettings(cache=400, shared_cache=SecretRef(env="CACHE")))
@@ -284,6 +289,35 @@ def test_a_thousand_equal_requests_to_four_workers_are_one_call_even_if_the_firs
         late = [Asked(worker, "t", chat(stream=stream)) for worker in workers]
         await asyncio.gather(*(each.task for each in late))
         assert not any(each.called for each in late)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_equal_requests_to_hosts_that_share_a_redis_are_one_call(redis: RedisServer, fails: bool) -> None:
+    async def test() -> None:
+        clock = Clock()
+        shelves = [Shelf(partial(connect, redis.url, name), clock) for name in ("one", "two", "three")]
+        hosts = [cache(clock, shelf) for shelf in shelves]
+        for shelf in shelves:
+            shelf.follow(GatewaySettings(shared_cache=SecretRef(env="CACHE")))
+            await until(lambda shelf=shelf: cast("Redis", shelf._redis).connected)  # type: ignore[misc]  # bound at once
+        asked = [Asked(hosts[number % 3], "t", chat()) for number in range(30)]
+        await until(lambda: any(each.called for each in asked))
+        (leader,) = [each for each in asked if each.called]
+        leader.fails = fails
+        leader.go.set()
+        if fails:
+            await until(lambda: any(each.called for each in asked if each is not leader))
+            (second,) = [each for each in asked if each.called and each is not leader]
+            second.go.set()
+        await asyncio.gather(*(each.task for each in asked), return_exceptions=True)
+        assert sum(each.called for each in asked) == 1 + fails
+        assert all(each.answer in each.wire.data for each in asked if not each.fails)
+        with redis.client() as client:
+            await until(lambda: client.dbsize() == 1)  # no lock is left behind
+        for shelf in shelves:
+            await shelf.aclose()
 
     asyncio.run(test())
 

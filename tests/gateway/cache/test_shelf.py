@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from penstock.auth.secrets import SecretRef
 from penstock.gateway.cache.counts import Counts, Result
-from penstock.gateway.cache.redis import Redis
+from penstock.gateway.cache.redis import Held, Lock, Redis
 from penstock.gateway.cache.shelf import Shelf
 from penstock.gateway.cache.store import Entry
 from penstock.snapshot.config import GatewaySettings
+from penstock.types.priority import Priority
 from tests.counters.test_tally import Clock
 
 ONE, TWO = SecretRef(env="ONE"), SecretRef(env="TWO")
@@ -24,6 +25,11 @@ class Elsewhere(Redis):
         super().__init__(lambda: "", 1.0)
         self.kept: dict[bytes, Entry] = {}
         self.closed = False
+        self.holds = 0  # how often to say yet that another host asks
+
+    async def lead(self, key: bytes, priority: Priority, hold_s: float) -> Entry | Lock | Held | None:
+        self.holds -= 1
+        return Held() if self.holds >= 0 else self.kept.get(key) or Lock(self, key, b"")
 
     async def get(self, key: bytes) -> Entry | None:
         return self.kept.get(key)
@@ -52,6 +58,25 @@ def test_what_is_found_far_is_near_from_then_on_until_its_time_is_over() -> None
         assert (await shelf.near(b"new"), far.kept[b"new"]) == (entry, entry)
         await shelf.aclose()
         assert far.closed
+
+    asyncio.run(test())
+
+
+def test_what_another_host_asks_for_is_waited_for_as_long_as_it_may_take() -> None:
+    async def test() -> None:
+        clock, far = Clock(), Elsewhere()
+        shelf = Shelf(lambda _: far, clock)
+        assert await shelf.lead(b"k", 60.0, Priority.NORMAL, 60.0) is None
+        shelf.follow(GatewaySettings(shared_cache=ONE))
+        far.holds = 2
+        assert isinstance(await shelf.lead(b"k", 60.0, Priority.NORMAL, 60.0), Lock)
+        far.holds, far.kept[b"k"] = 2, Entry(clock(), b"x")
+        assert await shelf.lead(b"k", 60.0, Priority.NORMAL, 60.0) == far.kept[b"k"]
+        assert shelf.kept(b"k") == far.kept[b"k"]
+        far.holds = 1000
+        assert await shelf.lead(b"l", 60.0, Priority.NORMAL, 0.05) is None
+        assert far.holds > 990, "the pauses grow"
+        await shelf.aclose()
 
     asyncio.run(test())
 

@@ -157,6 +157,7 @@ class ExactCache:
             elif taken is not None:
                 lead.above.append(taken)
         if found is None:
+            patience_s = min(patience_s, exchange.deadline - self._clock())
             led = await self.shelf.lead(key, rule.ttl_s, exchange.priority, patience_s)
             if isinstance(led, Entry):
                 found = led

@@ -13,6 +13,7 @@ from penstock.gateway.cache.host.pilot import HostLead, Pilot, Taken
 from penstock.gateway.cache.host.remote import Doors, remote
 from penstock.gateway.cache.host.tower import Tower
 from penstock.gateway.cache.store import Entry
+from penstock.types.errors import UpstreamRejected
 from penstock.types.priority import Priority
 
 PATIENT_S = 30.0
@@ -48,6 +49,25 @@ def test_a_large_answer_comes_whole_to_all_workers() -> None:
         await doors.aclose()
         for _, speaking in workers:
             speaking.close()
+
+    uvloop.run(run())
+
+
+def test_a_large_refusal_comes_to_all_that_wait_at_one_worker() -> None:
+    async def run() -> None:
+        doors = Doors(Tower(time.monotonic))
+        (one, speaking), (two, other) = await worker(doors), await worker(doors)
+        lead = await ask(one)
+        assert isinstance(lead, HostLead)
+        waiting = [ask(two) for _ in range(40)]
+        done, _ = await asyncio.wait(waiting, timeout=0.05)
+        assert not done
+        refused = UpstreamRejected("no", status=400, body=b"x" * 65536)
+        lead.release(refused)
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [vars(error) for error in found if isinstance(error, UpstreamRejected)] == [vars(refused)] * 40
+        with speaking, other:
+            await doors.aclose()
 
     uvloop.run(run())
 

@@ -262,6 +262,7 @@ class Pilot:
             return
         if isinstance(error, UpstreamRejected) and error.final:
             self._say(Refused(number, str(error), error.status, error.body, error.retry_after, error.code))
+            self._flush()  # it may be large
         else:
             self._say(Leave(number))
 

@@ -37,7 +37,7 @@ from penstock.gateway.cache.host.wire import (
 )
 from penstock.types.priority import Priority
 
-FETCH_S = 0.1
+FETCH_S = 0.25
 """How long a worker is waited for that keeps an answer, before an upstream is asked."""
 
 _MOST = 10_000  # flights, and answers of which it is remembered who keeps them
@@ -144,7 +144,7 @@ class Tower:
                     self._tell(waiter, Told(waiter[1], Word.ALONE))
             case Refused(number):
                 for waiter in self._over((holder, number)):
-                    self._tell(waiter, msgspec.structs.replace(message, number=waiter[1]))
+                    self._send(waiter, msgspec.structs.replace(message, number=waiter[1]))
             case Ping():
                 self._tell((holder, 0), Pong())
 
@@ -262,7 +262,6 @@ class Tower:
         waiting = self._landing.pop(who, None)
         if waiting is None:
             return
-        self._deliver()  # what was said before comes before
         left = []
         for waiter in waiting:
             door = self._doors.get(waiter[0])
@@ -271,7 +270,7 @@ class Tower:
             if door.unsent > _MOST_UNSENT:
                 self._tell(waiter, Told(waiter[1], Word.ALONE))
                 continue
-            door.send(Answers([Part(waiter[1], part.data, part.more, part.kept)]))
+            self._send(waiter, Part(waiter[1], part.data, part.more, part.kept))
             left.append(waiter)
         if part.more:
             self._landing[who] = left
@@ -279,6 +278,12 @@ class Tower:
     def _tell(self, who: Who, message: Answered) -> None:
         if who[0] in self._doors:
             self._outbox.setdefault(who[0], []).append(message)
+
+    def _send(self, who: Who, large: Part | Refused) -> None:
+        """Tell something that is a frame of its own, behind all that was told before."""
+        self._deliver()
+        if (door := self._doors.get(who[0])) is not None:
+            door.send(Answers([large]))
 
     def _deliver(self) -> None:
         """Tell what is to be told once all is as it should be: many answers to one worker are one message."""
