@@ -126,6 +126,7 @@ def test_a_lock_is_given_back_by_its_owner_alone_and_ends_by_itself(redis: Redis
     async def test() -> None:
         one, two = await hosts(redis.url, "1" * 12, "2" * 12)
         (await lead(one)).release(ConnectionError())
+        assert await one.get(b"k") is None  # behind what it has said before
         short = await lead(two, hold_s=0.02)
         while isinstance(lock := await one.lead(b"k", Priority.NORMAL, 60.0), Held):
             pass
@@ -134,6 +135,7 @@ def test_a_lock_is_given_back_by_its_owner_alone_and_ends_by_itself(redis: Redis
         assert await two.lead(b"k", Priority.NORMAL, 60.0) == Held()
         lock.release(None)
         lock.release(None)
+        assert await one.get(b"k") is None
         (await lead(two)).release(None)
         for store in (one, two):
             await store.aclose()
@@ -152,6 +154,7 @@ def test_a_lock_is_taken_over_by_its_own_host_and_by_a_higher_priority(redis: Re
         second.release(None)
         assert await one.lead(b"k", Priority.NORMAL, 60.0) == Held()
         third.release(None)
+        assert await two.get(b"k") is None
         (await lead(one)).release(None)
         for store in (one, same, two):
             await store.aclose()
