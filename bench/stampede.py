@@ -22,7 +22,8 @@ from pathlib import Path
 
 import uvloop
 
-from penstock.gateway.cache.host.pilot import HostLead, Pilot
+from penstock.gateway.cache.host.pilot import Pilot
+from penstock.gateway.cache.host.question import HostLead
 from penstock.gateway.cache.host.remote import Doors, remote
 from penstock.gateway.cache.host.tower import Tower
 from penstock.gateway.cache.store import Entry

@@ -342,7 +342,7 @@ class Bench:
         for call in calls:
             shelf.put(made.of("default", "f" * 32, call, b""), Entry(time.time(), _ANSWER), 3600)
         for number in range(count):
-            assert await shelf.near(made.of("default", "f" * 32, calls[number % VARIANTS], b"")) is not None
+            assert shelf.near(made.of("default", "f" * 32, calls[number % VARIANTS], b"")) is not None
 
     async def metering(self, count: int) -> None:
         """The account with its two records; without the metrics and the log line, which are steps of their own."""

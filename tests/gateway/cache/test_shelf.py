@@ -47,15 +47,15 @@ def test_what_is_found_far_is_near_from_then_on_until_its_time_is_over() -> None
         shelf = Shelf(lambda _: far, clock)
         shelf.follow(GatewaySettings(shared_cache=ONE))
         far.kept[b"k"] = entry = Entry(clock() - 50, b"x")
-        assert await shelf.near(b"k") is None
+        assert shelf.near(b"k") is None
         assert await shelf.far(b"k", 60.0) == entry
-        assert await shelf.near(b"k") == entry
+        assert shelf.near(b"k") == entry
         clock.now += 10
-        assert await shelf.near(b"k") is None
+        assert shelf.near(b"k") is None
         await shelf.far(b"k", 60.0)
-        assert await shelf.near(b"k") is None
+        assert shelf.near(b"k") is None
         shelf.put(b"new", entry, 60.0)
-        assert (await shelf.near(b"new"), far.kept[b"new"]) == (entry, entry)
+        assert (shelf.near(b"new"), far.kept[b"new"]) == (entry, entry)
         await shelf.aclose()
         assert far.closed
 
@@ -72,7 +72,7 @@ def test_what_another_host_asks_for_is_waited_for_as_long_as_it_may_take() -> No
         assert isinstance(await shelf.lead(b"k", 60.0, Priority.NORMAL, 60.0), Lock)
         far.holds, far.kept[b"k"] = 2, Entry(clock(), b"x")
         assert await shelf.lead(b"k", 60.0, Priority.NORMAL, 60.0) == far.kept[b"k"]
-        assert shelf.kept(b"k") == far.kept[b"k"]
+        assert shelf.near(b"k") == far.kept[b"k"]
         far.holds = 1000
         assert await shelf.lead(b"l", 60.0, Priority.NORMAL, 0.05) is None
         assert far.holds > 990, "the pauses grow"

@@ -18,7 +18,8 @@ from penstock.gateway.cache import directives
 from penstock.gateway.cache.counts import Counts, Result, Unkept
 from penstock.gateway.cache.directives import Directives
 from penstock.gateway.cache.flight import Flights, Lead
-from penstock.gateway.cache.host.pilot import Pilot, Taken
+from penstock.gateway.cache.host.pilot import Pilot
+from penstock.gateway.cache.host.question import Taken
 from penstock.gateway.cache.key import Keys, stateful
 from penstock.gateway.cache.recorder import Recorder
 from penstock.gateway.cache.room import Space
@@ -59,7 +60,7 @@ class ExactCache:
         self.shelf = shelf
         self._pilot = pilot
         if pilot is not None:
-            pilot.finds, pilot.room = shelf.kept, shelf.room
+            pilot.finds, pilot.room = shelf.near, shelf.room
         self._counts = Counts(registry, shelf)
         self._keys = Keys(pepper)
         self._flights = Flights(clock)
@@ -89,7 +90,7 @@ class ExactCache:
         found: Entry | None = None
         result = Result.EXACT
         if asked.reads:
-            found = self._fresh(await self.shelf.near(key), rule, asked)
+            found = self._fresh(self.shelf.near(key), rule, asked)
         if found is None and asked.only:
             if asked.reads:
                 found = self._fresh(await self.shelf.far(key, rule.ttl_s), rule, asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LEAST = 16 * 1024 * 1024
-"""Bytes that there is always room for: as many as `max_entry` may allow for one answer."""
+"""Bytes that there is room for at the least, however small the memory for kept answers."""
 
 _SHARE = 4  # of the memory for kept answers, which this is beside
 _PIECE = 48  # bytes that a piece takes in memory beside its own

@@ -56,12 +56,8 @@ class Shelf:
             task.add_done_callback(self._closing.discard)
         _log.info("answers are kept %s", "in memory" if self._redis is None else "in memory and in Redis")
 
-    async def near(self, key: bytes) -> Entry | None:
+    def near(self, key: bytes) -> Entry | None:
         """Return what this worker keeps itself."""
-        return await self._memory.get(key)
-
-    def kept(self, key: bytes) -> Entry | None:
-        """Likewise, at once."""
         return self._memory.find(key)
 
     async def far(self, key: bytes, ttl_s: float) -> Entry | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from penstock.gateway.cache.host.pilot import HostLead, Pilot, Taken
+from penstock.gateway.cache.host.pilot import Pilot
+from penstock.gateway.cache.host.question import HostLead, Taken
 from penstock.gateway.cache.host.tower import Tower
 from penstock.gateway.cache.host.wire import Answered, Answers, Asked, Questions
 from penstock.gateway.cache.store import Entry

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from penstock.gateway.cache.host.pilot import Taken
+from penstock.gateway.cache.host.question import Taken
 from penstock.gateway.cache.host.wire import Answers, Ask, Part, Ping, Refused, Told, Word
 from penstock.gateway.cache.store import Entry
 from tests.gateway.cache.host.field import Field, led, settled, taken, waiting

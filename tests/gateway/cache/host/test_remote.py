@@ -9,7 +9,8 @@ import time
 import pytest
 import uvloop
 
-from penstock.gateway.cache.host.pilot import HostLead, Pilot, Taken
+from penstock.gateway.cache.host.pilot import Pilot
+from penstock.gateway.cache.host.question import HostLead, Taken
 from penstock.gateway.cache.host.remote import Doors, remote
 from penstock.gateway.cache.host.tower import Tower
 from penstock.gateway.cache.store import Entry

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.cache.host.pilot import HostLead, Taken
+from penstock.gateway.cache.host.question import HostLead, Taken
 from penstock.gateway.cache.host.tower import FETCH_S
 from penstock.gateway.cache.host.wire import PART, Part
 from penstock.gateway.cache.store import Entry

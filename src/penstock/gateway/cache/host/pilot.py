@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.gateway.cache.host.question import UNSHARED, Found, HostLead, Question, Taken
 from penstock.gateway.cache.host.wire import (
     PART,
     Alone,
@@ -30,7 +31,7 @@ from penstock.gateway.cache.host.wire import (
     Wanted,
     Word,
 )
-from penstock.gateway.cache.room import Room, Space
+from penstock.gateway.cache.room import Room
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected, UpstreamTimeout
 from penstock.types.priority import Priority
@@ -47,10 +48,8 @@ _SILENT = 3  # sweeps, which are 0.1 s apart, until who does not answer is away
 _MOST = 10_000  # questions under way
 _MOST_SAID = 256  # messages in one frame
 _MOST_UNSENT = 32 * 1024 * 1024  # bytes that the node has not read yet; beyond, answers are not sent there
-_OVERHEAD = 64  # bytes of an encoded answer beside what it consists of
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 class Door(Protocol):
@@ -60,88 +59,6 @@ class Door(Protocol):
     def unsent(self) -> int: ...
 
     def send(self, message: msgspec.Struct) -> None: ...
-
-
-class Taken(msgspec.Struct, frozen=True):
-    """
-    An answer that another worker has.
-
-    Attributes:
-        entry: None where it cannot be shared.
-        kept: it is kept there.
-    """
-
-    entry: Entry | None
-    kept: bool = False
-
-
-_UNSHARED = Taken(None)
-
-
-class HostLead:
-    """The part of a worker's request that asks the upstream for the whole host; see `flight.Above`."""
-
-    __slots__ = ("_number", "_over", "_pilot")
-
-    def __init__(self, pilot: Pilot, number: int) -> None:
-        self._pilot = pilot
-        self._number = number
-        self._over = False
-
-    def land(self, answer: Entry | None, *, kept: bool) -> None:
-        """Bring the answer to the workers that wait; with None, which is for one that cannot be shared, they ask."""
-        if not self._over:
-            self._over = True
-            self._pilot.landed(self._number, answer, kept=kept)
-
-    def release(self, error: BaseException | None) -> None:
-        """The exchange has ended; without an answer the next one leads, unless it would be told the same."""
-        if not self._over:
-            self._over = True
-            self._pilot.failed(self._number, error)
-
-
-_Found = Taken | HostLead | UpstreamRejected | None
-
-
-class _Asking:
-    """
-    One question, until its last answer.
-
-    Attributes:
-        most: bytes that the answer may have.
-        deadline: clock time.
-        answer_by: clock time up to which the node has time to answer.
-        waiting: somebody leads, and it is known how long to wait for him.
-        parts: of the answer, of so many bytes, which take `space`.
-    """
-
-    __slots__ = (
-        "answer_by",
-        "ask",
-        "deadline",
-        "future",
-        "late",
-        "most",
-        "parts",
-        "size",
-        "space",
-        "timer",
-        "waiting",
-    )
-
-    def __init__(self, ask: Ask, future: asyncio.Future[_Found], deadline: float, most: int, space: Space) -> None:
-        self.ask = ask
-        self.future = future
-        self.deadline = deadline
-        self.most = most
-        self.waiting = False
-        self.late = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.answer_by = 0.0
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.space = space
 
 
 class Pilot:
@@ -164,7 +81,7 @@ class Pilot:
         self._clock = clock
         self._timeout_s = timeout_s
         self._number = 0
-        self._asking: dict[int, _Asking] = {}
+        self._asked: dict[int, Question] = {}
         self._leads: dict[int, bool] = {}  # whether anybody waits, by number
         self._unsaid: list[Asked] = []
         self._silent = 0  # sweeps since it was asked whether it is there
@@ -188,24 +105,23 @@ class Pilot:
             UpstreamRejected: the equal request is refused.
         """
         now = self._clock()
-        if now < self._away_until or len(self._asking) >= _MOST:
+        if now < self._away_until or len(self._asked) >= _MOST:
             return None
         if self._away_until:  # this one finds out for all
             self._away_until = now + _AWAY_S
         self._number = number = self._number + 1
-        future: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
         ask = Ask(number, key, priority, patience_s, since)
-        asking = self._asking[number] = _Asking(ask, future, deadline, most, self.room.space())
-        self._put(number, asking)
+        question = self._asked[number] = Question(ask, deadline, most, self.room.space())
+        self._put(number, question)
         try:
-            found = await future
+            found = await question.future
         except asyncio.CancelledError:
-            self._given_up(number, future)
+            self._given_up(number, question.future)
             raise
         finally:
-            if asking.timer is not None:
-                asking.timer.cancel()
-            asking.space.free()
+            if question.timer is not None:
+                question.timer.cancel()
+            question.forget()
         if isinstance(found, UpstreamRejected):
             raise found
         return found
@@ -216,7 +132,7 @@ class Pilot:
             self._silent += 1
             if self._silent > _SILENT:
                 self._turn_away()
-        elif any(asking.waiting for asking in self._asking.values()):
+        elif any(question.waiting for question in self._asked.values()):
             self._silent = 1
             self._say(Ping())
 
@@ -266,57 +182,41 @@ class Pilot:
         else:
             self._say(Leave(number))
 
-    def _put(self, number: int, asking: _Asking) -> None:
+    def _put(self, number: int, question: Question) -> None:
         """Ask, or ask again."""
-        asking.waiting = asking.late = False
-        asking.answer_by = self._clock() + self._timeout_s
-        self._say(asking.ask)
-        self._wait(number, asking, self._timeout_s)
+        question.waiting = question.late = False
+        question.answer_by = self._clock() + self._timeout_s
+        self._say(question.ask)
+        self._wait(number, question, self._timeout_s)
 
-    def _wait(self, number: int, asking: _Asking, wait_s: float) -> None:
-        if asking.timer is not None:
-            asking.timer.cancel()
-        left_s = max(0.0, min(wait_s, asking.deadline - self._clock()))
-        asking.timer = asyncio.get_running_loop().call_later(left_s, self._due, number, asking)
+    def _wait(self, number: int, question: Question, wait_s: float) -> None:
+        if question.timer is not None:
+            question.timer.cancel()
+        left_s = max(0.0, min(wait_s, question.deadline - self._clock()))
+        question.timer = asyncio.get_running_loop().call_later(left_s, self._due, number, question)
 
     def _told(self, told: Told) -> None:
         number = told.number
-        asking = self._asking.get(number)
-        if asking is None:  # it has left, which the node will read
+        question = self._asked.get(number)
+        if question is None:  # it has left, which the node will read
             return
         match told.word:
             case Word.LEAD:
                 self._leads[number] = told.wanted
                 self._settle(number, HostLead(self, number))
             case Word.WAIT:
-                asking.waiting = True
-                self._wait(number, asking, told.left_s)
+                question.waiting = True
+                self._wait(number, question, told.left_s)
             case Word.ALONE:
-                self._settle(number, _UNSHARED)
+                self._settle(number, UNSHARED)
             case Word.AGAIN:
-                asking.parts.clear()
-                asking.space.free()
-                asking.size = 0
-                self._put(number, asking)
+                question.forget()
+                self._put(number, question)
 
     def _take(self, part: Part) -> None:
-        """Take in a part of an answer. One for which there is no room here cannot be shared."""
-        asking = self._asking.get(part.number)
-        if asking is None:
-            return
-        asking.size += len(part.data)
-        if asking.size > asking.most + _OVERHEAD or not asking.space.take(len(part.data)):
-            self._settle(part.number, _UNSHARED)
-            return
-        asking.parts.append(part.data)
-        if part.more:
-            return
-        try:
-            entry = _decode(b"".join(asking.parts))
-        except msgspec.DecodeError:
-            self._settle(part.number, _UNSHARED)
-        else:
-            self._settle(part.number, Taken(entry, part.kept))
+        question = self._asked.get(part.number)
+        if question is not None and (found := question.take(part)) is not None:
+            self._settle(part.number, found)
 
     def _fetch(self, fetch: Fetch) -> None:
         entry = self.finds(fetch.key)
@@ -332,29 +232,29 @@ class Pilot:
             self._say(Part(number, whole[start : start + PART], start + PART < len(whole), kept))
             self._flush()
 
-    def _settle(self, number: int, found: _Found) -> None:
+    def _settle(self, number: int, found: Found) -> None:
         """Give whoever asked the last answer."""
-        asking = self._asking.pop(number, None)
-        if asking is not None and not asking.future.done():
-            asking.future.set_result(found)
+        question = self._asked.pop(number, None)
+        if question is not None and not question.future.done():
+            question.future.set_result(found)
         elif isinstance(found, HostLead):
             found.release(None)
 
-    def _due(self, number: int, asking: _Asking) -> None:
+    def _due(self, number: int, question: Question) -> None:
         """Nothing has happened in time: there was no answer, it is time to ask again, or nobody is there."""
-        if asking.future.done():
+        if question.future.done():
             return
         now = self._clock()
-        if now >= asking.deadline:
+        if now >= question.deadline:
             self._leave(number)
-            asking.future.set_exception(UpstreamTimeout("no equal request was answered within the time allowed"))
-        elif asking.waiting:
-            self._put(number, asking)
-        elif now < asking.answer_by:  # the loop's clock is a little ahead of ours
-            self._wait(number, asking, max(_LATE_S, asking.answer_by - now))
-        elif not asking.late:
-            asking.late = True
-            self._wait(number, asking, _LATE_S)
+            question.future.set_exception(UpstreamTimeout("no equal request was answered within the time allowed"))
+        elif question.waiting:
+            self._put(number, question)
+        elif now < question.answer_by:  # the loop's clock is a little ahead of ours
+            self._wait(number, question, max(_LATE_S, question.answer_by - now))
+        elif not question.late:
+            question.late = True
+            self._wait(number, question, _LATE_S)
         else:
             self._turn_away()
 
@@ -362,14 +262,14 @@ class Pilot:
         """Go on without the node, those who wait included."""
         self._away_until = max(self._away_until, self._clock() + _AWAY_S)
         self._silent = 0
-        for number, asking in list(self._asking.items()):
+        for number, question in list(self._asked.items()):
             self._leave(number)
-            if not asking.future.done():
-                asking.future.set_result(None)
+            if not question.future.done():
+                question.future.set_result(None)
 
-    def _given_up(self, number: int, future: asyncio.Future[_Found]) -> None:
+    def _given_up(self, number: int, future: asyncio.Future[Found]) -> None:
         """The client has left; what it was to lead goes to the next one."""
-        if number in self._asking:
+        if number in self._asked:
             self._leave(number)
         elif future.done() and not future.cancelled() and future.exception() is None:
             found = future.result()
@@ -377,7 +277,7 @@ class Pilot:
                 found.release(None)
 
     def _leave(self, number: int) -> None:
-        del self._asking[number]
+        del self._asked[number]
         self._say(Leave(number))
 
     def _say(self, message: Asked) -> None:
