@@ -161,6 +161,23 @@ def test_a_killed_worker_leaves_nobody_waiting(home: Home) -> None:
     run(case())
 
 
+def options_of(pid: int) -> set[str]:
+    """Return the options that a process was started with."""
+    line = Path(f"/proc/{pid}/cmdline").read_text()
+    return {word for word in line.split("\0") if word.startswith("--")}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_equal_requests_meet_at_the_node_where_there_are_several_workers(home: Home, workers: int) -> None:
+    async def case() -> None:
+        async with serving(Outside(home, workers=workers)) as started:
+            assert started.listen is not None
+            services = options_of(await ask(started.listen))
+            assert services == {"--counters", "--seats"} | ({"--flights"} if workers > 1 else set())
+
+    run(case())
+
+
 def test_while_the_rest_ends_new_connections_are_refused(home: Home) -> None:
     async def case() -> None:
         outside = Outside(home)
