@@ -202,13 +202,14 @@ def test_what_is_doubtful_is_a_warning() -> None:
         version: 1
         deployments:
           gpt: {base_url: https://api.openai.com, model: gpt-4o-mini}
-          claude: {provider: anthropic, base_url: https://api.anthropic.com, model: claude-haiku-4-5, api_key: "${NO_KEY}"}
+          claude:
+            {provider: anthropic, base_url: https://api.anthropic.com, model: claude-haiku-4-5, api_key: "${NO_KEY}"}
         models: {chat: [gpt, claude]}
         """
     assert [problem.written("penstock.yaml") for problem in read(vendors).warnings] == [
         "penstock.yaml:3: deployments.gpt: api.openai.com wants an api_key",
         "penstock.yaml:3: deployments.gpt.base_url: the API of api.openai.com is below /v1, which is missing",
-        "penstock.yaml:4: deployments.claude.api_key: the environment variable NO_KEY is not set",
+        "penstock.yaml:5: deployments.claude.api_key: the environment variable NO_KEY is not set",
     ]
     assert [problem.sentence for problem in read("version: 1").warnings] == [
         "there are no models, so there is nothing that clients could ask for"
