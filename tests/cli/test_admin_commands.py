@@ -98,6 +98,14 @@ def test_an_admin_key_and_json(admin: Fake, run: Run) -> None:
     assert admin.calls[0].json() == {"name": "", "kind": "admin"}
 
 
+def test_a_tenant_that_a_key_makes_is_told(admin: Fake, run: Run) -> None:
+    made = {**key("abc"), "key": "sk-ps-abc-s", "tenant": "nope"}
+    for new_tenant in (True, False):
+        admin.routes["POST /admin/v1/keys"] = Answer({**made, "new_tenant": new_tenant}, status=201)
+        told = "The tenant nope is new and may use all models" in run("keys", "create", "--tenant", "nope").stderr
+        assert told is new_tenant
+
+
 def test_keys_are_listed_over_all_pages(admin: Fake, run: Run) -> None:
     admin.routes["GET /admin/v1/keys"] = Answer({"keys": [key("abc"), key("def")], "next": "d ef"})
     admin.routes["GET /admin/v1/keys?after=d+ef"] = Answer({"keys": [key("ghi", models=["chat"])], "next": None})

@@ -29,6 +29,18 @@ def test_a_provider_of_an_unknown_kind_is_alone_in_not_serving(tmp_path: Path) -
         eventually(lambda: front.chat().status_code == 401, "the revocation")
 
 
+def test_the_log_says_why_an_exchange_failed(tmp_path: Path) -> None:
+    with Lab() as lab, Front(tmp_path) as front:
+        front.publish([provider("lab", lab.address())], [model("chat", "lab")])
+        failed = front.chat(order(status=401))
+        good = front.chat()
+        eventually(lambda: good.headers["x-request-id"] in front.log(), "the lines of the log")
+        lines = [json.loads(line) for line in front.log().splitlines()]
+        errors = {line["request_id"]: line.get("error") for line in lines if line["message"] == "exchange"}
+        assert "401" in errors[failed.headers["x-request-id"]]
+        assert errors[good.headers["x-request-id"]] is None
+
+
 def test_a_model_without_its_deployment_does_not_stop_the_rest(tmp_path: Path) -> None:
     with Lab() as lab, Front(tmp_path) as front:
         front.publish([provider("lab", lab.address())], [model("chat", "lab"), model("other", "nowhere")])

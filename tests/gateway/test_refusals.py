@@ -94,6 +94,12 @@ def test_an_unknown_path(front: Front, path: str) -> None:
     assert error_of(response)["code"] == "unknown_url"
 
 
+def test_an_unknown_path_of_anthropics_api_is_told_as_that_tells_it(front: Front) -> None:
+    response = front.client.post("/v1/messages/batches", json={})
+    assert (response.status_code, response.json()["type"]) == (404, "error")
+    assert response.json()["error"]["type"] == "not_found_error"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [

@@ -107,6 +107,9 @@ def _show(endpoint: Endpoint, answer: Any, *, as_json: bool) -> None:
         ) from error
     if not as_json:
         output.note(f"The key {output.line(made.id)} is made. It is shown this once; only a hash of it is kept.")
+        if made.new_tenant:
+            tenant = output.line(made.tenant)
+            output.note(f"The tenant {tenant} is new and may use all models; `penstock tenants` changes that.")
 
 
 def _moment(text: str) -> str:

@@ -29,6 +29,8 @@ class MadeKey(msgspec.Struct, frozen=True):
 
     id: str
     key: str
+    tenant: str = ""
+    new_tenant: bool = False
 
 
 class KeyPage(msgspec.Struct, frozen=True):

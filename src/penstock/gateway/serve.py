@@ -48,6 +48,7 @@ from penstock.types.errors import (
 _OK = 200
 _JSON = b"content-type: application/json\r\n"
 _MODELS = "/v1/models"
+_ANTHROPIC = "/v1/messages/"
 _MAX_ECHO = 200  # characters of a client's text that an error repeats
 
 
@@ -257,4 +258,6 @@ def _worded(spoken: Spoken | None, path: str) -> Dialect:
     """Return the dialect in which a client is told of errors."""
     if spoken is not None:
         return spoken.dialect
+    if path.startswith(_ANTHROPIC):
+        return Dialect.MESSAGES
     return Dialect.RESPONSES if path.startswith(stored.PATH) else Dialect.CHAT

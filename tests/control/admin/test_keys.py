@@ -35,7 +35,10 @@ def test_a_key_is_shown_once_and_known_to_gateways_when_it_is_shown(tmp_path: Pa
             "revoked_at": None,
             "counts_as": made["id"],
         }
-        assert made == {**expected, "key": made["key"]}
+        assert made == {**expected, "key": made["key"], "new_tenant": True}
+        again = (await api.local.post(KEYS, json={"tenant": "acme"})).json()
+        assert again["new_tenant"] is False, "a word that is mistyped makes a tenant, which is said"
+        await api.local.delete(f"{KEYS}/{again['id']}")
         assert await api.get(f"{KEYS}/{made['id']}") == expected
         assert await api.get(KEYS) == {"keys": [expected], "next": None}
 
@@ -46,6 +49,7 @@ def test_everything_about_a_new_key_has_a_default(tmp_path: Path) -> None:
     async def case(api: Api) -> None:
         made = (await api.local.post(KEYS, json={})).json()
         assert (made["name"], made["tenant"], made["models"], made["kind"]) == ("", "default", None, "client")
+        assert made["new_tenant"] is False
 
     with_api(tmp_path, case)
 

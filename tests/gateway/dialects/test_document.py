@@ -109,3 +109,16 @@ def test_any_bytes_are_split_or_refused(body: bytes) -> None:
     except InvalidRequest:
         return
     assert isinstance(json.loads(body), dict)
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\ud83dx", r"\uD83D\n", r"cut \ud83d\ud83d\ude00"])
+def test_half_a_surrogate_pair_is_called_by_its_name(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="half of a surrogate pair"):
+        document.read(b'{"a": "%b"}' % text.encode())
+
+
+def test_what_only_looks_like_half_a_surrogate_pair_is_none() -> None:
+    for text in (rb"\ud83d\ude00", rb"\\ud83d"):
+        document.read(b'{"a": "%b"}' % text)
+    with pytest.raises(InvalidRequest, match="truncated"):
+        document.read(rb'{"a": "\\ud83d')

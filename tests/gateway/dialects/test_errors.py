@@ -43,6 +43,15 @@ def test_status_and_body(error: errors.PenstockError, status: int, type_: str, c
     assert (b"retry-after: " in refusal.headers) == (status == 503)
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(500, "failed to answer"), (529, "failed to answer"), (401, "refused the request"), (429, "refused the request")],
+)
+def test_an_upstream_that_failed_has_refused_nothing(status: int, told: str) -> None:
+    body = json.loads(dialect.refusal(errors.UpstreamRejected("m", status=status)).body)
+    assert told in body["error"]["message"]
+
+
 def test_anything_else_says_nothing_of_the_inside() -> None:
     refusal = dialect.refusal(RuntimeError("secret detail"))
     assert refusal.status == 500

@@ -123,3 +123,20 @@ def test_what_says_nothing_of_a_deployment_does_not_count() -> None:
         assert ticket is not None
         health.ended(ticket, Blame.NOTHING, world.now)
     assert health.breaker.state is State.CLOSED
+
+
+def test_the_log_says_that_a_deployment_is_not_asked_and_when_it_answers_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "penstock.upstream")
+    world = World()
+    world.follow(provider("large", at(1)))
+    health = break_down(world, "large")
+    world.now += health.breaker.wait_s(world.now)
+    ticket = health.breaker.admit(world.now)
+    assert ticket is not None
+    health.ended(ticket, None, world.now)
+    assert [(record.levelname, record.getMessage(), vars(record)["fields"]) for record in caplog.records] == [
+        ("WARNING", "a deployment keeps failing and is not asked for a while", {"deployment": "large"}),
+        ("INFO", "a deployment answers again", {"deployment": "large"}),
+    ]

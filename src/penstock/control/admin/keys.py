@@ -133,6 +133,7 @@ class MadeKey(KeyView):
     """A key at the only moment it is shown."""
 
     key: str = Field(description="shown now and never again")
+    new_tenant: bool = Field(default=False, description="there was no such tenant before; it may use all models")
 
 
 class KeyList(BaseModel):
@@ -155,9 +156,10 @@ def mount(app: FastAPI, keys: Keys, reconciler: Reconciler) -> None:
             check_models(scope.models, reconciler.config.models)
         if scope.expires_at_ns is not None and scope.expires_at_ns <= keys.now_ns():
             raise Refused(HTTPStatus.BAD_REQUEST, "expires_at: is not in the future", "expires_at")
+        new_tenant = scope.tenant not in (*keys.tenants, ALL_TENANTS, _DEFAULT_TENANT)
         key, text = await keys.create(wanted.name, scope)
         response.headers["cache-control"] = "no-store"
-        return MadeKey(**_view(key).model_dump(), key=text)
+        return MadeKey(**_view(key).model_dump(), key=text, new_tenant=new_tenant)
 
     @app.get("/admin/v1/keys", tags=["keys"])
     async def list_keys(

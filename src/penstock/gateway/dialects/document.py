@@ -10,6 +10,8 @@ from penstock.types.errors import InvalidRequest
 
 _KEY = re.compile(rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 _GAP = re.compile(rb"[ \t\r\n]*([,}])")
+# What msgspec calls a truncated input: a text that was cut within an emoji, say.
+_HALF = re.compile(rb"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_key = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
@@ -71,7 +73,8 @@ def read(body: bytes) -> Document:
     except msgspec.ValidationError as error:
         raise InvalidRequest("the body must be a JSON object", code="invalid_json") from error
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+        why = "a text has half of a surrogate pair, which is no character" if _HALF.search(body) else str(error)
+        raise InvalidRequest(f"the body is not valid JSON: {why}", code="invalid_json") from error
     except RecursionError as error:
         raise InvalidRequest("the body is nested too deep", code="invalid_json") from error
     if len(found) > _MAX_FIELDS:

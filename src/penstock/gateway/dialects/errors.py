@@ -71,14 +71,16 @@ _REJECTED = {
     529: Meaning(503, "server_error", "upstream_overloaded", "upstream"),
 }
 _REJECTED_OTHERWISE = Meaning(502, "server_error", "upstream_failed", "upstream")
+_SERVER_ERROR = 500
 _PASSED_ON = frozenset({400, 413, 415, 422})
 
 # What a client is told of an upstream's failure. Addresses and paths are for the operator, in the explanation.
+_FAILED = "The upstream failed to answer."
 _TOLD = (
     (errors.UpstreamRejected, "The upstream refused the request."),
     (errors.UpstreamUnreachable, "The upstream cannot be reached."),
     (errors.UpstreamTimeout, "The upstream did not answer in time."),
-    (errors.UpstreamError, "The upstream failed to answer."),
+    (errors.UpstreamError, _FAILED),
 )
 
 
@@ -143,8 +145,10 @@ def body(error: BaseException, dialect: Dialect = Dialect.CHAT) -> bytes:
     code = (error.code if isinstance(error, errors.ExchangeError) else None) or found.code
     text = str(error) if isinstance(error, errors.PenstockError) else "internal error"
     text = next((told for kind, told in _TOLD if isinstance(error, kind)), text)
+    if isinstance(error, errors.UpstreamRejected) and error.status >= _SERVER_ERROR:
+        text = _FAILED
     if found.code == "unsupported_operation":
-        text = "The model does not support this operation."
+        text = f"The model does not support this operation, {dialect.value}."
     if isinstance(error, errors.UpstreamRejected) and error.status in _PASSED_ON:
         told = _read(error.body)
         if told is not None and told.error.message is not None:

@@ -49,6 +49,7 @@ class ExchangeLine(msgspec.Struct, omit_defaults=True):
     duration_ms: float
     trace_id: str = ""
     cost_known: bool = True
+    error: str = ""
 
 
 TakesLines = Callable[[ExchangeLine], None]
@@ -256,6 +257,7 @@ class Account(msgspec.Struct):
                     duration_ms,
                     self.trace_id,
                     self.cost_known,
+                    error[:_MAX_ERROR],
                 )
             )
 

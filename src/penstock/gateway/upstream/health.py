@@ -8,6 +8,7 @@ long as the newest one has the deployment.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -19,6 +20,7 @@ from penstock.gateway.upstream.budget import RetryBudget
 from penstock.gateway.upstream.verdicts import Blame
 from penstock.types.address import Address
 
+_log = logging.getLogger("penstock.upstream")
 _FIRST_PAUSE_S = 1.0  # after a 429 that does not say how long
 _LONGEST_PAUSE_S = 30.0
 PATIENCE_S = 2.0  # so long an exchange with nowhere else to go waits for a deployment to be asked again
@@ -158,6 +160,14 @@ class Healths:
         """Return a deployment's health; of one that is gone, a new one that nobody else will see."""
         return self._known.get(name) or self._new(name)
 
+    def _became(self, name: str, state: State) -> None:
+        self._counts.became(name, state)
+        about = {"fields": {"deployment": name}}
+        if state is State.OPEN:
+            _log.warning("a deployment keeps failing and is not asked for a while", extra=about)
+        elif state is State.CLOSED:
+            _log.info("a deployment answers again", extra=about)
+
     def _new(self, name: str) -> Health:
-        breaker = Breaker(self._chance, partial(self._counts.became, name))
+        breaker = Breaker(self._chance, partial(self._became, name))
         return Health(breaker, RetryBudget(self._clock()))

@@ -64,7 +64,9 @@ def wording_of(exchange: Exchange, place: Place) -> Wording:
     call = exchange.call
     way = place.ways.get(call.dialect)
     if way is None:
-        raise InvalidRequest(f"the deployment {place.name} has no such operation", code="unsupported_operation")
+        raise InvalidRequest(
+            f"the deployment {place.name} has no such operation, {call.dialect.value}", code="unsupported_operation"
+        )
     if way.translation is not None:
         translation = way.translation(call, place.model, place.cap_name, exchange.capped)
         return Wording(place, way, translation, translation.request())
