@@ -76,6 +76,12 @@ def test_json_has_the_stack_and_the_notes(config: Path, run: Run) -> None:
     assert run("check").exit_code == 0
 
 
+def test_the_summary_counts_each_note_once(config: Path, run: Run) -> None:
+    lines = run(*COMMAND).stderr.splitlines()
+    notes, left_out = (sum(line.startswith(kind) for line in lines) for kind in ("Note: ", "Left out: "))
+    assert lines[-1] == f"config.yaml: deployments: 1, models: 1, notes: {notes}, left out: {left_out}"
+
+
 def test_a_key_in_the_file_is_printed_nowhere(config: Path, run: Run) -> None:
     for options in ((), ("--json",), ("--strict",)):
         assert "planted-secret" not in run(*COMMAND, *options).output

@@ -68,7 +68,8 @@ def litellm(
 def _summary(imported: Imported, file: Path, to: Path | None) -> str:
     counts = ", ".join(f"{section}: {len(imported.stack.get(section, ()))}" for section in ("deployments", "models"))
     place = str(file) if to is None else f"{to}, from {file}"
-    return f"{place}: {counts}, notes: {len(imported.notes)}, left out: {imported.left_out}"
+    remarks = len(imported.notes) - imported.left_out
+    return f"{place}: {counts}, notes: {remarks}, left out: {imported.left_out}"
 
 
 def _write(to: Path, text: str, *, replace: bool) -> None:

@@ -143,6 +143,9 @@ CONFIG = mapping(
                 "model_group_alias": st.dictionaries(
                     NAMES, NAMES | st.fixed_dictionaries({"model": NAMES, "hidden": st.booleans()})
                 ),
+                "routing_strategy": st.sampled_from(
+                    ["simple-shuffle", "least-busy", "usage-based-routing", "x", ["y"]]
+                ),
                 "redis_url": st.sampled_from(["os.environ/R", f"redis://:{SECRET}@h"]),
                 "redis_password": st.just(SECRET),
                 "timeout": NUMBERS,

@@ -16,6 +16,7 @@ from penstock.stack.litellm.fallbacks import with_aliases, with_fallbacks
 from penstock.stack.litellm.models import models
 from penstock.stack.litellm.notes import Note, Notes
 from penstock.stack.litellm.variables import Variables
+from penstock.stack.litellm.weights import strategy
 
 _ROUTER_READ: Final = frozenset(
     {
@@ -36,7 +37,6 @@ _ROUTER_READ: Final = frozenset(
 # Penstock stores no prompt and no answer, so there is nothing to turn off.
 _LITELLM_READ: Final = frozenset({"default_fallbacks", "fallbacks", "request_timeout", "turn_off_message_logging"})
 _GENERAL_READ: Final = frozenset({"database_url", "master_key", "max_parallel_requests", "max_request_size_mb"})
-_LIMITED_BY_USAGE: Final = "usage-based-routing"  # the beginning of the strategies that keep to rpm and tpm
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -74,9 +74,8 @@ def convert(document: Document, file: str) -> Imported:
     notes = Notes()
     general, router, library = (root.get(f"{name}_settings") for name in ("general", "router", "litellm"))
     deployments, members = _deployments(root, document, router, general, notes)
-    by_weight = _by_weight(router, members, notes)
-    defaults = _defaults(router, library)
-    found = models(members, defaults, by_weight, notes)
+    chosen = strategy(_from(router, "routing_strategy"), notes)
+    found = models(members, _defaults(router, library), chosen, notes)
     found = with_aliases(found, _from(router, "model_group_alias"), notes)
     fallbacks = _from(router, "fallbacks") or _from(library, "fallbacks")
     default = _from(router, "default_fallbacks") or _from(library, "default_fallbacks")
@@ -123,30 +122,6 @@ def _deployments(
     if not members:
         notes.left_out(entries, "there is no deployment in it that a stack can have, so the stack has no models")
     return deployments, members
-
-
-def _by_weight(router: Cursor | None, members: list[Member], notes: Notes) -> bool:
-    """Tell whether LiteLLM chooses by weights, and say what becomes of another strategy and of its limits."""
-    strategy = _from(router, "routing_strategy")
-    by_weight = strategy is None or strategy.text == settings.BY_WEIGHT
-    kept_to = strategy is not None and (strategy.text or "").startswith(_LIMITED_BY_USAGE)
-    if strategy is not None and not by_weight:
-        told = "a stack's routes go by weights, and the deployments of a model weigh the same without this strategy"
-        notes.left_out(strategy, told)
-    for member in members:
-        for key, limit in (("rpm", "requests_per_minute"), ("tpm", "tokens_per_minute")):
-            given = member.setting(key)
-            if given is not None:
-                _tell_limit(given, limit, kept_to=kept_to, notes=notes)
-    return by_weight
-
-
-def _tell_limit(given: Cursor, limit: str, *, kept_to: bool, notes: Notes) -> None:
-    told = f"limit a model, over all of its deployments, with a policy: limits: [{{per: model, {limit}: …}}]"
-    if kept_to:
-        notes.left_out(given, f"a stack has no limits of deployments; {told}")
-    else:
-        notes.remark(given, f"counts as a weight and limits nothing, as with LiteLLM's simple-shuffle; {told}")
 
 
 def _defaults(router: Cursor | None, library: Cursor | None) -> dict[str, Cursor]:

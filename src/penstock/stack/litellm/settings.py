@@ -19,7 +19,6 @@ SECTIONS: Final = frozenset(
         "router_settings",
     }
 )
-BY_WEIGHT: Final = "simple-shuffle"
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MOST_VARIABLES = 50  # named in a sentence
