@@ -11,7 +11,9 @@ from penstock.stack.litellm.deployments import Member
 from penstock.stack.litellm.models import MOST, Model, well_named
 from penstock.stack.litellm.notes import Notes
 from penstock.stack.reader import shown
+from penstock.stack.source import Entries, Items
 
+_SHAPE = "fallbacks are written as a list of {MODEL: [OTHER, …]}"
 _ANY = "*"  # stands for every model that has no fallbacks of its own, as default_fallbacks do
 
 
@@ -31,7 +33,11 @@ def with_fallbacks(
     """
     ids = {member.id: member.deployment for member in members if member.id}
     named: dict[str, tuple[str, ...]] = {}
+    if fallbacks is not None and not isinstance(fallbacks.node, Items):
+        notes.left_out(fallbacks, _SHAPE)
     for item in () if fallbacks is None else fallbacks.items():
+        if not isinstance(item.node, Entries):
+            notes.left_out(item, _SHAPE)
         for model, others in item.entries():
             if model not in found and model != _ANY:
                 notes.left_out(others, f"there is no model {shown(model)} in the stack")
@@ -52,6 +58,8 @@ def with_aliases(found: Mapping[str, Model], aliases: Cursor | None, notes: Note
         aliases: `{alias: model}` or `{alias: {model: …, hidden: …}}`.
     """
     models = dict(found)
+    if aliases is not None and not isinstance(aliases.node, Entries):
+        notes.left_out(aliases, "aliases are written {ALIAS: MODEL}")
     for alias, target in () if aliases is None else aliases.entries():
         name = target.get("model") or target
         model = found.get(name.text or "")
