@@ -165,7 +165,12 @@ def test_where_a_model_is(params: str, expected: dict[str, object]) -> None:
         (one("model: mystery"), "nothing says its provider"),
         (one("model: hosted_vllm/x"), "it has no api_base"),
         (one("model: 'openai/*'", name="'*'"), "a stack has no wildcards"),
-        (one("model: azure/x, api_base: 'https://elsewhere.example'"), "it is not https:// at a host of"),
+        (one("model: azure/x, api_base: 'https://elsewhere.example'"), "such as os.environ/AZURE_API_KEY"),
+        (one("model: azure/x, api_base: 'elsewhere.example'"), "an address of Azure is written https://HOST"),
+        (one("model: azure/x, api_base: 'unix:/x.sock'"), "an address of Azure is written https://HOST"),
+        (one(AZURE.replace(".com/", ".com/?key=planted-secret") + "api_key: k"), "api_base: a base_url has no query"),
+        (one("model: openai/responses/gpt-5-pro"), "model: LiteLLM translates chats to the Responses API"),
+        (one("model: openai/responses/"), "the model's name has to be written out"),
         (one("model: openai/x, api_base: 'localhost:8000'"), "api_base: a base_url is written https://host/v1"),
         (one("model: openai/x, api_base: 'https://me:pw@h/v1'"), "api_base: a base_url holds no user name"),
         (one("model: openai/x", name="'two words'"), "'two words' cannot be a model's name"),
@@ -185,6 +190,13 @@ def test_where_a_model_is(params: str, expected: dict[str, object]) -> None:
         (one("model: openai/x") + "router_settings: {routing_strategy: [least-busy]}", "routes go by weights"),
         (one("model: openai/x") + "router_settings: {fallbacks: [{m: [other]}]}", "there is no model 'other'"),
         (one("model: openai/x") + "router_settings: {fallbacks: [{other: [m]}]}", "there is no model 'other'"),
+        (
+            one("model: openai/x") + "router_settings: {fallbacks: [oops]}",
+            "fallbacks[0]: fallbacks are written as a list",
+        ),
+        (one("model: openai/x") + "router_settings: {fallbacks: oops}", "fallbacks: fallbacks are written as a list"),
+        (one("model: openai/x") + "litellm_settings: {fallbacks: {m: [m]}}", "fallbacks: fallbacks are written as a"),
+        (one("model: openai/x") + "router_settings: {model_group_alias: [a]}", "aliases are written {ALIAS: MODEL}"),
         (one("model: openai/x") + "router_settings: {model_group_alias: {a: other}}", "is no model of the stack"),
         (one("model: openai/x") + "router_settings: {model_group_alias: {m: m}}", "there is a model of that name"),
         (one("model: openai/x") + "router_settings: {redis_host: cache}", "put the server's address into REDIS_URL"),
@@ -202,6 +214,99 @@ def test_what_has_no_counterpart_is_told(config: str, sentence: str) -> None:
     found = imported(config)
     assert any(sentence in line for line in left_out(found)), told(found)
     stack_of(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "expected", "speaks"),
+    [
+        ("openai/responses/gpt-5-pro", "chat", "gpt-5-pro", ["responses"]),
+        ("openai/gpt-5-pro", "responses", "gpt-5-pro", ["responses"]),
+        ("openai/gpt-5-pro", "chat", "gpt-5-pro", None),
+        ("azure/responses/dep", "chat", "dep", ["responses"]),
+        ("azure/gpt5_series/dep", "chat", "dep", None),
+        ("azure/o_series/dep", "chat", "dep", None),
+        ("azure/responses/o_series/dep", "chat", "dep", ["responses"]),
+        ("anthropic/responses/x", "responses", "responses/x", None),
+        ("openai/o_series/x", "chat", "o_series/x", None),  # a route of azure's only
+    ],
+)
+def test_what_litellm_puts_before_a_model_is_no_part_of_its_name(
+    model: str, mode: str, expected: str, speaks: list[str] | None
+) -> None:
+    params = f"model: {model}, api_key: os.environ/K, api_base: 'https://r.openai.azure.com'"
+    found = imported(one(params, more=f", model_info: {{mode: {mode}}}"))
+    ((name, deployment),) = found.stack["deployments"].items()
+    assert (deployment["model"], deployment.get("speaks")) == (expected, speaks)
+    assert name == f"{model.partition('/')[0]}-{expected.replace('/', '-')}"
+    stack_of(found)
+
+
+@pytest.mark.parametrize(
+    ("provider", "api_base", "expected"),
+    [
+        ("openai", "https://h/v1/chat/completions", "https://h/v1"),
+        ("openai", "https://h/v1/chat/completions/", "https://h/v1"),
+        ("openai", "https://h/v1/completions", "https://h/v1"),
+        ("openai", "https://h/v1/embeddings", "https://h/v1"),
+        ("openai", "https://h/v1/responses", "https://h/v1"),
+        ("anthropic", "https://h/v1/messages", "https://h/v1"),
+        ("ollama", "http://h:11434/v1/chat/completions", "http://h:11434/v1"),
+        ("azure", "https://h.azure-api.net/openai/v1/chat/completions", "https://h.azure-api.net/openai/v1"),
+    ],
+)
+def test_the_path_of_a_call_is_cut_off_an_address(provider: str, api_base: str, expected: str) -> None:
+    found = imported(one(f"model: {provider}/m, api_base: '{api_base}', api_key: os.environ/K"))
+    (deployment,) = found.stack["deployments"].values()
+    assert deployment["base_url"] == expected
+    assert any("at the end of the address is cut off" in line for line in told(found))
+    stack_of(found)
+
+
+@pytest.mark.parametrize("api_base", ["https://h/v1", "https://h/messages/v1", "https://h/v1/rechat"])
+def test_other_paths_stay_as_they_are(api_base: str) -> None:
+    found = imported(one(f"model: openai/m, api_base: '{api_base}'"))
+    (deployment,) = found.stack["deployments"].values()
+    assert deployment["base_url"] == api_base
+    assert not any("cut off" in line for line in told(found))
+
+
+DEPLOYMENT = "openai/deployments/real-dep"
+
+
+@pytest.mark.parametrize(
+    ("api_base", "base_url", "model"),
+    [
+        ("https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com/openai/v1", "dep"),
+        (f"https://r.openai.azure.com/{DEPLOYMENT}", "https://r.openai.azure.com/openai/v1", "real-dep"),
+        (
+            f"https://r.openai.azure.com/{DEPLOYMENT}/chat/completions?api-version=2024-10-21",
+            "https://r.openai.azure.com/openai/v1",
+            "real-dep",
+        ),
+        ("https://r.openai.azure.us", "https://r.openai.azure.us/openai/v1", "dep"),
+        ("https://r.openai.azure.cn", "https://r.openai.azure.cn/openai/v1", "dep"),
+        ("https://acme.azure-api.net/llm/", "https://acme.azure-api.net/llm/openai/v1", "dep"),
+        ("https://acme.azure-api.net/llm/openai", "https://acme.azure-api.net/llm/openai/v1", "dep"),
+        (f"https://acme.azure-api.net/llm/{DEPLOYMENT}/x", "https://acme.azure-api.net/llm/openai/v1", "real-dep"),
+    ],
+)
+def test_where_azure_is(api_base: str, base_url: str, model: str) -> None:
+    found = imported(one(f"model: azure/dep, api_base: '{api_base}', api_key: os.environ/K"))
+    (deployment,) = found.stack["deployments"].values()
+    assert (deployment["base_url"], deployment["model"]) == (base_url, model)
+    assert left_out(found) == []
+    notes = told(found)
+    assert any("deployment that the address names is asked" in line for line in notes) == (model != "dep")
+    known = "azure.com" in api_base or "azure.us" in api_base
+    assert any("passes on Azure's v1 API" in line for line in notes) != known
+    stack_of(found)
+
+
+def test_an_application_of_another_cloud_of_azure_needs_its_authority() -> None:
+    entra = "tenant_id: acme.example, client_id: a, client_secret: os.environ/S"
+    assert not any("entra.authority" in line for line in told(imported(one(AZURE + entra))))
+    notes = told(imported(one((AZURE + entra).replace("azure.com", "azure.us"))))
+    assert any("entra.authority" in line for line in notes)
 
 
 def test_a_note_names_the_line() -> None:

@@ -52,6 +52,7 @@ UPSTREAMS = mostly(
     st.builds(
         "{}/{}".format, st.sampled_from(["openai", "anthropic", "hosted_vllm", "azure", *PROVIDERS]), NAMES | TEXT
     )
+    | st.builds("{}/responses/{}".format, st.sampled_from(sorted(PROVIDERS)), NAMES)
     | st.builds("{}/{}".format, st.sampled_from(sorted(CLOUDS)), OF_CLOUDS | NAMES | TEXT),
     NAMES | TEXT | st.sampled_from([*NOT_CARRIED, "cohere/x"]),
 )
@@ -60,6 +61,9 @@ ADDRESSES = st.sampled_from(
         "http://h:1/v1",
         "https://r.openai.azure.com/",
         "https://r.openai.azure.com:99999",
+        f"https://r.openai.azure.com/openai/deployments/a%0ab/chat/completions?key={SECRET}",
+        "https://r.azure-api.net/openai/deployments/d$/extensions",
+        "https://h/v1/chat/completions",
         f"https://me:{SECRET}@h/v1",
         f"https://h/v1?key={SECRET}",
         "os.environ/BASE",
@@ -119,7 +123,7 @@ PARAMS = mapping(
 )
 INFO = mapping(
     {},
-    {"id": NAMES, "mode": mostly(st.just("chat"), st.sampled_from(sorted(MODES_NOT_SERVED)))},
+    {"id": NAMES, "mode": mostly(st.just("chat"), st.sampled_from([*sorted(MODES_NOT_SERVED), "responses"]))},
     {"team_id", "base_model"},
 )
 ENTRY = mapping({"model_name": NAMES, "litellm_params": PARAMS}, {"model_info": INFO}, {"rpm", "x"})

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Context, Decimal, localcontext
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from penstock.stack import url
+from penstock.stack.litellm.address import Place, place
 from penstock.stack.litellm.clouds import CLOUDS, READ, Asked
 from penstock.stack.litellm.cursor import Cursor
 from penstock.stack.litellm.document import variable_of
 from penstock.stack.litellm.notes import Notes
 from penstock.stack.litellm.parameters import MODES_NOT_SERVED, tell_rest
-from penstock.stack.litellm.providers import NO_KEY, NOT_CARRIED, PROVIDERS, Provider, split
+from penstock.stack.litellm.providers import NO_KEY, NOT_CARRIED, PROVIDERS, Provider, Upstream, split
 from penstock.stack.litellm.variables import Variables
 from penstock.stack.reader import PRINTABLE, shown
 
 MOST = 1000  # deployments that a stack may have
 
 _USUAL_ADDRESS = "https://api.openai.com/v1"  # the stack's, where there is no base_url
+_NOT_SAYABLE = "the model's name has to be written out, in one line"
 _LONGEST_NAME = 63
 _LONGEST_MODEL = 256
 _MOST_IN_FLIGHT = 65_536
@@ -135,14 +135,14 @@ class Deployments:
             notes.left_out(model, _unknown(kind))
             return None
         if not _sayable(upstream):
-            notes.left_out(model, "the model's name has to be written out, in one line")
+            notes.left_out(model, _NOT_SAYABLE)
             return None
         given = info.get("id") if info is not None else None
         identity = (given.text if given is not None else None) or ""
-        stem = _slug(identity) if identity else _slug(f"{kind}-{upstream}")
         values: dict[str, Any] | None = None
         if provider is not None:
-            values = self._hosted(upstream, params, provider, name, notes)
+            of_route = provider.upstream(upstream, (mode.text if mode is not None else None) or "")
+            values = self._hosted(of_route, params, provider, name, notes)
         elif cloud is not None and mode is not None and mode.text == "embedding":
             notes.left_out(mode, f"Penstock asks {kind} for chats only")
         elif cloud is not None:
@@ -155,20 +155,34 @@ class Deployments:
             values["price"] = price
         if provider is not None and provider.remark:
             notes.remark(model, f"{kind} {provider.remark}")
-        return values, stem, identity
+        return values, _slug(identity or f"{kind}-{values['model'] if provider is not None else upstream}"), identity
 
     def _hosted(
-        self, upstream: str, params: Cursor, provider: Provider, name: str, notes: Notes
+        self, upstream: Upstream, params: Cursor, provider: Provider, name: str, notes: Notes
     ) -> dict[str, Any] | None:
         """Return the keys that say where it is and what it is asked with; None, with a note, when it cannot be."""
-        values: dict[str, Any] = {"provider": provider.protocol}
-        address = self._address(params, provider, notes)
-        if address is None:
+        at = params.get("model")
+        base = self._setting(params, "api_base") or self._setting(params, "base_url")
+        found = place(base, provider, params, notes)
+        if found is None:
             return None
-        if address != _USUAL_ADDRESS:
-            values["base_url"] = address
-        values["model"] = upstream.replace("$", "$$")
-        credential = self._credential(params, provider, address, name, notes)
+        model = found.deployment or upstream.model
+        if not _sayable(model):
+            notes.left_out(at, _NOT_SAYABLE)
+            return None
+        if model != upstream.model:
+            notes.remark(base, "as with LiteLLM the deployment that the address names is asked, not the one in model:")
+        values: dict[str, Any] = {"provider": provider.protocol}
+        if found.base_url != _USUAL_ADDRESS:
+            values["base_url"] = found.base_url
+        if upstream.responses:
+            values["speaks"] = ["responses"]
+            told = (
+                "LiteLLM translates chats to the Responses API for this model, which Penstock does not: it refuses them"
+            )
+            notes.left_out(at, f"{told}; write speaks: [chat, responses] where the model has chats too")
+        values["model"] = model.replace("$", "$$")
+        credential = self._credential(params, provider, found, name, notes)
         return None if credential is None else values | credential
 
     def _asked(self, model: Cursor, upstream: str, params: Cursor, name: str, notes: Notes) -> Asked:
@@ -188,47 +202,24 @@ class Deployments:
         shared = self._credentials.get(credential.text or "") if credential is not None else None
         return params.get(key) or (shared.get(key) if shared is not None else None)
 
-    def _address(self, params: Cursor, provider: Provider, notes: Notes) -> str | None:
-        """Return the base_url of the stack; None, with a note, when there is none that could be used."""
-        base = self._setting(params, "api_base") or self._setting(params, "base_url")
-        if base is None:
-            if not provider.address:
-                notes.left_out(params, "it has no api_base, and its provider has no usual address")
-                return None
-            return provider.address
-        if base.variable is not None:
-            if provider.suffix:
-                told = f"the variable {base.variable} holds the address without {provider.suffix} and without a slash"
-                notes.remark(base, f"{told} at its end; the stack adds {provider.suffix}")
-            return f"${{{base.variable}}}{provider.suffix}"
-        address = provider.base_url(base.text or "")
-        if address is None:
-            notes.left_out(base, f"it is not https:// at a host of {' or '.join(provider.hosts)}")
-            return None
-        try:
-            url.parse(address, Path("/"))
-        except ValueError as error:
-            notes.left_out(base, str(error))
-            return None
-        if not PRINTABLE.fullmatch(address):
-            notes.left_out(base, "it has characters that no address has")
-            return None
-        return address.replace("$", "$$")
-
     def _credential(
-        self, params: Cursor, provider: Provider, address: str, name: str, notes: Notes
+        self, params: Cursor, provider: Provider, at: Place, name: str, notes: Notes
     ) -> dict[str, Any] | None:
         """Return the keys that say what it proves itself by, if any; None, with a note, where it needs one."""
         if entra := self._entra(params, provider, name, notes):
+            if ".azure.com/" not in at.base_url:
+                told = "another cloud of Azure issues tokens elsewhere: write its entra.authority and entra.scope"
+                notes.remark(params, f"{told} if this is in one")
             return {"entra": entra}
-        if key := self._key(params, provider, address, name, notes):
+        if key := self._key(params, provider, at, name, notes):
             return {"api_key": key}
         if provider.protocol == "azure":
-            notes.left_out(params, "it has neither an api_key nor all of tenant_id, client_id and client_secret")
+            told = "it has neither an api_key nor all of tenant_id, client_id and client_secret"
+            notes.left_out(params, f"{told}; give it an api_key, such as os.environ/{provider.key}")
             return None
         return {}
 
-    def _key(self, params: Cursor, provider: Provider, address: str, name: str, notes: Notes) -> str | None:
+    def _key(self, params: Cursor, provider: Provider, at: Place, name: str, notes: Notes) -> str | None:
         key = self._setting(params, "api_key")
         if key is not None and key.variable is not None:
             return f"${{{key.variable}}}"
@@ -238,8 +229,10 @@ class Deployments:
                 notes.left_out(other, "this needs a credential that is fetched; give the deployment an api_key")
             if others or not provider.key:
                 return None
-            if provider.hosts or address == provider.address:
+            if at.own:
                 return f"${{{provider.key}}}"
+            if provider.protocol == "azure":
+                return None  # without a credential there is no deployment, which the caller says
             told = f"there is no api_key; LiteLLM would send what {provider.key} holds, Penstock sends none"
             notes.remark(params, f"{told}: add api_key: ${{{provider.key}}} if this server is to get it")
             return None

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
+
+_BY_RESPONSES: Final = "responses/"
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """
+    Attributes:
+        model: its name over there.
+        responses: LiteLLM asks it by the Responses API, whatever the client speaks.
+    """
+
+    model: str
+    responses: bool
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -21,7 +33,8 @@ class Provider(msgspec.Struct, frozen=True):
         key: the variable that holds its credential when no `api_key` is given; empty when it needs none.
         protocol: `provider:` of the stack.
         suffix: what comes after an `api_base`, which LiteLLM adds itself.
-        hosts: endings of the hosts that it may be at; the path of its `api_base` is then not kept.
+        hosts: endings of the hosts that are its own, where there may be others.
+        routes: what may stand before the model's name and says how LiteLLM asks it.
         remark: what a person should know who uses it.
     """
 
@@ -30,21 +43,21 @@ class Provider(msgspec.Struct, frozen=True):
     protocol: str = "openai"
     suffix: str = ""
     hosts: tuple[str, ...] = ()
+    routes: tuple[str, ...] = (_BY_RESPONSES,)
     remark: str = ""
 
-    def base_url(self, api_base: str) -> str | None:
-        """Return the stack's base_url for an `api_base`; None when it is at none of the known hosts."""
-        base = api_base.rstrip("/")
-        if self.hosts:
-            try:
-                parts = urlsplit(base)
-                host = parts.hostname or ""
-            except ValueError:
-                return None
-            if parts.scheme != "https" or not host.endswith(self.hosts):
-                return None
-            base = f"https://{parts.netloc}"
-        return base if base.endswith(self.suffix) else base + self.suffix
+    def upstream(self, model: str, mode: str) -> Upstream:
+        """
+        Read the model's name without the routes before it.
+
+        Args:
+            mode: of `model_info`; `responses` says the same as that route.
+        """
+        responses = mode == "responses" and _BY_RESPONSES in self.routes
+        while route := next((route for route in self.routes if model.startswith(route)), None):
+            model = model.removeprefix(route)
+            responses = responses or route == _BY_RESPONSES
+        return Upstream(model, responses)
 
 
 _SELF_HOSTED: Final = Provider()
@@ -53,11 +66,20 @@ _OLLAMA: Final = Provider(address="http://localhost:11434/v1", suffix="/v1")
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY"),
     "text-completion-openai": Provider("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "anthropic": Provider("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", protocol="anthropic", suffix="/v1"),
+    "anthropic": Provider(
+        "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", protocol="anthropic", suffix="/v1", routes=()
+    ),
     "azure": Provider(
         key="AZURE_API_KEY",
         suffix="/openai/v1",
-        hosts=(".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com"),
+        hosts=(
+            ".openai.azure.com",
+            ".services.ai.azure.com",
+            ".cognitiveservices.azure.com",
+            ".openai.azure.us",
+            ".cognitiveservices.azure.us",
+        ),
+        routes=(_BY_RESPONSES, "o_series/", "gpt5_series/"),
         protocol="azure",
         remark="is asked at Azure's v1 API (…/openai/v1), which has no api_version",
     ),

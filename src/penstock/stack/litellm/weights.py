@@ -25,8 +25,8 @@ _LIMITS: Final = {"rpm": "requests_per_minute", "tpm": "tokens_per_minute"}
 _PICKS: Final[Mapping[str, str]] = {
     "latency-based-routing": "latency",
     "least-busy": "requests in progress",
-    "usage-based-routing": "tokens of the last minute",
-    "usage-based-routing-v2": "tokens of the last minute",
+    "usage-based-routing": "tokens of the current minute",
+    "usage-based-routing-v2": "tokens of the current minute",
 }
 _WITHOUT_LIMITS: Final = frozenset({_SHUFFLE, "least-busy"})
 _HEAVIEST: Final = 1_000_000
@@ -155,8 +155,9 @@ def _tell(member: Member, measure: str | None, chosen: Strategy, notes: Notes) -
             continue
         instead = f"limit a model, over all of its deployments, with a policy: limits: [{{per: model, {limit}: …}}]"
         if chosen.limiting:
-            told = f"a stack has no limits of deployments, and {key} is no weight with this strategy"
-            notes.left_out(given, f"{told}: what an upstream refuses goes to the model's others; {instead}")
+            told = f"a stack has no limits of deployments, and {key} is no weight with this strategy; what an upstream"
+            more = "refuses goes to the model's others: write targets: {NAME: WEIGHT} by what each may get, or"
+            notes.left_out(given, f"{told} {more} {instead}")
         elif key == measure:
             notes.remark(given, f"counts as a weight and limits nothing, as with LiteLLM's {chosen.name}; {instead}")
         else:
