@@ -16,7 +16,10 @@ _TARGETS = {
 }
 _COMMON = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS})
 
-_OWN = ("api.openai.com", ".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_OWN = (
+    "api.openai.com",
+    *(f"{service}.azure.{end}" for service in (".openai", ".cognitiveservices", ".services.ai") for end in ("com", "us")),
+)
 
 
 class OpenAI:
