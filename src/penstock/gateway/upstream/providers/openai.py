@@ -18,7 +18,11 @@ _COMMON = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS})
 
 _OWN = (
     "api.openai.com",
-    *(f"{service}.azure.{end}" for service in (".openai", ".cognitiveservices", ".services.ai") for end in ("com", "us")),
+    *(
+        f"{service}.azure.{end}"
+        for service in (".openai", ".cognitiveservices", ".services.ai")
+        for end in ("com", "us")
+    ),
 )
 
 
