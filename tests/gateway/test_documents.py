@@ -10,7 +10,8 @@ from penstock.counters.local import Local
 from penstock.counters.seats.house import House
 from penstock.counters.seats.usher import local
 from penstock.counters.tally import Tally
-from penstock.gateway.worker import Arguments, Documents, Worker
+from penstock.gateway.documents import Documents
+from penstock.gateway.worker import Arguments, Worker
 from penstock.snapshot.config import Config, GatewaySettings
 from penstock.snapshot.file import publish
 from penstock.snapshot.packed import pack
