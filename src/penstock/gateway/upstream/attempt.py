@@ -224,7 +224,7 @@ class Dispatcher:
                         blame = self._failed(exchange, place, endpoint, exchange.broken, began)
                     else:
                         blame = None
-                        if len(place.endpoints) > 1:
+                        if len(self.choosing.replicas(exchange, place)) > 1:
                             endpoint.record.succeeded(self._clock())
         except UpstreamError as error:
             now = self._clock()
@@ -246,10 +246,13 @@ class Dispatcher:
         usual_s = exchange.model.first_token_s if exchange.call.stream else exchange.model.total_s
         blame = verdicts.blame(error, engine=place.engine, took_s=now - began, usual_s=usual_s)
         broken = blame is Blame.FAILED or isinstance(error, UpstreamFailed | UpstreamUnreachable)
-        if broken and len(place.endpoints) > 1 and endpoint.record.failed(now, error):
+        replicas = self.choosing.replicas(exchange, place)
+        if broken and len(replicas) > 1 and endpoint.record.failed(now, error):
             self._counts.ejected(place.name)
-        if endpoint.record.until > now and any(other.record.until <= now for other in place.endpoints):
-            return Blame.NOTHING if blame is Blame.FAILED else blame  # it alone is left out, for the others are well
+        # It alone is left out, or had to be asked whatever it is like, for it keeps something; the others are well.
+        alone = endpoint.record.until > now or (exchange.claim is not None and bool(exchange.claim.owner))
+        if alone and any(other is not endpoint and other.record.until <= now for other in replicas):
+            return Blame.NOTHING if blame is Blame.FAILED else blame
         return blame
 
     async def _turn_at(self, exchange: Exchange, name: str, health: Health, last: bool) -> None:

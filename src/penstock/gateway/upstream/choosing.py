@@ -15,6 +15,7 @@ from penstock.gateway.place import Place
 from penstock.gateway.routing.choose import draw_target, onward
 from penstock.gateway.routing.zone import Spill, spill
 from penstock.gateway.upstream import verdicts
+from penstock.gateway.upstream.endpoint import Endpoint
 from penstock.gateway.upstream.health import Healths
 from penstock.gateway.upstream.seating import Seating
 from penstock.gateway.upstream.verdicts import Failure
@@ -179,6 +180,13 @@ class Choosing:
         if place is None:
             raise NoCapacity(f"the deployment {name} does not exist", retry_after=2)
         return place if exchange.claim is None else exchange.claim.narrowed(place)
+
+    def replicas(self, exchange: Exchange, place: Place) -> Sequence[Endpoint]:
+        """Return all endpoints of a deployment from `place`, also those that the exchange may not go to."""
+        if exchange.claim is None or not exchange.claim.owner:
+            return place.endpoints
+        known = self._known(exchange, place.name)
+        return place.endpoints if known is None else known.endpoints
 
     def _known(self, exchange: Exchange, name: str) -> Place | None:
         # A deployment that a reload has removed is still known to the exchange's own view.
