@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from penstock.control.fold import BATCH, Fold
+from penstock.journal.host import writer_name
 from penstock.journal.records import Outcome, Settled
 from penstock.journal.segment import Writer, segments
 from penstock.records import ledger, offsets, opened
@@ -88,6 +89,23 @@ def test_what_is_settled_is_in_the_ledger_and_what_is_open_waits(tmp_path: Path)
         assert await world.open() == set()
         assert len(world.files()) == 1  # its writer still has it
         writer.close()
+
+    in_world(tmp_path, case)
+
+
+def test_what_was_open_by_the_former_name_of_a_segment_is_open_no_more(tmp_path: Path) -> None:
+    """The directory's name is lost once some of it is folded; it is folded anew by another, with what came after."""
+
+    async def case(world: World) -> None:
+        writer = Writer(world.journal, writer_name("former", "0"))
+        writer.append(an_opened(1))
+        assert await Fold(world.journal, world.database, host="former").step()
+        assert await world.open() == {"req-000001"}
+        writer.append(a_settled(1))
+        writer.close()
+        assert await Fold(world.journal, world.database, host="present").step()
+        assert await world.entries() == {"req-000001": a_settled(1)}
+        assert await world.open() == set()
 
     in_world(tmp_path, case)
 

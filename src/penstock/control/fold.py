@@ -29,7 +29,7 @@ from penstock.control.elsewhere import Elsewhere, LateReport
 from penstock.journal import segment as journal
 from penstock.journal.host import host_of
 from penstock.journal.records import Opened, Record, Settled
-from penstock.journal.segment import Segment, adopt, dispose, segments, writer_of
+from penstock.journal.segment import Segment, adopt, adopted, dispose, segments, writer_of
 from penstock.journal.shipping import Piece, Receipt
 from penstock.records import ledger, offsets, opened
 from penstock.records.database import Database, busy, unavailable
@@ -211,7 +211,8 @@ class Fold:
         done = {record.id for record in settled}
         began = [record for record in records if isinstance(record, Opened)]
         pending = [record for record in began if record.id not in done]
-        before = done.difference(record.id for record in began)  # only these can be among what is open
+        # Only what began before this batch can be among what is open; or all, by the name that a segment had before.
+        before = done if adopted(name) else done.difference(record.id for record in began)
         async with self._database.write() as connection:
             added = await ledger.add(connection, settled)
             await opened.remove(connection, list(before))
