@@ -269,6 +269,7 @@ ERRORS: list[tuple[dict[str, Any], int, str | None]] = [
     ({"status": 405, "raw": '{"detail":"Method Not Allowed"}'}, 400, "unsupported_operation"),
     ({"status": 501}, 400, "unsupported_operation"),
     ({"status": 200, "body": "garbage"}, 502, "upstream_failed"),
+    ({"raw": '{"id": half', "content_type": "application/json"}, 502, "upstream_failed"),
     ({"cut": "before_head"}, 502, "upstream_failed"),
     ({"broken": "short_body"}, 502, "upstream_failed"),
 ]
@@ -301,6 +302,31 @@ def test_a_stream_that_breaks_off_says_so(front: Front, ordered: Any) -> None:
     assert any("response.output_text.delta" in event for event in told)
     assert json.loads(last.removeprefix("event: error\ndata: "))["error"]["code"] == "upstream_failed"
     assert front.settled(answer.headers["x-request-id"]).outcome is Outcome.FAILED
+
+
+DELTA = 'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"half"}\n\n'
+BEGUN = 'data: {"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}\n\n'
+ENDED = 'data: {"type":"response.cancelled","response":{"status":"cancelled"}}\n\n'
+
+
+@pytest.mark.parametrize("told", [DELTA, BEGUN, BEGUN + DELTA, DELTA + 'data: {"type":"response.output_te'])
+def test_a_stream_without_its_last_event_has_been_cut(front: Front, ordered: Any, told: str) -> None:
+    """A connection's end looks like that of the stream where neither is framed."""
+    name = respond(front).json()["id"]
+    ordered(raw=told, content_type="text/event-stream")
+    answer = front.client.get(f"/v1/responses/{name}?stream=true")
+    last = answer.text.strip().split("\n\n")[-1]
+    assert json.loads(last.removeprefix("event: error\ndata: "))["error"]["code"] == "upstream_failed"
+    assert front.settled(answer.headers["x-request-id"]).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("told", ["", ": nothing yet\n\n", DELTA + ENDED, DELTA + ENDED + "data: [DONE]\n\n"])
+def test_a_stream_may_have_ended_before_the_place_that_is_wanted(front: Front, ordered: Any, told: str) -> None:
+    name = respond(front).json()["id"]
+    ordered(raw=told, content_type="text/event-stream")
+    answer = front.client.get(f"/v1/responses/{name}?stream=true&starting_after=9")
+    assert answer.text == told
+    assert front.settled(answer.headers["x-request-id"]).outcome is Outcome.ANSWERED
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from penstock.gateway.dialects import events
 from penstock.gateway.dialects.call import Call
 from penstock.gateway.dialects.document import Document
 from penstock.gateway.dialects.errors import counters_line, kind_of
+from penstock.gateway.dialects.responses_answers import malformed
 from penstock.gateway.exchange import trace_context
 from penstock.gateway.identity.caller import Caller
 from penstock.gateway.keepalive import HEADERS
@@ -43,6 +44,7 @@ from penstock.types.errors import (
     NoCapacity,
     PenstockError,
     UnknownPath,
+    UpstreamFailed,
     UpstreamRejected,
     UpstreamTimeout,
     UpstreamUnusable,
@@ -66,8 +68,18 @@ _CONNECT_S = 5.0
 _MAX_ECHO = 200  # characters of a client's text that an error repeats
 _LINES = b"content-type: application/json\r\nx-penstock-cost-usd: 0.000000000\r\n"
 _EVENTS = b"text/event-stream"
+_BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
 _NOTHING = Call(Dialect.RESPONSES, "", False, False, None, 0, Document(b"", {}, compact=True))
 """What limits of tokens count of such a call."""
+
+
+class _Said(msgspec.Struct):
+    type: str = ""
+    response: msgspec.Raw = msgspec.Raw()  # of the events that begin an answer and of those that end it
+
+
+_see = msgspec.json.Decoder(_Said).decode
+_read = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Stored:
@@ -251,8 +263,10 @@ async def _relay_whole(account: Account, responder: Responder, reply: Reply, sta
     """
     body = await reply.read(_MOST_REPLY)
     if body:
-        if not body.lstrip().startswith(b"{"):
-            raise UpstreamUnusable("the upstream's reply is not a JSON object")
+        try:
+            _read(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise UpstreamUnusable("the upstream's reply is not a JSON object") from None
         body = stamp.listing(body) if account.operation == LIST else stamp.reply(body)
     account.settle(Outcome.ANSWERED, reply.status)
     await responder.send(reply.status, headers + _LINES, body)
@@ -260,20 +274,42 @@ async def _relay_whole(account: Account, responder: Responder, reply: Reply, sta
 
 async def _relay_stream(account: Account, responder: Responder, reply: Reply, stamp: Stamp, headers: bytes) -> None:
     """
-    Relay the events of a response. Whether they come to a good end, its framing says: the last event may be behind the
-    place from which the client wants them.
+    Relay the events of a response, of which there may be none: the last may be before the place that the client wants.
 
     Raises:
         UpstreamError: the stream broke off.
         JournalError: the exchange could not be settled; the client has no whole answer.
     """
-    splitter = events.Splitter()
+    splitter, whole = events.Splitter(), True
     account.status = _OK
     responder.start(_OK, headers + HEADERS)
     while data := await reply.chunk():
-        out = b"".join(map(stamp.event, events.split(splitter.feed(data))))
+        out, whole = _examined(splitter.feed(data), stamp, whole)
         if out:
             await responder.write(out)
+    out, whole = _examined(events.completed(splitter.rest()), stamp, whole)
+    if not whole:  # which the framing does not tell where a connection's end is that of the stream
+        raise UpstreamFailed("the upstream's stream was cut off")
     account.settle(Outcome.ANSWERED, _OK)
-    responder.put(stamp.event(events.completed(splitter.rest())))
+    responder.put(out)
     await responder.end()
+
+
+def _examined(told: bytes, stamp: Stamp, whole: bool) -> tuple[bytes, bool]:
+    """
+    Return whole events with tags, and whether the answer may end behind them.
+
+    Args:
+        whole: whether it might before them.
+    Raises:
+        UpstreamFailed: one of them is malformed.
+    """
+    out = []
+    for event in events.split(told):
+        if malformed(event):
+            raise UpstreamFailed("the upstream sent a malformed event")
+        said = events.read(event, _see)
+        if said is not None:
+            whole = said.type == "error" or (bool(said.response) and said.type not in _BEGINNINGS)
+        out.append(stamp.event(event))
+    return b"".join(out), whole
