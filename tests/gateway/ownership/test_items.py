@@ -77,7 +77,7 @@ def test_a_tag_that_is_nobodys_is_left_out_everywhere(strange: dict[str, Any]) -
         {"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "said openly"}]},
         {**thought("a"), "type": "something"},
         {"type": "message", "role": "user", "content": "encrypted_content~" + "x" * 22},
-        {**plain(), "encrypted_content": ["x"]},
+        {**plain("compaction"), "encrypted_content": ["x"]},
     ],
 )
 def test_what_has_no_tag_passes(item: dict[str, Any]) -> None:
@@ -115,3 +115,20 @@ def test_there_is_an_end_to_them() -> None:
     assert read(*[thought("a")] * 2000) is not None
     with pytest.raises(InvalidRequest, match="more than 2000 sealed items"):
         read(*[thought("a")] * 2001)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"encrypted_content": None}, {"encrypted_content": " "}, {"encrypted_content": 0}, {"encrypted_content": {}},
+     {"content": []}, {"content": " "}, {"content": [None, ""]}, {"content": 1}],
+)  # fmt: skip
+def test_what_says_nothing_makes_no_content_of_a_thought(fields: dict[str, Any]) -> None:
+    assert asked(read(USER, {"type": "reasoning", "id": "rs_1", **fields}), "a") == ([USER], ("input.reasoning",))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"encrypted_content": "gAAAA"}, {"content": "so"}, {"content": [{"type": "reasoning_text", "text": "so"}]}],
+)
+def test_a_thought_with_its_content_is_not_looked_up(fields: dict[str, Any]) -> None:
+    assert read(USER, {"type": "reasoning", "id": "rs_1", **fields}) is None

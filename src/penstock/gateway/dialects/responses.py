@@ -47,9 +47,16 @@ class _Item(references.Holder, gc=False):
     @property
     def recalled(self) -> bool:
         """It is a thought without its content, to be looked up by its id."""
-        return self.type == "reasoning" and not (
-            self.content or bytes(self.encrypted_content) not in _EMPTY or bytes(self.id) in _EMPTY
-        )
+        if self.type != "reasoning" or bytes(self.id) in _EMPTY or _is_text(self.encrypted_content):
+            return False
+        said = self.content if isinstance(self.content, list) else [self.content]
+        return not any(each.strip() if isinstance(each, str) else isinstance(each, references.Part) for each in said)
+
+
+def _is_text(value: msgspec.Raw) -> bool:
+    """Tell whether a member is a text with something in it."""
+    given = bytes(value)
+    return given.startswith(b'"') and bool(given.strip(b'" \t'))
 
 
 class _StreamOptions(msgspec.Struct):
@@ -145,7 +152,7 @@ def _reference(request: _Request, found: document.Document) -> str:
             return name
     if isinstance(request.input, list):
         for position, item in enumerate(request.input):
-            if item.type == "item_reference" or (item.type is None and not item.role):
+            if item.type == "item_reference" or (not item.type and bytes(item.role) in _EMPTY):
                 return f"input[{position}]"
             if item.type == "image_generation_call" and bytes(item.result) in (b"", b"null"):
                 return f"input[{position}]"
