@@ -155,22 +155,35 @@ def test_a_response_is_had_again_from_the_replica_that_keeps_it(engines: Engines
     assert dict(engines.front.settled(gone.headers["x-request-id"]).explanation)["replica"] == "mini/0 is not ready"
 
 
-def test_who_goes_on_at_a_broken_replica_shuts_none_out_of_the_others(engines: Engines) -> None:
+@pytest.mark.parametrize(("replicas", "broken", "times"), [(2, 1, 8), (4, 3, 2)])
+def test_who_goes_on_at_broken_replicas_shuts_none_out_of_the_others(
+    engines: Engines, replicas: int, broken: int, times: int
+) -> None:
     """They can go nowhere else; that says nothing of the deployment, whose breaker is for everybody."""
     native = msgspec.structs.replace(deployment(balance=Balance.ROUND_ROBIN), speaks=(Dialect.RESPONSES, Dialect.CHAT))
     engines.front.publish([native], [model("chat", "mini")])
-    first, second = engines.lab("a"), engines.lab("b")
-    engines.publish(("a", ReplicaState.READY, first.path, ""), ("b", ReplicaState.READY, second.path, ""))
-    eventually(lambda: _both(engines), "both replicas being used")
+    labs = [engines.lab(str(number)) for number in range(replicas)]
+    engines.publish(*(("", ReplicaState.READY, lab.path, "") for lab in labs))
     client, names = engines.front.client, dict[str, str]()
-    while "mini/0" not in names:
+
+    def opened() -> bool:
         opening = client.post("/v1/responses", json={"model": "chat", "input": "hello"})
-        names[replica_of(engines, opening.headers["x-request-id"])] = opening.json()["id"]
-    with httpx.Client(base_url="http://lab", transport=httpx.HTTPTransport(uds=str(first.path))) as ordering:
-        ordering.post("/lab/script", json=[{"order": {"status": 500}}]).raise_for_status()
-    going_on = {"model": "chat", "input": "and?", "previous_response_id": names["mini/0"]}
-    assert {client.post("/v1/responses", json=going_on).status_code for _ in range(8)} == {502}
-    assert [engines.front.chat().status_code for _ in range(4)] == [200] * 4
+        if opening.is_success:
+            names[replica_of(engines, opening.headers["x-request-id"])] = opening.json()["id"]
+        return len(names) == replicas
+
+    def order_all(*rules: object) -> None:
+        for lab in labs[:broken]:
+            with httpx.Client(base_url="http://lab", transport=httpx.HTTPTransport(uds=str(lab.path))) as ordering:
+                ordering.post("/lab/script", json=rules).raise_for_status()
+
+    eventually(opened, "all replicas being used")
+    order_all({"order": {"status": 500}})
+    for number in range(broken):
+        going_on = {"model": "chat", "input": "and?", "previous_response_id": names[f"mini/{number}"]}
+        assert {client.post("/v1/responses", json=going_on).status_code for _ in range(times)} == {502}
+    order_all()
+    assert engines.front.chat().status_code == 200
 
 
 def _refused(engines: Engines, path: str) -> httpx.Response | None:

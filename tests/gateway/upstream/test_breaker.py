@@ -243,6 +243,21 @@ def test_what_comes_back_from_before_a_change_says_nothing() -> None:
     assert it.state() is State.CLOSED
 
 
+def test_one_failure_behind_a_good_probe_does_not_open_it_again() -> None:
+    """What it has opened for is forgotten: its row, and the share of the failures lately."""
+    world = Clocked()
+    for _ in range(30):
+        world.succeed()
+    while world.state() is not State.OPEN:
+        world.fail()
+    world.now += world.breaker.wait_s(world.now)
+    probe = world.admit()
+    world.breaker.answers(probe)
+    assert world.state() is State.CLOSED
+    world.breaker.failed(probe, world.now)
+    assert world.state() is State.CLOSED
+
+
 class Machine(RuleBasedStateMachine):
     """Anything may happen in any order; tickets come back once each, at any time."""
 

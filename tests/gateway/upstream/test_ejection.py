@@ -112,6 +112,12 @@ def test_a_replica_is_left_out_before_its_failures_in_a_row_open_the_breaker(
         assert breaker.state is State.CLOSED
 
 
+def test_a_replica_that_comes_back_may_fail_once_again() -> None:
+    record = Record()
+    assert [record.failed(10.0, BROKEN) for _ in range(3)] == [False, False, True]
+    assert [record.failed(record.until, BROKEN) for _ in range(3)] == [False, False, True]
+
+
 def test_it_is_left_out_for_longer_each_time_up_to_half_a_minute() -> None:
     record, now, times = Record(), 0.0, []
     for _ in range(8):
