@@ -29,7 +29,7 @@ from penstock.control.elsewhere import Elsewhere, LateReport
 from penstock.journal import segment as journal
 from penstock.journal.host import host_of
 from penstock.journal.records import Opened, Record, Settled
-from penstock.journal.segment import Segment, adopt, adopted, dispose, segments, writer_of
+from penstock.journal.segment import Segment, adopt, dispose, segments, writer_of
 from penstock.journal.shipping import Piece, Receipt
 from penstock.records import ledger, offsets, opened
 from penstock.records.database import Database, busy, unavailable
@@ -209,13 +209,10 @@ class Fold:
         position = positions.get(name, 0)
         settled = [record for record in records if isinstance(record, Settled)]
         done = {record.id for record in settled}
-        began = [record for record in records if isinstance(record, Opened)]
-        pending = [record for record in began if record.id not in done]
-        # Only what began before this batch can be among what is open; or all, by the name that a segment had before.
-        before = done if adopted(name) else done.difference(record.id for record in began)
+        pending = [record for record in records if isinstance(record, Opened) and record.id not in done]
         async with self._database.write() as connection:
             added = await ledger.add(connection, settled)
-            await opened.remove(connection, list(before))
+            await opened.remove(connection, list(done))
             await opened.add(connection, writer_of(name), pending)
             await offsets.store(connection, name, after)
         positions[name] = after

@@ -40,7 +40,6 @@ SUFFIX = ".journal"
 MAX_RECORD = 1024 * 1024
 WINDOW = 256 * 1024  # bytes reserved and mapped at a time
 
-_ADOPTED = "adopted"  # instead of a worker, in the name of what is taken over
 _DAMAGED = ".damaged"
 _NAME = re.compile(r"[0-9a-f]{12}~[A-Za-z0-9-]{1,100}\.journal")
 _HEADER = struct.Struct("<II")
@@ -275,14 +274,9 @@ def is_of(name: str, host: str) -> bool:
 
 def adopt(segment: Segment, host: str) -> None:
     """Give a segment that its writer has let go of a name of this host, whatever it was called."""
-    name = f"{writer_name(host, _ADOPTED)}-{time.time_ns()}-{os.getpid()}-000000{SUFFIX}"
+    name = f"{writer_name(host, 'adopted')}-{time.time_ns()}-{os.getpid()}-000000{SUFFIX}"
     segment.path.rename(segment.path.with_name(name))
     _log.warning("a segment of another name is taken over", extra={"fields": {"was": segment.path.name, "is": name}})
-
-
-def adopted(name: str) -> bool:
-    """Tell whether a segment of this name had another one before, and may be in the ledger in part by that."""
-    return name.startswith(f"{writer_name(host_of(name), _ADOPTED)}-")
 
 
 def born_ns(writer: str) -> int:
