@@ -322,6 +322,42 @@ def test_equal_requests_to_hosts_that_share_a_redis_are_one_call(redis: RedisSer
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("control", [b"max-age=5", b"max-age=0"])
+def test_who_waits_for_one_that_finds_a_kept_answer_gets_none_that_is_too_old(control: bytes) -> None:
+    async def test() -> None:
+        clock = Clock()
+        one, two, _ = host(clock)
+        first = Asked(one, "t", chat())
+        first.go.set()
+        await first.task
+        clock.now += 50
+        leads, waits, picky = Asked(two, "t", chat()), Asked(two, "t", chat()), Asked(two, "t", chat(), control)
+        picky.go.set()
+        await asyncio.gather(leads.task, waits.task, picky.task)
+        assert (leads.called, waits.called, picky.called) == (False, False, True)
+        assert ("cache", "exact, 50 s old") in waits.journal.records[-1].explanation
+
+    asyncio.run(test())
+
+
+def test_what_is_answered_while_one_waits_is_new_enough_for_any_age() -> None:
+    async def test() -> None:
+        clock = Clock()
+        one, two, _ = host(clock)
+        leads, *others = [Asked(worker, "t", chat(), b"max-age=0") for worker in (one, one, two, two)]
+        await settled()
+        assert leads.called
+        leads.go.set()
+        await leads.task
+        clock.now += 0.01  # until the others have it
+        for each in others:
+            each.go.set()
+        await asyncio.gather(*(each.task for each in others))
+        assert not any(each.called for each in others)
+
+    asyncio.run(test())
+
+
 def test_a_worker_that_never_waited_for_an_answer_gets_it_from_another_one() -> None:
     async def test() -> None:
         clock = Clock()

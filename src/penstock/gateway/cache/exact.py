@@ -9,6 +9,7 @@ workers of the host, where the node says who asks, and those of other hosts, whe
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -130,17 +131,18 @@ class ExactCache:
                     key, exchange.model.first_token_s, exchange.deadline, exchange.priority
                 )
             if not isinstance(joined, Lead):
-                return joined, Result.SHARED
+                found = self._fresh(joined, rule, asked, began)  # the leader may have found what is kept elsewhere
+                return found, Result.EXACT if found is None or found.at < began else Result.SHARED
             lead = joined
         account.lead = lead  # which releases it when it ends, however that is
         if self._pilot is None and not self.shelf.shared:
             return None, Result.MISS
         with self._alive(exchange):
-            found = await self._from_elsewhere(exchange, rule, key, asked, lead)
+            found = await self._from_elsewhere(exchange, rule, key, asked, lead, began)
         return found, Result.EXACT if found is None or found.at < began else Result.SHARED
 
     async def _from_elsewhere(
-        self, exchange: Exchange, rule: Rule, key: bytes, asked: Directives, lead: Lead
+        self, exchange: Exchange, rule: Rule, key: bytes, asked: Directives, lead: Lead, began: float
     ) -> Entry | None:
         """Take the answer of another worker or host; without one, lead there, too."""
         patience_s, kept = exchange.model.first_token_s, True
@@ -164,7 +166,7 @@ class ExactCache:
                 found = led
             elif led is not None:
                 lead.above.append(led)
-        found = self._fresh(found, rule, asked)
+        found = self._fresh(found, rule, asked, began)
         if found is not None:
             lead.land(found, kept=kept)
         return found
@@ -173,12 +175,17 @@ class ExactCache:
         """A stream is told that it is not forgotten while it waits, as it is while it waits for an upstream."""
         return KeepAlive(exchange, self._clock) if exchange.call.stream else contextlib.nullcontext()
 
-    def _fresh(self, entry: Entry | None, rule: Rule, asked: Directives) -> Entry | None:
-        """Return an entry that is young enough for the policy, which may have changed since, and for the client."""
-        if entry is None:
+    def _fresh(self, entry: Entry | None, rule: Rule, asked: Directives, began: float = math.inf) -> Entry | None:
+        """
+        Return an entry that is young enough for the policy, which may have changed since, and for the client.
+
+        Args:
+            began: seconds since the epoch; what was answered since then is as new as what an upstream would say.
+        """
+        if entry is None or len(entry.body) > rule.max_entry:
             return None
         age = self._now() - entry.at
-        return entry if age < rule.ttl_s and age <= asked.max_age_s and len(entry.body) <= rule.max_entry else None
+        return entry if entry.at >= began or (age < rule.ttl_s and age <= asked.max_age_s) else None
 
     def _keep(self, exchange: Exchange, rule: Rule, key: bytes, space: Space, body: bytes | None) -> None:
         """Keep a complete answer, and give it to those that wait for it; None says that there was no room for it."""
