@@ -320,6 +320,44 @@ def test_who_waits_asks_again_when_the_time_is_over() -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("after", range(8))
+def test_who_asks_again_while_the_answer_comes_leads_nothing_then(after: int) -> None:
+    """However far the answer has come when the time of the leader is over."""
+
+    async def test(field: Field) -> None:
+        one, two, three = field.workers
+        lead = await led(one.ask())
+        other = two.ask(patience_s=10.0)
+        await waiting(other)
+        field.clock.now += 10.0
+        lead.land(ANSWER, kept=False)
+        for _ in range(after):
+            await asyncio.sleep(0)
+        for number, question in list(two.pilot._asked.items()):
+            two.pilot._due(number, question)
+        await settled()
+        found = other.result()
+        if isinstance(found, HostLead):
+            found.release(None)
+        else:
+            assert found == Taken(ANSWER)
+        (await led(three.ask())).release(None)
+
+    over(test)
+
+
+def test_who_asks_twice_does_not_wait_for_itself() -> None:
+    async def test(field: Field) -> None:
+        _, two, three = field.workers
+        asked = two.ask()
+        await asyncio.sleep(0)
+        two.pilot._put(1, two.pilot._asked[1])
+        (await led(asked)).release(None)
+        (await led(three.ask())).release(None)
+
+    over(test)
+
+
 def test_nobody_waits_beyond_the_deadline() -> None:
     async def test(field: Field) -> None:
         one, two, _ = field.workers

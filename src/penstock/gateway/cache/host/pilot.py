@@ -198,7 +198,11 @@ class Pilot:
     def _told(self, told: Told) -> None:
         number = told.number
         question = self._asked.get(number)
-        if question is None:  # it has left, which the node will read
+        if question is None:
+            if (
+                told.word is Word.LEAD
+            ):  # its answer came while it asked again, so the node may not know that it has left
+                self._say(Leave(number))
             return
         match told.word:
             case Word.LEAD:

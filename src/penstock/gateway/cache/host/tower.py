@@ -149,6 +149,8 @@ class Tower:
                 self._tell((holder, 0), Pong())
 
     def _ask(self, who: Who, ask: Ask) -> None:
+        if who in self._leads:  # it asked again before it heard so
+            return
         flight = self._waits.get(who) or self._flights.get(ask.key)
         if flight is None:
             if len(self._flights) >= self._most:
