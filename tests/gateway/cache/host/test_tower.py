@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.gateway.cache.host.question import HostLead, Taken
 from penstock.gateway.cache.host.tower import FETCH_S
-from penstock.gateway.cache.host.wire import PART, Part
+from penstock.gateway.cache.host.wire import PART, Answers, Fetch, Part
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected, UpstreamTimeout
 from penstock.types.priority import Priority
@@ -153,6 +153,33 @@ def test_a_worker_that_is_too_busy_to_bring_what_it_keeps_is_not_waited_for() ->
         assert await taken(asked) == Taken(ANSWER, kept=True)
         one.alive = True
         one.die()
+
+    over(test)
+
+
+@pytest.mark.parametrize("brings", [False, True])
+def test_who_does_not_bring_what_it_keeps_in_time_holds_up_nobody(brings: bool) -> None:
+    async def test(field: Field) -> None:
+        one, two, three = field.workers
+        one.kept[KEY] = ANSWER
+        (await led(one.ask())).land(ANSWER, kept=True)
+        await settled()
+        one.alive = False  # it hears nothing
+        first, second = two.ask(), three.ask()
+        await waiting(first, second)
+        field.clock.now += FETCH_S
+        lead = await led(two.ask())
+        one.alive = True
+        if brings:
+            one.pilot.heard(Answers([Fetch(-1, KEY, 0.0)]))
+            assert [await taken(each) for each in (first, second)] == [Taken(ANSWER, kept=True)] * 2
+            lead.release(ConnectionError())
+        else:
+            lead.release(ConnectionError())
+            (await led(first)).release(ConnectionError())
+            (await led(second)).release(ConnectionError())
+            (await led(three.ask())).release(None)
+            one.pilot.heard(Answers([Fetch(-1, b"t/forgotten", 0.0)]))
 
     over(test)
 

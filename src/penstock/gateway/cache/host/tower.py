@@ -177,8 +177,10 @@ class Tower:
     def _lead(self, flight: _Flight, who: Who, priority: Priority) -> None:
         if flight.waiting.pop(who, None) is not None:
             del self._waits[who]
-        if flight.most_s < math.inf:  # it was only to be fetched
+        if flight.most_s < math.inf:  # it was only to be fetched; who was to bring it may yet, but nobody counts on it
             flight.most_s, flight.priority = math.inf, priority
+            flight.leaders = {leader for leader in flight.leaders if leader[1] > 0}
+            self._keepers.pop(flight.key, None)
         flight.leaders.add(who)
         flight.priority = min(flight.priority, priority)
         flight.led_at = self._clock()
