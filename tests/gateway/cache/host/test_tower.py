@@ -62,6 +62,29 @@ def test_an_answer_that_nobody_else_waits_for_does_not_travel() -> None:
     over(test)
 
 
+@pytest.mark.parametrize("why", ["evicted", "failed"])
+def test_nor_does_one_that_nobody_waits_for_any_more(why: str) -> None:
+    async def test(field: Field) -> None:
+        one, two, three = field.workers
+        lead = await led(one.ask())
+        if why == "evicted":
+            lead.land(ANSWER, kept=True)
+            await settled()
+            lead = await led(two.ask())
+        else:
+            other = two.ask()
+            await waiting(other)
+            lead.release(ConnectionError())
+            lead = await led(other)
+        lead.land(ANSWER, kept=True)
+        await settled()
+        assert not any(isinstance(message, Part) for message in two.said)
+        two.kept[KEY] = ANSWER
+        assert await taken(three.ask()) == Taken(ANSWER, kept=True)
+
+    over(test)
+
+
 @pytest.mark.parametrize("size", [0, 1, PART, 3 * PART + 1])
 def test_answers_of_any_size_come_whole(size: int) -> None:
     async def test(field: Field) -> None:

@@ -185,6 +185,7 @@ class Tower:
         flight.priority = min(flight.priority, priority)
         flight.led_at = self._clock()
         self._leads[who] = flight
+        flight.wanted = bool(flight.waiting)
         self._tell(who, Told(who[1], Word.LEAD, wanted=flight.wanted))
 
     def _fetch(self, flight: _Flight, keeper: int, since: float) -> None:
