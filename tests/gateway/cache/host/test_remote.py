@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 
+import msgspec
 import pytest
 import uvloop
 
@@ -13,6 +14,7 @@ from penstock.gateway.cache.host.pilot import Pilot
 from penstock.gateway.cache.host.question import HostLead, Taken
 from penstock.gateway.cache.host.remote import Doors, remote
 from penstock.gateway.cache.host.tower import Tower
+from penstock.gateway.cache.host.wire import Ask, Asked, Part, Questions
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected
 from penstock.types.priority import Priority
@@ -84,6 +86,26 @@ def test_a_worker_that_talks_nonsense_is_cut_off_and_another_one_leads(nonsense:
             await asyncio.get_running_loop().sock_sendall(speaking, nonsense)
             assert isinstance(await waiting, HostLead)
         await doors.aclose()
+
+    uvloop.run(run())
+
+
+def test_a_worker_that_says_so_much_at_once_that_it_could_not_be_passed_on_is_cut_off() -> None:
+    async def run() -> None:
+        doors = Doors(Tower(time.monotonic))
+        ours, bad = socket.socketpair()
+        bad.setblocking(False)
+        await doors.serve(ours)
+        said: list[Asked] = [
+            Part(1, b"x" * 600_000, more=False, kept=True),
+            Ask(2, b"t/k", Priority.NORMAL, PATIENT_S, 0.0),
+        ]
+        frame = msgspec.msgpack.encode(Questions(said))
+        with bad:
+            await asyncio.get_running_loop().sock_sendall(bad, len(frame).to_bytes(4, "big") + frame)
+            heard = await asyncio.get_running_loop().sock_recv(bad, 1000)
+        await doors.aclose()
+        assert heard == b""
 
     uvloop.run(run())
 

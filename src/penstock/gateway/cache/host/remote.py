@@ -14,6 +14,10 @@ from penstock.gateway.cache.host.pilot import TIMEOUT_S, Pilot
 from penstock.gateway.cache.host.tower import Tower
 from penstock.gateway.cache.host.wire import Answers, Questions
 
+_MOST = 512 * 1024  # bytes of a worker's frame; what is passed on of it, others always take
+
+_decode = msgspec.msgpack.Decoder(Questions).decode
+
 
 class _Seat(Frames):
     """The worker's end."""
@@ -57,4 +61,10 @@ class Doors(doors.Doors[Questions]):
     """Lets any number of workers speak to one tower; the end of a worker's socket hands on what it led."""
 
     def __init__(self, tower: Tower) -> None:
-        super().__init__(tower, tower.enter, msgspec.msgpack.Decoder(Questions).decode)
+        super().__init__(tower, tower.enter, _read)
+
+
+def _read(frame: bytes) -> Questions:
+    if len(frame) > _MOST:
+        raise msgspec.DecodeError("too large")
+    return _decode(frame)
