@@ -209,6 +209,30 @@ def test_a_frozen_redis_gives_no_locks_and_costs_one_wait() -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("knows", [False, True])
+def test_a_lock_does_not_outlast_an_outage_in_which_it_was_taken_or_given_back(knows: bool) -> None:
+    async def test() -> None:
+        with RedisServer() as redis:
+            store = await connected(redis.url, 0.2)
+            (other,) = await hosts(redis.url, "2" * 12)
+            lock = await lead(store) if knows else None
+            redis.freeze()
+            assert await store.lead(b"l", Priority.NORMAL, 600.0) is None
+            if lock is not None:
+                lock.release(None)
+            redis.thaw()
+            for key in (b"k", b"l"):
+                await until(lambda: store.connected and other.connected)
+                async with asyncio.timeout(PATIENCE_S):
+                    while isinstance(found := await other.lead(key, Priority.NORMAL, 600.0), Held):
+                        pass
+                assert isinstance(found, Lock)
+            for each in (store, other):
+                await each.aclose()
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("value", [b"", b"\xff", b"text", b"\x92\xc0\xc0", b"\x91\xcb"])
 def test_what_is_not_ours_is_no_answer(redis: RedisServer, value: bytes) -> None:
     async def test() -> None:

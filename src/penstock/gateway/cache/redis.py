@@ -39,6 +39,7 @@ redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 _UNLOCK = b"if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_MOST_OWED = 1000  # locks that are given back once there is a connection again
 _MAX_UNSENT = 8 * 1024 * 1024  # bytes on their way there
 _MAX_ENTRY = 4 * 1024 * 1024  # bytes, which a gigabit per second brings in time; a larger one would cost all the rest
 
@@ -90,6 +91,7 @@ class Redis:
         self._host = host.encode().ljust(_HOST)[:_HOST]
         self._nonce = secrets.token_hex(8).encode()
         self._locks = 0
+        self._owed: dict[bytes, bytes] = {}  # the keys of locks that it may have
         self._connection: Connection | None = None
         self._unsent = 0
         self._missed = False
@@ -148,9 +150,10 @@ class Redis:
             )
         except GONE as error:
             self._leave(connection, error)
+            lock.release(None)  # which it may have
             return None
         except asyncio.CancelledError:
-            lock.release(None)  # which it may have
+            lock.release(None)
             raise
         if isinstance(told, hiredis.ReplyError):  # no room there, or no scripts; what is kept can be read all the same
             self.failures += 1
@@ -162,11 +165,13 @@ class Redis:
         return Held() if told == _HELD else None
 
     def unlock(self, key: bytes, value: bytes) -> None:
-        """Give a lock back, unless it has ended, and without waiting."""
-        if self._connection is not None:
-            with contextlib.suppress(ConnectionResetError):
-                (answer,) = self._connection.send(("EVAL", _UNLOCK, 1, _LOCKS + key, value))
-                answer.add_done_callback(_forget)
+        """Give a lock back, unless it has ended, and without waiting; without a connection, once there is one."""
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            (answer,) = connection.send(("EVAL", _UNLOCK, 1, _LOCKS + key, value))
+            answer.add_done_callback(_forget)
+        elif len(self._owed) < _MOST_OWED:
+            self._owed[value] = key
 
     def put(self, key: bytes, entry: Entry, left_s: float) -> None:
         """Send it there, unless it is too large, or too much is on its way already."""
@@ -238,6 +243,9 @@ class Redis:
         if self._missed:
             _log.warning("the Redis of the cache is back")
         self._missed, self._connection = False, connection
+        owed, self._owed = self._owed, {}
+        for value, key in owed.items():
+            self.unlock(key, value)
         try:
             while True:
                 await asyncio.sleep(_BEAT_S)
