@@ -386,6 +386,23 @@ def test_a_worker_that_never_waited_for_an_answer_gets_it_from_another_one() -> 
     asyncio.run(test())
 
 
+def test_what_was_asked_for_anew_is_what_other_workers_get_from_then_on() -> None:
+    async def test() -> None:
+        clock = Clock()
+        one, two, three = host(clock)
+        for worker, control in ((one, None), (two, b"no-cache")):
+            asked = Asked(worker, "t", chat(), control)
+            asked.go.set()
+            await asked.task
+            assert asked.called
+            clock.now += 7
+        found = Asked(three, "t", chat())
+        await found.task
+        assert b"x-penstock-cache: exact\r\nage: 7\r\n" in found.wire.data
+
+    asyncio.run(test())
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_answers_under_way_have_only_so_much_room_and_pass_all_the_same(stream: bool) -> None:
     async def test() -> None:

@@ -199,6 +199,8 @@ class ExactCache:
         elif kept:
             self.shelf.put(key, entry, rule.ttl_s)
             self._counts.stored(model)
+            if account.lead is None and self._pilot is not None:
+                self._pilot.keeps(key)
         if account.lead is not None:
             account.lead.land(entry, kept=kept)
 

@@ -21,6 +21,7 @@ from penstock.gateway.cache.host.wire import (
     Ask,
     Asked,
     Fetch,
+    Kept,
     Landed,
     Leave,
     Part,
@@ -171,6 +172,11 @@ class Pilot:
             self._send(number, answer, kept=kept)
         else:
             self._say(Landed(number, kept, follows=False))
+
+    def keeps(self, key: bytes) -> None:
+        """This worker keeps an answer that others did not wait for."""
+        if not self._away_until:
+            self._say(Kept(key))
 
     def failed(self, number: int, error: BaseException | None) -> None:
         """It has led, and has no answer."""

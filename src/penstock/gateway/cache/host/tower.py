@@ -24,6 +24,7 @@ from penstock.gateway.cache.host.wire import (
     Ask,
     Asked,
     Fetch,
+    Kept,
     Landed,
     Leave,
     Part,
@@ -137,6 +138,8 @@ class Tower:
                 self._leave((holder, number))
             case Landed(number, kept, follows):
                 self._landed((holder, number), kept=kept, follows=follows)
+            case Kept(key):
+                self._keep(key, holder)
             case Part():
                 self._pass_on((holder, message.number), message)
             case Alone(number):
@@ -229,10 +232,7 @@ class Tower:
             return
         flight.leaders.discard(who)
         if kept:
-            self._keepers[flight.key] = who[0]
-            self._keepers.move_to_end(flight.key)
-            if len(self._keepers) > self._most:
-                self._keepers.popitem(last=False)
+            self._keep(flight.key, who[0])
         if flight.waiting and not follows:  # they came when it had nearly landed
             if kept and who[1] > 0:
                 self._fetch(flight, who[0], 0.0)
@@ -244,6 +244,12 @@ class Tower:
         waiting = self._close(flight)
         if follows:
             self._landing[who] = waiting
+
+    def _keep(self, key: bytes, keeper: int) -> None:
+        self._keepers[key] = keeper
+        self._keepers.move_to_end(key)
+        if len(self._keepers) > self._most:
+            self._keepers.popitem(last=False)
 
     def _over(self, who: Who) -> Iterable[Who]:
         """End the flight that one leads, who has something else to say than an answer; return who waits."""

@@ -60,6 +60,12 @@ class Landed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     follows: bool
 
 
+class Kept(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """It keeps an answer that it has not led for: who comes later fetches that, and none that is older."""
+
+    key: bytes
+
+
 class Part(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A part of an encoded answer: to the node from who has it, and from there to who waits for it."""
 
@@ -123,7 +129,7 @@ class Pong(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The answer to `Ping`."""
 
 
-Asked = Ask | Leave | Landed | Part | Alone | Refused | Ping
+Asked = Ask | Leave | Landed | Kept | Part | Alone | Refused | Ping
 Answered = Told | Wanted | Fetch | Part | Refused | Pong
 
 
