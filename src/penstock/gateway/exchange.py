@@ -53,6 +53,7 @@ class Exchange(msgspec.Struct):
         answering: to be called when the answer of the attempt under way has begun to have content.
         broken: why the answer broke off behind its first content, if it did.
         claim: what it has a claim to of what upstreams keep; None where that is nothing.
+        spoke: clock time at which the client of a stream was last sent something, or its silence began; 0 before.
         stamp: puts tags into the answer of the attempt under way; None where there are none to be put.
     """
 
@@ -85,6 +86,7 @@ class Exchange(msgspec.Struct):
     broken: UpstreamError | None = None
     claim: Claim | None = None
     stamp: Stamp | None = None
+    spoke: float = 0.0
 
     def heed(self, headers: Mapping[bytes, bytes]) -> None:
         """

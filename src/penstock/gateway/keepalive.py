@@ -23,7 +23,8 @@ HEADERS = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-
 
 class KeepAlive:
     """
-    Breaks the silences of one streamed exchange for as long as its block lasts.
+    Breaks the silences of one streamed exchange for as long as its block lasts; what another one before it has counted
+    of the silence goes on in it.
 
     It has one timer, which is not set anew for what is sent: when it is due, it looks how long ago that was.
 
@@ -64,13 +65,15 @@ class KeepAlive:
         self._timer = asyncio.get_running_loop().call_later(left, self._look)
 
     def __enter__(self) -> Self:
-        self.spoke = self._clock()
-        self._timer = asyncio.get_running_loop().call_later(self._after_s, self._look)
+        now = self._clock()
+        self.spoke = self._exchange.spoke or now
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, self.spoke + self._after_s - now), self._look)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._exchange.spoke = self.spoke
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -6,15 +6,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.gateway.cache.host.question import HostLead, Taken
-from penstock.gateway.cache.host.tower import FETCH_S
-from penstock.gateway.cache.host.wire import PART, Answers, Fetch, Part
+from penstock.gateway.cache.host.tower import FETCH_S, Door, Tower
+from penstock.gateway.cache.host.wire import PART, Answers, Ask, Fetch, Part, Questions, Told, Word
 from penstock.gateway.cache.store import Entry
 from penstock.types.errors import UpstreamRejected, UpstreamTimeout
 from penstock.types.priority import Priority
@@ -547,3 +548,17 @@ def test_a_thousand_equal_requests_of_all_workers_are_one_call() -> None:
         assert Counter(type(task.result()) for task in asked) == {Taken: 999, HostLead: 1}
 
     over(test)
+
+
+def test_waits_have_a_bound_beyond_which_everybody_asks_an_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.gateway.cache.host.tower._MOST_WAITS", 3)
+    told: list[object] = []
+    tower = Tower(lambda: 0.0)
+    door = SimpleNamespace(unsent=0, send=lambda answers: told.extend(answers.messages))
+    holder = tower.enter(cast("Door", door))
+    tower.heard(holder, Questions([Ask(number, b"key", Priority.NORMAL, 9.0, 0.0) for number in range(6)]))
+    words = {each.number: each.word for each in told if isinstance(each, Told)}
+    assert [number for number, word in words.items() if word is Word.LEAD] == [0, 4, 5]
+    tower.heard(holder, Questions([Ask(1, b"key", Priority.NORMAL, 9.0, 0.0)]))
+    assert isinstance(told[-1], Told)
+    assert told[-1].word is Word.WAIT, "who waits already goes on waiting"

@@ -42,6 +42,7 @@ FETCH_S = 0.25
 """How long a worker is waited for that keeps an answer, before an upstream is asked."""
 
 _MOST = 10_000  # flights, and answers of which it is remembered who keeps them
+_MOST_WAITS = 100_000  # of all workers, each of which has at most a tenth of it under way
 _MOST_UNSENT = 32 * 1024 * 1024  # bytes of answers that a worker has not read yet; who waits there asks for itself
 
 Who = tuple[int, int]
@@ -154,11 +155,13 @@ class Tower:
     def _ask(self, who: Who, ask: Ask) -> None:
         if who in self._leads:  # it asked again before it heard so
             return
-        flight = self._waits.get(who) or self._flights.get(ask.key)
+        flight = self._waits.get(who)
+        full = flight is None and len(self._waits) >= _MOST_WAITS
+        flight = flight or self._flights.get(ask.key)
+        if full or (flight is None and len(self._flights) >= self._most):
+            self._tell(who, Told(ask.number, Word.LEAD))  # which nobody knows
+            return
         if flight is None:
-            if len(self._flights) >= self._most:
-                self._tell(who, Told(ask.number, Word.LEAD))  # which nobody knows
-                return
             flight = self._flights[ask.key] = _Flight(ask.key)
             keeper = self._keepers.get(ask.key)
             if keeper is None or keeper == who[0] or keeper not in self._doors:
