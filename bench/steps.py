@@ -394,6 +394,7 @@ class _Asking:
     def __init__(self, caller: Caller) -> None:
         self.account = self
         self.caller = caller
+        self.claim = None
         self.priority = Priority.NORMAL
         self.first_token_deadline = math.inf
 
