@@ -438,3 +438,22 @@ def test_who_has_waited_for_another_in_vain_asks_without_waiting_again() -> None
         await asyncio.gather(*tasks)
 
     asyncio.run(run())
+
+
+@given(st.integers(3, 300), st.integers(1, 1000), st.sampled_from([Kind.RATE, Kind.SUM, Kind.LEVEL]))
+def test_a_crowd_that_finds_little_is_asked_for_by_one_of_it(crowd: int, amount: int, kind: Kind) -> None:
+    """A lease is as large as what was needed before; many at once need more, and must not all ask."""
+
+    async def run() -> None:
+        workers = Workers(1)
+        (store,), (leases,) = workers.stores, workers.leases
+        mine = Lease(Counter("all", kind, 10**12))
+        assert await workers.take(0, mine, amount)
+        assert await workers.take(0, mine, amount), "so that there is a measure"
+        before = store.asked
+        tasks = [asyncio.create_task(leases.take([mine], [amount])) for _ in range(crowd)]
+        found = await asyncio.gather(*tasks)
+        assert not any(isinstance(each, Refusal) for each in found)
+        assert store.asked - before <= 3
+
+    asyncio.run(run())

@@ -16,6 +16,11 @@ from penstock.counters.counter import SLOT_S, Ask, Counter, Grant, Kind, Refusal
 
 SWEEP_S = 0.1
 """How often `Leases.sweep` is called, at least."""
+_ROUNDS = 2
+"""
+How often a task waits for what others ask for: once for who asks for as much as was spent before, which is too little
+for a crowd, and once for the first of the crowd, who asks for all of it.
+"""
 _ASK_AGAIN_S = SLOT_S + 1.5 * SWEEP_S  # by then whatever others have been lent and do not use is back
 
 
@@ -50,11 +55,16 @@ class Lease:
         """Return what an amount is of one of the counters."""
         return min(amount, max(1, counter.limit)) if self.kind is Kind.RATE else amount
 
-    def asks(self, amount: int, now: float) -> list[Ask]:
-        """Ask for what is needed, and for as much as was spent of the last grant: twice that if it ran out early."""
+    def asks(self, amount: int, now: float, crowd: int = 0) -> list[Ask]:
+        """
+        Ask for what is needed, and for as much as was spent of the last grant: twice that if it ran out early.
+
+        Args:
+            crowd: how many others need some of it now, about as much each.
+        """
         early = now < self.until
         spent = max(0, self.granted - self.free)
-        recent = spent * 2 if early else spent if now < self.until + SLOT_S else 0
+        recent = max(spent * 2 if early else spent if now < self.until + SLOT_S else 0, amount * crowd)
         needs = [(counter, self.need(counter, amount)) for counter in self.counters]
         return [Ask(counter, need, need + recent) for counter, need in needs]
 
@@ -84,6 +94,16 @@ class Lease:
         return [Return(counter, free, self.slot) for counter in self.counters] if free else []
 
 
+class _Round:
+    """One task's question. `waiting` is how many others wait for the answer, to spend of it too."""
+
+    __slots__ = ("answered", "waiting")
+
+    def __init__(self) -> None:
+        self.answered = asyncio.Event()
+        self.waiting = 0
+
+
 class Leases:
     """
     The leases of one worker, used by its tasks from one event loop.
@@ -98,7 +118,7 @@ class Leases:
         self._clock = clock
         self._sleep = sleep
         self._running: dict[Lease, None] = {}  # those with something that may have to be given back
-        self._asking: dict[Lease, asyncio.Event] = {}  # those for which a task asks, until it has its answer
+        self._asking: dict[Lease, _Round] = {}  # those for which a task asks, until it has its answer
 
     def spend(self, leases: Sequence[Lease], amounts: Sequence[int]) -> bool:
         """Take all amounts from what is held; False, and nothing is taken, where that is not enough."""
@@ -125,10 +145,16 @@ class Leases:
         Raises:
             StoreUnavailable: nothing is taken here, whatever the store may have counted.
         """
-        if await self._others(leases) and self.spend(leases, amounts):
-            return [lease.slot for lease in leases]
+        crowd = 0
+        for _ in range(_ROUNDS):
+            others = await self._others(leases)
+            if others is None:
+                break
+            if self.spend(leases, amounts):
+                return [lease.slot for lease in leases]
+            crowd = others
         for again in (True, False):
-            answer = await self._take(leases, amounts)
+            answer = await self._take(leases, amounts, crowd)
             if not (isinstance(answer, Refusal) and answer.lent and again):
                 return answer
             await self._sleep(_ASK_AGAIN_S)
@@ -180,17 +206,24 @@ class Leases:
         """Give back everything that is free."""
         self._end(list(self._running))
 
-    async def _others(self, leases: Sequence[Lease]) -> bool:
+    async def _others(self, leases: Sequence[Lease]) -> int | None:
         """
-        Wait for what other tasks are asking for now, and tell whether there was any. Of a lease that ends, all would
-        ask else who come before its successor; only where little is left each has to ask for itself.
+        Wait for what other tasks are asking for now. Of a lease that ends, all would ask else who come before its
+        successor; only where little is left each has to ask for itself.
+
+        Returns:
+            How many go on waiting for the same; None, where nobody has asked.
         """
         asking = [self._asking[lease] for lease in leases if lease.granted and lease in self._asking]
         for each in asking:
-            await each.wait()
-        return bool(asking)
+            each.waiting += 1
+            try:
+                await each.answered.wait()
+            finally:
+                each.waiting -= 1
+        return max((each.waiting for each in asking), default=None)
 
-    async def _take(self, leases: Sequence[Lease], amounts: Sequence[int]) -> list[int] | Refusal:
+    async def _take(self, leases: Sequence[Lease], amounts: Sequence[int], crowd: int) -> list[int] | Refusal:
         now = self._clock()
         lacking: list[int] = []
         spent: list[tuple[Lease, int, int]] = []  # at once, so that nobody else takes it while the store is asked
@@ -203,9 +236,9 @@ class Leases:
                 lacking.append(index)
         if not lacking:
             return slots
-        asks = [leases[index].asks(amounts[index], now) for index in lacking]
-        answered = asyncio.Event()
-        self._asking |= {leases[index]: answered for index in lacking}
+        asks = [leases[index].asks(amounts[index], now, crowd) for index in lacking]
+        asking = _Round()
+        self._asking |= {leases[index]: asking for index in lacking}
         try:
             answer = await self._store.take([ask for part in asks for ask in part])
             if isinstance(answer, Refusal):
@@ -218,9 +251,9 @@ class Leases:
             self._undo(spent)
             raise
         finally:
-            answered.set()
+            asking.answered.set()
             for index in lacking:
-                if self._asking.get(leases[index]) is answered:
+                if self._asking.get(leases[index]) is asking:
                     del self._asking[leases[index]]
         for index in lacking:
             slots[index] = leases[index].slot
